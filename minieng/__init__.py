@@ -1,0 +1,39 @@
+"""minieng: a small, readable LLM serving engine on a paged KV cache.
+
+``from minieng import LLM, SamplingParams`` is light: torch is imported when a model is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "LLM": ".llm",
+    "Engine": ".engine",
+    "EngineConfig": ".config",
+    "Plan": ".plan",
+    "PlanError": ".plan",
+    "Request": ".request",
+    "RequestOutput": ".request",
+    "SamplingParams": ".request",
+    "Scheduler": ".scheduler",
+}
+__all__ = sorted(_WHERE)
+
+if TYPE_CHECKING:
+    from .config import EngineConfig
+    from .engine import Engine
+    from .llm import LLM
+    from .plan import Plan, PlanError
+    from .request import Request, RequestOutput, SamplingParams
+    from .scheduler import Scheduler
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'minieng' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_WHERE[name], __name__), name)

@@ -1,0 +1,71 @@
+"""Every knob of an engine, once: name, default, allowed values and the sentence that ``--help`` prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+ADMISSION_RULES = ("watermark", "full_prompt", "new_token_ratio", "reserve_max", "reserve_pow2", "reserve_oracle")
+ORDER_NAMES = ("fcfs", "sjf", "priority", "adaptive", "lpm", "hrrn", "fair")
+
+
+def knob(default: Any, text: str, choices: tuple = (), low: float | None = None, high: float = math.inf) -> Any:
+    return field(default=default, metadata={"help": text, "choices": choices, "low": low, "high": high})
+
+
+@dataclass
+class EngineConfig:
+    """The engine's knobs. A value out of range raises ValueError naming the knob, the value and the range."""
+
+    scheduler: Any = knob("continuous", "static | dynamic | continuous | chunked, or a Scheduler of your own")
+    max_num_seqs: int = knob(32, "most requests that run at once", low=1)
+    block_size: int = knob(16, "tokens in a block of KV", low=1)
+    num_blocks: int | None = knob(None, "blocks in the cache; sized from memory if not given", low=1)
+    memory_fraction: float = knob(0.85, "share of a GPU's memory for weights, work space and KV", low=0.05, high=1.0)
+    max_model_len: int | None = knob(None, "longest text in tokens; the model's own limit if not given", low=1)
+    max_num_batched_tokens: int = knob(512, "chunked: token budget of a step", low=1)
+    max_prefill_tokens: int = knob(2048, "continuous: prompt tokens admitted in one step", low=1)
+    mixed: bool = knob(False, "continuous: prompts and decodes share a step (Orca)")
+    batch_size: int = knob(8, "static, dynamic: rows of a full batch", low=1)
+    wait_window: float = knob(0.01, "dynamic: seconds that the oldest request waits at most", low=0.0)
+    order: str | Callable = knob("fcfs", "order of the waiting queue, or a key function", ORDER_NAMES)
+    predictor: Callable | None = knob(None, "sjf, adaptive, hrrn: function from a request to its output length")
+    ageing: float = knob(0.0, "priority: points a request gains for each second of waiting", low=0.0)
+    admission: str = knob("watermark", "what a waiting request must find free before it starts", ADMISSION_RULES)
+    watermark: float = knob(0.01, "share of blocks that an admission leaves free", low=0.0, high=1.0)
+    victim: str = knob("newest", "who is preempted", ("newest", "fewest_output", "lowest_priority"))
+    preemption: str = knob("recompute", "what happens to a victim's KV", ("recompute", "swap"))
+    swap_space_gb: float = knob(1.0, "swap: GiB of host memory for swapped-out KV", low=0.0)
+    enable_prefix_caching: bool = knob(True, "share KV of equal prompt prefixes")
+    device: str = knob("auto", "auto | cpu | cuda | cuda:N")
+    dtype: str = knob("auto", "precision of the weights", ("auto", "float32", "float16", "bfloat16"))
+    attention: str = knob("auto", "attention backend", ("auto", "native", "torch", "padded"))
+    enforce_eager: bool = knob(False, "no CUDA graphs")
+    seed: int = knob(0, "seed of all sampling that has no seed of its own")
+
+    def __post_init__(self) -> None:
+        for knob_ in fields(self):
+            check_knob(knob_, getattr(self, knob_.name))
+
+
+def check_knob(knob_: Field, value: Any) -> None:
+    """Raise ValueError if the value is not one that the knob takes."""
+    name, meta, kind = knob_.name, knob_.metadata, str(knob_.type)
+    if value is None and "None" in kind or callable(value) and "Callable" in kind:
+        return
+    if meta["choices"] and value not in meta["choices"]:
+        own = ", or pass a function" if "Callable" in kind else ""
+        raise ValueError(f"{name}={value!r}: choose one of {', '.join(meta['choices'])}{own}")
+    if kind.startswith("bool") and not isinstance(value, bool):
+        raise ValueError(f"{name}={value!r}: must be True or False")
+    if kind.startswith("int") and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError(f"{name}={value!r}: must be a whole number, not {type(value).__name__}")
+    if kind.startswith("float") and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise ValueError(f"{name}={value!r}: must be a number, not {type(value).__name__}")
+    if meta["low"] is not None and not (meta["low"] <= value <= meta["high"]):  # NaN fails this too
+        upper = "" if meta["high"] == math.inf else f" and at most {meta['high']}"
+        raise ValueError(f"{name}={value}: must be at least {meta['low']}{upper}")
+    if "Callable" in kind and not isinstance(value, str):
+        raise ValueError(f"{name}={value!r}: must be callable")

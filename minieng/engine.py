@@ -1,0 +1,219 @@
+"""The engine: plan → reserve → execute → commit, one step at a time, and nothing else.
+
+    request ──add_request──► scheduler.waiting
+                                  │ scheduler.plan(now)      a decision; changes nothing
+                                  │ scheduler.reserve(plan)  checked, queues moved, blocks named
+                                  │ executor.execute(plan)   the model, or a simulator
+                                  ▼ scheduler.commit(...)    progress, tokens, full blocks published
+    answer ◄──whoever is done leaves──┘                      one StepRecord in the trace
+
+No threads: ``step()`` can be called by hand in a notebook. An exception inside a step (Ctrl-C too) leaves all
+requests where they were, with KV that is whole or forgotten.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Protocol
+
+from .clock import VirtualClock, WallClock
+from .config import EngineConfig
+from .kv.allocator import KVCache
+from .observe.trace import Draft, StepRecord, Trace
+from .plan import Plan, StepResult
+from .request import Request, Status
+from .scheduler import Scheduler, make_scheduler
+
+
+class Executor(Protocol):
+    """What carries a plan out: a model runner or a simulator."""
+
+    def execute(self, plan: Plan) -> StepResult: ...
+
+
+class Engine:
+    """Requests in, tokens out.
+
+    executor   carries plans out
+    kv         the block tables; its geometry must be the executor's
+    clock      wall or virtual time
+    on_token   called for each new token; returns True if the text ends here (a stop string)
+    checked    verify the cache's invariants after every step (slow; for tests and curious readers)
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        kv: KVCache,
+        config: EngineConfig,
+        clock: WallClock | VirtualClock | None = None,
+        on_token: Callable[[Request], bool] | None = None,
+        checked: bool = False,
+    ) -> None:
+        self.executor, self.kv, self.config = executor, kv, config
+        self.clock, self.on_token, self.checked = clock or WallClock(), on_token, checked
+        self.scheduler: Scheduler = make_scheduler(config.scheduler)
+        self.scheduler.bind(kv, config)
+        self.trace = Trace()
+        self.requests: dict[str, Request] = {}
+        self._future: list[tuple[float, int, Request]] = []  # heap of requests that have not arrived yet
+        self._siblings: dict[Request, list[Request]] = {}  # samples that wait for the first one's prompt
+        self._count = 0
+
+    # -- requests come and go ---------------------------------------------------------------------------
+
+    def add_request(self, request: Request) -> Request:
+        """Queue a request; it arrives at its ``arrival_time`` (now, if that has passed).
+
+        Raises ValueError if its id is taken, or if it could not finish even with the whole cache to itself.
+        """
+        if request.request_id in self.requests:
+            raise ValueError(f"request id {request.request_id!r} is in use: choose another or abort it first")
+        longest = self.kv.never_fits(request)
+        if longest is not None:
+            raise ValueError(
+                f"request {request.request_id!r} needs {longest} tokens of KV, the cache holds {self.kv.num_slots}: "
+                "raise num_blocks or lower max_tokens"
+            )
+        self._count += 1
+        request.sequence = self._count
+        self.requests[request.request_id] = request
+        heapq.heappush(self._future, (request.arrival_time, request.sequence, request))
+        return request
+
+    def add_siblings(self, first: Request, others: list[Request]) -> None:
+        """More samples of one prompt: they start when the first has computed it, and share its blocks."""
+        for request in others:
+            self.add_request(request)
+            request.fork_of = first
+            self._future.remove((request.arrival_time, request.sequence, request))
+        heapq.heapify(self._future)
+        if others:
+            self._siblings[first] = list(others)
+
+    def abort(self, request_id: str) -> Request:
+        """End a request at any moment; what it has made so far stays readable. Raises KeyError for an unknown id."""
+        if request_id not in self.requests:
+            raise KeyError(f"no request {request_id!r}: unknown, or finished already")
+        request = self.requests[request_id]
+        request.finish_reason = request.finish_reason or "abort"
+        self._release_siblings(request, arrived=request in self.scheduler.members)
+        for others in self._siblings.values():
+            if request in others:
+                others.remove(request)
+        if request in self.scheduler.members:
+            self.scheduler.remove(request)
+        else:
+            self._future = [entry for entry in self._future if entry[2] is not request]
+            heapq.heapify(self._future)
+        self._leave(request)
+        return request
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.requests)
+
+    # -- one step ---------------------------------------------------------------------------------------
+
+    def step(self) -> StepRecord | None:
+        """Plan, reserve, execute, commit. Waits on the clock if there is a reason to. None if there is no work."""
+        if not self.has_work:
+            return None
+        scheduler = self.scheduler
+        now = self._let_in_arrivals()
+        plan = scheduler.plan(now)
+        while not plan.extend and not plan.preempt:
+            scheduler.check(plan, now)
+            self._wait(plan, now)
+            now = self._let_in_arrivals()
+            plan = scheduler.plan(now)
+        return self.carry_out(plan, now)
+
+    def carry_out(self, plan: Plan, now: float) -> StepRecord:
+        """Everything after the decision. Raises PlanError, with nothing changed, if the plan breaks a rule."""
+        scheduler = self.scheduler
+        newcomers = [r for r, _ in plan.extend if r.status is Status.WAITING]
+        had = sum(r.num_cached_tokens for r in newcomers)
+        scheduler.reserve(plan, now)
+        draft = Draft.of(plan, now, sum(r.num_cached_tokens for r in newcomers) - had)
+        try:
+            result = self.executor.execute(plan)
+        except BaseException:
+            scheduler.roll_back(plan)
+            raise
+        self.clock.advance(result.duration)
+        now = self.clock.now()
+        scheduler.commit(plan, result, now)
+        finished = self._settle(plan, result, now)
+        state = {
+            "blocks_free": self.kv.pool.num_free,
+            "blocks_total": self.kv.pool.num_blocks,
+            "kv_used": sum(r.num_computed_tokens for r in scheduler.running),
+            "num_waiting": len(scheduler.waiting),
+            "num_running": len(scheduler.running),
+        }
+        record = self.trace.add(draft, plan, result, [r.request_id for r in finished], state)
+        if self.checked:
+            self.kv.check_invariants([*scheduler.waiting, *scheduler.running])
+        return record
+
+    def run(self) -> Trace:
+        """Steps until nothing is left to do."""
+        while self.has_work:
+            self.step()
+        return self.trace
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    def _let_in_arrivals(self) -> float:
+        """Requests whose time has come join the queue; returns that time."""
+        now, future = self.clock.now(), self._future
+        while future and future[0][0] <= now:
+            self.scheduler.add(heapq.heappop(future)[2])
+        self.scheduler.arrivals_open = bool(future)
+        return now
+
+    def _wait(self, plan: Plan, now: float) -> None:
+        """Until the plan's own time or the next arrival, whichever is first."""
+        times = [self._future[0][0]] if self._future else []
+        if plan.wait_until is not None and plan.wait_until > now:
+            times.append(plan.wait_until)
+        self.clock.wait_until(min(times))
+
+    def _settle(self, plan: Plan, result: StepResult, now: float) -> list[Request]:
+        """Log-probabilities, stop strings, siblings that may start, and who leaves."""
+        if result.logprobs is not None:
+            for (request, _), entry in zip(plan.extend, result.logprobs, strict=True):
+                if entry is not None:
+                    request.logprobs.append(entry)
+        if self.on_token is not None:
+            for (request, _), token in zip(plan.extend, result.tokens, strict=True):
+                if token is not None and request.status is Status.RUNNING and self.on_token(request):
+                    request.finish_reason = "stop"
+        if self._siblings:
+            for request, _ in plan.extend:
+                if request.num_computed_tokens >= request.num_prompt_tokens:
+                    self._release_siblings(request)
+        done = [r for r, _ in plan.extend if r.finish_reason is not None and r.status is Status.RUNNING]
+        leaving = self.scheduler.leavers(done)
+        for request in leaving:
+            self._leave(request, now)
+        for request in leaving:
+            self.scheduler.remove(request)
+        return leaving
+
+    def _release_siblings(self, first: Request, arrived: bool = True) -> None:
+        """The first sample's prompt is computed (or will never be): the others may queue. They are older than
+        anything that arrived since, so they stand in front.
+        """
+        for request in reversed(self._siblings.pop(first, [])):
+            if arrived:
+                self.scheduler.add(request, front=True)
+            else:
+                heapq.heappush(self._future, (request.arrival_time, request.sequence, request))
+
+    def _leave(self, request: Request, now: float | None = None) -> None:
+        request.finish_time = self.clock.now() if now is None else now
+        request.status = Status.FINISHED
+        del self.requests[request.request_id]

@@ -1,0 +1,254 @@
+"""How many blocks a request needs, on paper first (``Ledger``) and then for real (``KVCache``).
+
+While a plan is made nothing may change, so blocks are *counted* on a ledger. When the plan is carried out the
+cache names them, in an order that makes the count exact: shared prefixes are held first, victims give back
+next, new blocks are taken last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from ..plan import Moves
+from ..request import Request
+from .blocks import ROOT, BlockPool, block_hash
+
+NO_BLOCKS: list[int] = []
+
+
+class Shared(NamedTuple):
+    """Blocks that a waiting request would share on admission, and how many of its tokens they hold."""
+
+    blocks: list[int]
+    num_tokens: int
+
+
+NOTHING_SHARED = Shared(NO_BLOCKS, 0)
+
+
+def next_power_of_two(n: int) -> int:
+    return 1 << max(0, n - 1).bit_length()
+
+
+# How many slots of KV a request reserves when it is admitted; 0 means "as it grows" (PagedAttention).
+RESERVATIONS: dict[str, Callable[[Request], int]] = {
+    "paged": lambda r: 0,
+    "reserve_max": lambda r: r.max_num_tokens,
+    "reserve_pow2": lambda r: next_power_of_two(r.max_num_tokens),
+    "reserve_oracle": lambda r: r.max_num_tokens if r.scripted_output is None else r.num_prompt_tokens + len(r.scripted_output),
+}
+
+
+class Ledger:
+    """A tentative account of free blocks for one plan. Taking from it changes nothing in the cache."""
+
+    def __init__(self, cache: KVCache) -> None:
+        self.cache, self.free = cache, cache.pool.num_free
+        self._block_size, self._refs = cache.block_size, cache.pool.refs
+        self._delta: dict[int, int] = {}  # block → references added or given back on paper
+        self._new: dict[Request, int] = {}  # request → new blocks taken on paper
+        self._found: dict[Request, Shared] = {}  # waiting request → what it would share
+        self._held: dict[Request, list[int]] = {}  # waiting request → shared blocks held on paper
+
+    def shared(self, request: Request) -> Shared:
+        """What a waiting request would share on admission; looked up once per plan."""
+        found = self._found.get(request)
+        if found is None:
+            found = self._found[request] = self.cache.lookup(request)
+        return found
+
+    def todo(self, request: Request) -> int:
+        """Tokens that the request has yet to compute, cache hits taken off. Never less than one."""
+        remaining = len(request.token_ids) - request.num_computed_tokens
+        return remaining if request.block_table else remaining - self.shared(request).num_tokens
+
+    def need(self, request: Request, n: int, span: int = 0) -> int:
+        """Free blocks that ``n`` more tokens of the request would use up.
+
+        ``span``: the request becomes a row of a padded rectangle of that many slots (no prefix is shared then).
+        """
+        table, size = request.block_table, self._block_size
+        if table:
+            start = request.pad + request.num_computed_tokens
+            end = start + n
+            missing = -(-(end if end > request.span else request.span) // size) - len(table)
+            first = start // size
+            copy = first < len(table) and self._refs[table[first]] > 1
+            return (missing if missing > 0 else 0) + copy
+        if span:
+            return -(-span // size)
+        blocks, hit = self.shared(request)
+        start = request.num_computed_tokens + hit
+        end = max(start + n, self.cache.reservation(request))
+        revived = sum(1 for block in blocks if self._refs[block] + self._delta.get(block, 0) == 0)
+        return -(-end // size) - len(blocks) + revived + (start // size < len(blocks))
+
+    def can_take(self, request: Request, n: int, span: int = 0) -> bool:
+        return self.need(request, n, span) <= self.free
+
+    def take(self, request: Request, n: int, span: int = 0) -> bool:
+        """Count ``n`` more tokens for the request; False, and nothing counted, if the blocks do not suffice.
+
+        Once per request and plan: a second call does not know of the first.
+        """
+        if n == 1 and request.block_table and (request.pad + request.num_computed_tokens) % self._block_size:
+            return True  # the common case, a decode inside a block that it has: nothing to count
+        need = self.need(request, n, span)
+        if need > self.free:
+            return False
+        if need:
+            self.free -= need
+            self._new[request] = need
+        if not request.block_table and not span:
+            self._hold(request, self.shared(request).blocks)
+        return True
+
+    def _hold(self, request: Request, blocks: list[int]) -> None:
+        for block in blocks:
+            if self._refs[block] + self._delta.get(block, 0) == 0:
+                self._new[request] -= 1  # it comes back as a reference, not as a new block
+            self._delta[block] = self._delta.get(block, 0) + 1
+        self._held[request] = blocks
+
+    def give_back(self, request: Request) -> None:
+        """A victim: all that it holds in the cache or has taken on this ledger."""
+        self.free += self._new.pop(request, 0)
+        for block in request.block_table or self._held.pop(request, NO_BLOCKS):
+            self._delta[block] = self._delta.get(block, 0) - 1
+            self.free += self._refs[block] + self._delta[block] == 0
+
+
+class KVCache:
+    """Block tables of all requests over one pool, with prefix sharing, copy-on-write and swap space.
+
+    reservation       one of RESERVATIONS
+    num_host_blocks   blocks of host memory that swapped-out requests may fill (0: no swapping)
+    """
+
+    def __init__(
+        self,
+        num_blocks: int,
+        block_size: int,
+        enable_prefix_caching: bool = True,
+        reservation: str = "paged",
+        num_host_blocks: int = 0,
+    ) -> None:
+        self.pool, self.block_size = BlockPool(num_blocks), block_size
+        self.enable_prefix_caching, self.reservation = enable_prefix_caching, RESERVATIONS[reservation]
+        self.free_host_blocks = list(range(num_host_blocks - 1, -1, -1))
+
+    @property
+    def num_slots(self) -> int:
+        return self.pool.num_blocks * self.block_size
+
+    def ledger(self) -> Ledger:
+        return Ledger(self)
+
+    def never_fits(self, request: Request) -> int | None:
+        """Slots the request needs at its longest if that is more than the whole cache has; None if it fits."""
+        longest = max(request.max_num_tokens - 1, request.num_prompt_tokens, self.reservation(request))
+        blocks = -(-longest // self.block_size)  # the last token is sampled but never needs KV
+        return longest if blocks > self.pool.num_blocks else None
+
+    # -- what a waiting request would share -------------------------------------------------------------
+
+    def lookup(self, request: Request) -> Shared:
+        """All of a sibling's prompt (n > 1), else the longest cached prefix; nothing for one that was swapped out."""
+        if request.host_blocks:
+            return NOTHING_SHARED
+        if self._can_fork(request):
+            prompt = request.num_prompt_tokens
+            return Shared(request.fork_of.block_table[: -(-prompt // self.block_size)], prompt - 1)
+        if not self.enable_prefix_caching:
+            return NOTHING_SHARED
+        # A hit never covers the last token: its logits are needed, so it must be computed.
+        full = (request.num_tokens - 1) // self.block_size
+        self._hash_until(request, full)
+        blocks = self.pool.longest_prefix(request.block_hashes[:full])
+        return Shared(blocks, len(blocks) * self.block_size)
+
+    def _can_fork(self, request: Request) -> bool:
+        """A sample whose sibling still holds the whole prompt, and which has no output of its own yet."""
+        parent = request.fork_of
+        return (
+            parent is not None
+            and not parent.pad
+            and parent.num_computed_tokens >= request.num_prompt_tokens == request.num_tokens
+            and len(parent.block_table) * self.block_size >= request.num_prompt_tokens
+        )
+
+    def _hash_until(self, request: Request, num_blocks: int) -> None:
+        hashes, size = request.block_hashes, self.block_size
+        for i in range(len(hashes), num_blocks):
+            hashes.append(block_hash(hashes[-1] if hashes else ROOT, request.token_ids[i * size : (i + 1) * size]))
+
+    # -- carrying a plan out ----------------------------------------------------------------------------
+
+    def attach(self, request: Request) -> None:
+        """Admission, first half: hold what is shared, so that nobody can evict it any more."""
+        blocks, hit = self.lookup(request)
+        for block in blocks:
+            self.pool.share(block)
+        request.block_table = list(blocks)
+        request.num_computed_tokens += hit
+        request.num_cached_tokens += hit
+        request.num_published = hit // self.block_size
+        request.span = self.reservation(request)
+
+    def grow(self, request: Request, n: int, moves: Moves) -> None:
+        """Name the blocks for ``n`` more tokens; copy a shared block that is about to be written."""
+        table, start = request.block_table, request.pad + request.num_computed_tokens
+        missing = -(-max(start + n, request.span) // self.block_size) - len(table)
+        first = start // self.block_size
+        if first < len(table) and self.pool.refs[table[first]] > 1:
+            fresh = self.pool.take()
+            moves.copy.append((table[first], fresh))
+            self.pool.release([table[first]])
+            table[first] = fresh
+        for _ in range(missing):
+            table.append(self.pool.take())
+        if request.host_blocks:  # swapped out before: the old content comes back first
+            moves.swap_in.extend(zip(request.host_blocks, table, strict=False))
+            self.free_host_blocks.extend(request.host_blocks)
+            request.host_blocks = []
+
+    def publish(self, request: Request) -> None:
+        """Blocks that are full by now may be shared by later prompts. Padded rows are not aligned, so never."""
+        if not self.enable_prefix_caching or request.pad:
+            return
+        full = request.num_computed_tokens // self.block_size
+        self._hash_until(request, full)
+        for i in range(request.num_published, full):
+            self.pool.publish(request.block_table[i], request.block_hashes[i])
+        request.num_published = full
+
+    def release(self, request: Request) -> None:
+        """The request lets go of everything, on the device and on the host."""
+        self.pool.release(request.block_table)
+        self.free_host_blocks.extend(request.host_blocks)
+        request.block_table, request.host_blocks = [], []
+        request.num_computed_tokens = request.num_published = request.pad = request.span = 0
+
+    def swap_out(self, request: Request, moves: Moves) -> bool:
+        """Move a victim's KV to host memory and keep its progress; False if the host has no room for it."""
+        used = -(-request.num_computed_tokens // self.block_size)
+        if request.pad or not used or used > len(self.free_host_blocks):
+            return False
+        request.host_blocks = [self.free_host_blocks.pop() for _ in range(used)]
+        moves.swap_out.extend(zip(request.block_table, request.host_blocks, strict=False))
+        self.pool.release(request.block_table)
+        request.block_table, request.span = [], 0
+        return True
+
+    def check_invariants(self, requests: Iterable[Request]) -> None:
+        """Raises AssertionError if a block is lost, or shared where it would be written."""
+        requests = list(requests)
+        self.pool.check_invariants([r.block_table for r in requests])
+        for r in requests:
+            assert r.num_computed_tokens <= r.num_tokens, f"{r} has computed more tokens than it has"
+            slots = len(r.block_table) * self.block_size
+            assert r.host_blocks or r.pad + r.num_computed_tokens <= slots, f"{r} has computed past its blocks"
+            first = (r.pad + r.num_computed_tokens) // self.block_size
+            for block in r.block_table[first:]:
+                assert self.pool.refs[block] == 1, f"{r.request_id} would write block {block}, which is shared"

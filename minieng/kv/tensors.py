@@ -1,0 +1,79 @@
+"""The memory behind the block ids: K and V of all layers, on the device and, for swapping, on the host.
+
+    cache  [layers, 2, num_blocks, block_size, kv_heads, head_dim]      2: K and V
+    slot s of the cache is row s % block_size of block s // block_size
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..plan import Moves
+
+CPU_CACHE_BYTES = 1 << 30  # unless asked for more; pages that are never written cost nothing
+
+
+@dataclass(frozen=True)
+class KVShape:
+    """What one token's KV looks like, and how it is stored."""
+
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+    dtype: torch.dtype
+
+    @property
+    def bytes_per_token(self) -> int:
+        """2 (K and V) · layers · K/V heads · head size · bytes of a number."""
+        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * self.dtype.itemsize
+
+
+class KVTensors:
+    """The cache's tensors. ``layer(i)`` gives K and V of one layer as [num_blocks, block_size, kv_heads, head_dim]."""
+
+    def __init__(
+        self, shape: KVShape, num_blocks: int, block_size: int, device: torch.device, num_host_blocks: int = 0
+    ) -> None:
+        self.shape, self.num_blocks, self.block_size = shape, num_blocks, block_size
+        size = (shape.num_layers, 2, num_blocks, block_size, shape.num_kv_heads, shape.head_dim)
+        self.cache = torch.zeros(size, dtype=shape.dtype, device=device)
+        host = (num_host_blocks, shape.num_layers, 2, *size[3:])
+        self.host = torch.zeros(host, dtype=shape.dtype)
+
+    def layer(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.cache[index, 0], self.cache[index, 1]
+
+    def apply(self, moves: Moves) -> None:
+        """Swap out, swap in, copy: in this order, because a block given up now may be written next."""
+        for source, target in moves.swap_out:
+            self.host[target].copy_(self.cache[:, :, source])
+        for source, target in moves.swap_in:
+            self.cache[:, :, target].copy_(self.host[source])
+        for source, target in moves.copy:
+            self.cache[:, :, target] = self.cache[:, :, source]
+
+
+def choose_num_blocks(
+    shape: KVShape, block_size: int, device: torch.device, longest: int, memory_fraction: float, asked: int | None
+) -> int:
+    """How many blocks fit: what was asked for, else 1 GiB on a CPU, else what a GPU has left.
+
+    longest: tokens of all requests at their longest together; more than that is never claimed.
+    Raises ValueError if the memory does not even hold one block.
+    """
+    if asked is not None:
+        return asked
+    block_bytes = shape.bytes_per_token * block_size
+    room = CPU_CACHE_BYTES
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        room = free - int((1 - memory_fraction) * total)
+    blocks = min(room // block_bytes, -(-longest // block_size))
+    if blocks < 1:
+        raise ValueError(
+            f"no memory for KV: {room / 2**20:.0f} MiB left, one block takes {block_bytes / 2**20:.2f} MiB; "
+            "raise memory_fraction, lower block_size, or close another engine"
+        )
+    return blocks

@@ -1,0 +1,315 @@
+"""The front door: ``LLM("smollm2-135m").generate(["Hello"])``.
+
+It loads a model, sizes the cache, turns prompts into requests and tokens into text. All deciding is done by the
+engine and its scheduler; all computing by the runner.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .config import EngineConfig
+from .engine import Engine
+from .kv.allocator import KVCache
+from .request import CompletionOutput, Request, RequestMetrics, RequestOutput, SamplingParams, TokenEvent
+from .scheduler.admission import reservation_of
+from .text import TextStream
+
+if TYPE_CHECKING:
+    from .observe.trace import Trace
+
+Prompt = str | list[int] | list[dict]
+
+
+class LLM:
+    """A model behind an engine. Every keyword is a knob of ``EngineConfig``; see there, or ``minieng generate --help``.
+
+    model  short name ("smollm2-135m", "tiny"), Hugging Face repo id, or local directory
+
+    A context manager; ``close()`` gives the cache's memory back. Engines of one process share a model's weights.
+    """
+
+    def __init__(self, model: str = "smollm2-135m", *, checked: bool = False, **knobs: Any) -> None:
+        self.config = EngineConfig(**knobs)
+        from .model.load import load  # torch comes with it
+
+        self.model_name = str(model)
+        loaded = load(self.model_name, self.config)
+        self.path, self.tokenizer, self.runner = loaded.path, loaded.tokenizer, loaded.runner
+        self.max_model_len, self.vocab_size, self.eos_token_ids = loaded.max_model_len, loaded.vocab_size, loaded.eos_token_ids
+        kv = KVCache(
+            self.runner.tensors.num_blocks,
+            self.config.block_size,
+            self.config.enable_prefix_caching,
+            reservation_of(self.config.admission),
+            len(self.runner.tensors.host),
+        )
+        self.engine = Engine(self.runner, kv, self.config, on_token=self._on_token, checked=checked)
+        self._streams: dict[Request, TextStream] = {}
+        self._ids = itertools.count()
+
+    # -- what a reader types ----------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        priority: int | Sequence[int] = 0,
+        deadline: float | Sequence[float | None] | None = None,
+        user: str | Sequence[str] = "",
+        request_ids: Sequence[str] | None = None,
+        arrivals: Sequence[float] | None = None,
+        progress: bool = False,
+    ) -> list[RequestOutput]:
+        """Answers in the order of the prompts. All prompts are checked before any is queued.
+
+        prompts   a string, token ids, chat messages, or a list of any of these
+        params, priority, deadline, user   one for all, or one for each prompt; deadline in seconds from now
+        arrivals  seconds from now at which each prompt comes (default: all at once)
+        progress  show a bar
+        """
+        groups = self._submit(prompts, params, priority, deadline, user, request_ids, arrivals)
+        try:
+            with _progress(progress, len(groups)) as bar:
+                while any(r.request_id in self.engine.requests for group in groups for r in group):
+                    record = self.engine.step()
+                    bar.update(len(record.finished) if record else 0)
+            return [self._output(group) for group in groups]
+        finally:
+            self._forget(groups)
+
+    def stream(self, prompt: Prompt, params: SamplingParams | None = None, **keywords: Any) -> Iterator[TokenEvent]:
+        """Token by token. Leaving the loop early aborts the request."""
+        groups = self._submit([prompt], params, keywords.pop("priority", 0), keywords.pop("deadline", None),
+                              keywords.pop("user", ""), None, None)  # fmt: skip
+        if keywords:
+            raise TypeError(f"stream() has no keyword {next(iter(keywords))!r}")
+        requests = groups[0]
+        seen = dict.fromkeys(requests, 0)
+        try:
+            while any(r.request_id in self.engine.requests for r in requests):
+                self.engine.step()
+                for request in requests:
+                    yield from self._events(request, seen)
+        finally:
+            self._forget(groups)
+
+    def chat(self, messages: list[dict], params: SamplingParams | None = None) -> str:
+        """The model's answer to a conversation, as text."""
+        return self.generate([messages], params)[0].outputs[0].text
+
+    def abort(self, request_id: str) -> None:
+        """End a request and all its samples. Raises KeyError for an unknown id."""
+        ids = [i for i in self.engine.requests if i == request_id or i.rpartition("#")[0] == request_id]
+        if not ids:
+            raise KeyError(f"no request {request_id!r}: unknown, or finished already")
+        for each in ids:
+            self.engine.abort(each)
+
+    @property
+    def trace(self) -> Trace:
+        return self.engine.trace
+
+    def explain(self) -> str:
+        """What runs here, on what, and why: device, precision, attention, linears, cache."""
+        tensors, model, config = self.runner.tensors, self.runner.model, self.config
+        tokens = tensors.num_blocks * tensors.block_size
+        refused = [text for record in self.trace for _, text in record.refused]
+        lines = {
+            "model": f"{self.model_name} ({type(model).__name__}), {self.path}",
+            "device": f"{self.runner.device}, {str(model.dtype).removeprefix('torch.')}",
+            "attention": f"{self.runner.attention.backend}: {self.runner.attention.why}",
+            "linears": self.runner.linears,
+            "scheduler": f"{type(self.engine.scheduler).__name__}, order {config.order}, admission {config.admission}, "
+            f"victim {config.victim}, preemption {config.preemption}",
+            "cache": f"{tensors.num_blocks} blocks of {tensors.block_size} = {tokens} tokens, "
+            f"{tensors.cache.nbytes / 2**20:.0f} MiB ({tensors.shape.bytes_per_token} bytes a token), "
+            f"{self.engine.kv.pool.num_free} blocks free, prefix caching {'on' if config.enable_prefix_caching else 'off'}",
+            "longest text": f"{self.max_model_len} tokens",
+            "steps": f"{len(self.trace)}, {self.trace.total('num_tokens')} tokens computed, {len(refused)} refusals"
+            + (f", the last: {refused[-1]}" if refused else ""),
+        }
+        return "\n".join(f"{name:13} {text}" for name, text in lines.items())
+
+    def close(self) -> None:
+        """Abort what runs and give the cache's memory back."""
+        if self.engine is not None:
+            for request_id in list(self.engine.requests):
+                self.engine.abort(request_id)
+        self.engine = self.runner = None
+
+    def __enter__(self) -> LLM:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    # -- from prompts to requests -----------------------------------------------------------------------
+
+    def _submit(self, prompts, params, priority, deadline, user, request_ids, arrivals) -> list[list[Request]]:
+        """One list of ``n`` requests for each prompt, all queued; or ValueError, and none is."""
+        if self.engine is None:
+            raise RuntimeError("this LLM is closed: make a new one")
+        prompts = _as_list(prompts)
+        count, now = len(prompts), self.engine.clock.now()
+        spread = {
+            "params": _each("params", params if params is not None else SamplingParams(), count, SamplingParams),
+            "priority": _each("priority", priority, count, int),
+            "deadline": _each("deadline", deadline, count, (int, float, type(None))),
+            "user": _each("user", user, count, str),
+            "arrivals": _each("arrivals", 0.0 if arrivals is None else arrivals, count, (int, float)),
+        }
+        ids = list(request_ids) if request_ids is not None else [str(next(self._ids)) for _ in prompts]
+        if len(ids) != count:
+            raise ValueError(f"{len(ids)} request_ids for {count} prompts: give one for each")
+        groups: list[list[Request]] = []
+        try:
+            for i, prompt in enumerate(prompts):
+                own = {name: values[i] for name, values in spread.items()}
+                groups.append(self._requests(ids[i], prompt, now, **own))
+            for first, *others in groups:
+                self.engine.add_request(first)
+                self.engine.add_siblings(first, others)
+        except ValueError:
+            self._forget(groups)
+            raise
+        return groups
+
+    def _requests(self, request_id, prompt, now, params, priority, deadline, user, arrivals) -> list[Request]:
+        """The ``n`` samples of one prompt. Raises ValueError naming what is wrong with the prompt."""
+        text, token_ids = self._tokens(prompt)
+        if len(token_ids) >= self.max_model_len:
+            raise ValueError(
+                f"request {request_id!r}: the prompt has {len(token_ids)} tokens, the longest text is {self.max_model_len} "
+                "with at least one token of output: shorten the prompt or raise max_model_len"
+            )
+        if not math.isfinite(arrivals) or arrivals < 0 or deadline is not None and not math.isfinite(deadline):
+            raise ValueError(f"request {request_id!r}: arrival {arrivals} and deadline {deadline} must be seconds from now")
+        from .model.sampler import sample_key
+
+        requests = []
+        for index in range(params.n):
+            request = Request(
+                request_id if params.n == 1 else f"{request_id}#{index}", token_ids, params, prompt=text,
+                arrival_time=now + arrivals, priority=priority, deadline=None if deadline is None else now + deadline,
+                user=user, max_model_len=self.max_model_len, eos_token_ids=self.eos_token_ids,
+            )  # fmt: skip
+            request.sample_index = index
+            request.sample_key = sample_key(params.seed, self.config.seed, request_id, index)
+            self._streams[request] = TextStream(self.tokenizer, request)
+            requests.append(request)
+        return requests
+
+    def _tokens(self, prompt: Prompt) -> tuple[str | None, list[int]]:
+        """Text (if there is one) and token ids of a prompt of any kind."""
+        if isinstance(prompt, str):
+            try:
+                prompt.encode("utf-8")
+            except UnicodeEncodeError as problem:
+                raise ValueError(f"the prompt holds a lone surrogate at character {problem.start}: not text") from None
+            token_ids = self.tokenizer(prompt)["input_ids"]
+            text = prompt
+        elif prompt and isinstance(prompt, list) and all(isinstance(part, dict) for part in prompt):
+            if not getattr(self.tokenizer, "chat_template", None):
+                raise ValueError(f"{self.model_name} has no chat template: pass text or token ids")
+            text = self.tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+            token_ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        elif isinstance(prompt, list) and all(isinstance(t, int) and not isinstance(t, bool) for t in prompt):
+            text, token_ids = None, list(prompt)
+            bad = next((t for t in prompt if not 0 <= t < self.vocab_size), None)
+            if bad is not None:
+                raise ValueError(f"token id {bad} is out of range: the vocabulary has {self.vocab_size} tokens")
+        else:
+            raise ValueError(f"prompt {prompt!r:.60}: must be a string, a list of token ids, or a list of chat messages")
+        if not token_ids:
+            raise ValueError("the prompt is empty: there is no token to continue from")
+        return text, token_ids
+
+    # -- from tokens to answers -------------------------------------------------------------------------
+
+    def _on_token(self, request: Request) -> bool:
+        stream = self._streams.get(request)
+        return stream is not None and bool(request.params.stop) and stream.push()
+
+    def _finish(self, request: Request) -> TextStream:
+        stream = self._streams[request]
+        if not request.params.stop:
+            stream.push()
+        stream.flush()
+        return stream
+
+    def _events(self, request: Request, seen: dict[Request, int]) -> Iterator[TokenEvent]:
+        """The tokens of a request that have not been shown, each with the text that became readable with it."""
+        tokens = request.output_token_ids
+        over = request.request_id not in self.engine.requests
+        if len(tokens) == seen[request] and not over:
+            return
+        stream = self._finish(request) if over else self._streams[request]
+        if not over and not request.params.stop:
+            stream.push()
+        fresh, seen[request] = tokens[seen[request] :], len(tokens)
+        for i, token in enumerate(fresh or [None] * (request.finish_reason == "abort")):
+            last = i == len(fresh) - 1 or token is None
+            name = request.request_id.rpartition("#")[0] or request.request_id
+            yield TokenEvent(
+                name, request.sample_index, token, stream.new_text() if last else "",
+                request.finish_reason if last and over else None,
+            )  # fmt: skip
+
+    def _output(self, group: list[Request]) -> RequestOutput:
+        first = group[0]
+        outputs = [
+            CompletionOutput(
+                r.sample_index, self._finish(r).text, r.output_token_ids, r.finish_reason,
+                r.logprobs if r.params.logprobs is not None else None,
+            )
+            for r in group
+        ]  # fmt: skip
+        metrics = RequestMetrics(
+            first.arrival_time, first.admitted_time, first.token_times, max(r.finish_time for r in group),
+            sum(r.num_preemptions for r in group), sum(r.num_cached_tokens for r in group),
+        )  # fmt: skip
+        name = first.request_id if len(group) == 1 else first.request_id.rpartition("#")[0]
+        return RequestOutput(name, first.prompt, first.token_ids[: first.num_prompt_tokens], outputs, metrics)
+
+    def _forget(self, groups: list[list[Request]]) -> None:
+        """Whatever of these still runs is aborted (Ctrl-C, an early exit, a refused neighbour); streams are dropped."""
+        for request in itertools.chain.from_iterable(groups):
+            if self.engine is not None and self.engine.requests.get(request.request_id) is request:
+                self.engine.abort(request.request_id)
+            self._streams.pop(request, None)
+
+
+def _as_list(prompts: Any) -> list:
+    """A lone prompt becomes a list of one. A list of numbers is one prompt, a list of messages is one conversation."""
+    if isinstance(prompts, str):
+        return [prompts]
+    if not isinstance(prompts, (list, tuple)):
+        raise ValueError(f"prompts={prompts!r:.60}: must be a string, token ids, chat messages, or a list of these")
+    if not prompts:
+        raise ValueError("prompts is an empty list: there is nothing to generate")
+    alone = all(isinstance(p, int) for p in prompts) or all(isinstance(p, dict) for p in prompts)
+    return [list(prompts)] if alone else list(prompts)
+
+
+def _each(name: str, value: Any, count: int, kind: Any) -> list:
+    """One value for all prompts, or a list with one for each."""
+    values = [value] * count if isinstance(value, kind) else value
+    if not isinstance(values, (list, tuple)):
+        raise ValueError(f"{name}={value!r:.60}: of the wrong kind ({type(value).__name__})")
+    if len(values) != count:
+        raise ValueError(f"{name} has {len(values)} entries for {count} prompts: give one, or one for each")
+    for each in values:
+        if not isinstance(each, kind):
+            raise ValueError(f"{name} holds {each!r:.60}: of the wrong kind ({type(each).__name__})")
+    return list(values)
+
+
+def _progress(show: bool, total: int) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, desc="requests", disable=not show)

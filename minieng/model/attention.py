@@ -1,0 +1,267 @@
+"""Paged attention: one function, several ways to compute it, chosen by a test on the real shapes.
+
+A step's tokens come packed, one request after the other; each request's keys and values lie in the blocks that
+its table names. Backends:
+
+    native   CPU: a small C kernel that walks the block table, compiled on first use (native.py)
+    torch    anywhere: one request after the other, blocks gathered, query heads of a K/V head packed, no mask
+    padded   anywhere: all requests at once in a padded rectangle with a mask; what a GPU without Triton uses,
+             and what every padded batch (static, dynamic) really runs on
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+
+from . import native
+
+
+@dataclass
+class Batch:
+    """The step as tensors. T tokens of S rows (requests, in the plan's order).
+
+    token_ids, positions, slots   [T] int64; a slot is where the token's KV is stored
+    q_starts    [S+1] first token of each row in the packed order
+    kv_starts   [S] first slot of the row that holds a real token (left padding lies before it)
+    kv_ends     [S] slots of the row that are filled once this step's tokens are stored
+    tables      [S, blocks] int32 block ids, filled up with 0
+    logit_rows  [E] int64: packed positions whose logits are needed
+    width       tokens in a row if the batch is a rectangle, else 0
+    """
+
+    token_ids: torch.Tensor
+    positions: torch.Tensor
+    slots: torch.Tensor
+    q_starts: list[int]
+    kv_starts: list[int]
+    kv_ends: list[int]
+    tables: torch.Tensor
+    logit_rows: torch.Tensor
+    width: int = 0
+    scratch: dict = field(default_factory=dict)  # what backends compute once a step and use in every layer
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.kv_ends)
+
+
+@dataclass(frozen=True)
+class LayerKV:
+    """One layer's cache and the constants of its attention.
+
+    k, v    [num_blocks, block_size, kv_heads, head_dim]
+    window  a token sees itself and the window-1 tokens before it (None: all)
+    softcap scores become softcap · tanh(score / softcap) (None: left alone)
+    """
+
+    k: torch.Tensor
+    v: torch.Tensor
+    scale: float
+    window: int | None = None
+    softcap: float | None = None
+
+
+Backend = Callable[[torch.Tensor, LayerKV, Batch], torch.Tensor]
+
+
+def store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
+    """Write the step's keys and values, [T, kv_heads, head_dim] each, into their slots."""
+    layer.k.view(-1, *layer.k.shape[2:]).index_copy_(0, batch.slots, k)
+    layer.v.view(-1, *layer.v.shape[2:]).index_copy_(0, batch.slots, v)
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, mask: torch.Tensor | None) -> torch.Tensor:
+    """Attention of rows over their own keys.
+
+    q [B, n, H, D], k and v [B, c, Hkv, D], mask [B, 1, n, c] (True: may be seen) or None. Returns [B, n, H, D].
+    """
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    if layer.softcap is None:
+        grouped = q.shape[1] != k.shape[1]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=layer.scale, enable_gqa=grouped)
+        return out.transpose(1, 2)
+    group = q.shape[1] // k.shape[1]
+    scores = q @ k.repeat_interleave(group, 1).transpose(2, 3) * layer.scale
+    scores = layer.softcap * torch.tanh(scores / layer.softcap)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = torch.softmax(scores.float(), dim=-1).to(q.dtype)
+    return (weights @ v.repeat_interleave(group, 1)).transpose(1, 2)
+
+
+def attend_by_request(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
+    """Backend "torch": a loop over requests; each sees exactly its own keys, so most need no mask."""
+    out = torch.empty_like(q)
+    for row in range(batch.num_rows):
+        attend_row(row, q, out, layer, batch)
+    return out
+
+
+def attend_row(row: int, q: torch.Tensor, out: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
+    """One request of a packed batch: gather its blocks, attend, write its rows of ``out``."""
+    first, last = batch.q_starts[row], batch.q_starts[row + 1]
+    n, end, start = last - first, batch.kv_ends[row], batch.kv_starts[row]
+    size, (kv_heads, dim) = layer.k.shape[1], layer.k.shape[2:]
+    if layer.window is not None:
+        start = max(start, end - n - layer.window + 1)
+    base = start // size
+    blocks = batch.tables[row, base : -(-end // size)]
+    k = layer.k[blocks].view(-1, kv_heads, dim)[start - base * size : end - base * size]
+    v = layer.v[blocks].view(-1, kv_heads, dim)[start - base * size : end - base * size]
+    query, group = q[first:last], q.shape[1] // kv_heads
+    if layer.softcap is not None or layer.window is not None and n > 1:
+        mask = visible(n, end - start, layer.window, q.device)
+        out[first:last] = attend(query[None], k[None], v[None], layer, mask)[0]
+        return
+    # K/V heads as the batch, their query heads as the heads: K is then only viewed, never repeated.
+    query = query.view(n, kv_heads, group, dim).permute(1, 2, 0, 3)
+    keys = k.transpose(0, 1)[:, None].expand(-1, group, -1, -1)
+    values = v.transpose(0, 1)[:, None].expand(-1, group, -1, -1)
+    fresh = n > 1 and n == end - start  # is_causal is aligned to the top left, so only then
+    mask = visible(n, end - start, None, q.device) if n > 1 and not fresh else None
+    got = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, is_causal=fresh, scale=layer.scale)
+    out[first:last] = got.permute(2, 0, 1, 3).reshape(n, kv_heads * group, dim)
+
+
+def visible(n: int, context: int, window: int | None, device: torch.device) -> torch.Tensor:
+    """[1, 1, n, context] mask of the last n of ``context`` tokens: nobody sees the future, nor past the window."""
+    query = torch.arange(context - n, context, device=device)[:, None]
+    key = torch.arange(context, device=device)[None]
+    seen = key <= query
+    if window is not None:
+        seen &= key > query - window
+    return seen[None, None]
+
+
+def attend_padded(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
+    """Backend "padded": rectangles with a mask. A packed batch becomes two, its decodes and the rest."""
+    if batch.width:
+        rows = torch.arange(batch.num_rows)
+        return rectangle(q, rows, batch.width, layer, batch)
+    out = torch.empty_like(q)
+    lengths = torch.tensor(batch.q_starts[1:]) - torch.tensor(batch.q_starts[:-1])
+    for group in ((lengths == 1).nonzero()[:, 0], (lengths > 1).nonzero()[:, 0]):
+        if len(group):
+            width = int(lengths[group].max())
+            starts = torch.tensor(batch.q_starts)[group]
+            column = torch.arange(width)[None] - (width - lengths[group])[:, None]  # right-aligned, like the keys
+            index = (starts[:, None] + column.clamp(min=0)).reshape(-1).to(q.device)
+            keep = (column >= 0).reshape(-1).to(q.device)
+            got = rectangle(q[index], group, width, layer, batch)
+            out[index[keep]] = got[keep]
+    return out
+
+
+def rectangle(q: torch.Tensor, rows: torch.Tensor, width: int, layer: LayerKV, batch: Batch) -> torch.Tensor:
+    """Rows of equal width over gathered and masked keys. q [len(rows)·width, H, D], right-aligned; so the result."""
+    key = ("rectangle", width, len(rows), layer.window)
+    if key not in batch.scratch:
+        ends = torch.tensor(batch.kv_ends)[rows, None, None]
+        starts = torch.tensor(batch.kv_starts)[rows, None, None]
+        context = int(ends.max())
+        slot = torch.arange(context)[None, None]
+        position = ends - width + torch.arange(width)[None, :, None]
+        seen = (slot <= position) & (slot >= starts)
+        if layer.window is not None:
+            seen &= slot > position - layer.window
+        seen |= (position < starts) & (slot == position.clamp(min=0))  # padding sees one slot: a softmax over nothing is NaN
+        blocks = batch.tables[rows, : -(-context // layer.k.shape[1])].to(torch.int64)
+        batch.scratch[key] = seen[:, None].to(q.device), blocks.to(q.device), context
+    mask, blocks, context = batch.scratch[key]
+    k, v = (x[blocks].flatten(1, 2)[:, :context] for x in (layer.k, layer.v))
+    out = attend(q.view(len(rows), width, *q.shape[1:]), k, v, layer, mask)
+    return out.reshape(q.shape)
+
+
+def attend_native(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
+    """Backend "native": the C kernel for short rows; long ones are matrix products, which torch does better."""
+    out = torch.empty_like(q)
+    long = batch.scratch.get("long")
+    if long is None:
+        lengths = [b - a for a, b in zip(batch.q_starts, batch.q_starts[1:], strict=False)]
+        long = batch.scratch["long"] = [row for row, n in enumerate(lengths) if n > native.LONGEST_ROW]
+    if len(long) < batch.num_rows:
+        native.attend(q, out, layer, batch)
+    for row in long:
+        attend_row(row, q, out, layer, batch)
+    return out
+
+
+BACKENDS: dict[str, Backend] = {"native": attend_native, "torch": attend_by_request, "padded": attend_padded}
+
+
+class Attention:
+    """The chosen backend, and why. ``paged_attention`` is what models call."""
+
+    def __init__(self, backend: str, why: str) -> None:
+        self.backend, self.why = backend, why
+        self._attend = BACKENDS[backend]
+
+    def paged_attention(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch
+    ) -> torch.Tensor:
+        """Store k and v [T, kv_heads, head_dim] in their slots, then attend with q [T, heads, head_dim].
+
+        q and k are rotated already. Returns [T, heads, head_dim].
+        """
+        store(k, v, layer, batch)
+        return (attend_padded if batch.width else self._attend)(q, layer, batch)
+
+
+def candidates(device: torch.device, asked: str) -> list[str]:
+    """Backends to try, best first. An asked-for one is the only one besides plain torch."""
+    if asked != "auto":
+        return [asked, "torch"]
+    return ["padded", "torch"] if device.type == "cuda" else ["native", "torch"]
+
+
+def choose_attention(
+    asked: str, device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int, block_size: int
+) -> Attention:
+    """The first candidate that agrees with plain torch on this model's shapes; a warning for each that does not."""
+    names = candidates(device, asked)
+    for name in names[:-1]:
+        try:
+            error = self_test(BACKENDS[name], device, dtype, heads, kv_heads, head_dim, block_size)
+        except (RuntimeError, OSError) as problem:
+            error = problem
+        limit = 1e-4 if dtype == torch.float32 else 3e-2
+        if isinstance(error, float) and error < limit:
+            return Attention(name, f"agrees with plain torch to {error:.0e} on this model's shapes")
+        warnings.warn(f"attention backend {name!r} is not used: {error}; falling back to {names[-1]!r}", stacklevel=2)
+    return Attention(names[-1], "plain torch, one request after the other")
+
+
+def self_test(
+    backend: Backend, device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int, block_size: int
+) -> float:
+    """Largest difference from softmax(q·k)·v written out, over a mixed batch of decodes, a prompt and a chunk."""
+    generator = torch.Generator().manual_seed(0)
+    rows = [(1, 1), (1, 37), (5, 5), (7, 23)]  # (new tokens, context after them)
+    per_row = max(-(-context // block_size) for _, context in rows)
+    shape = (len(rows) * per_row, block_size, kv_heads, head_dim)
+    k, v = (torch.randn(shape, generator=generator).to(device, dtype) for _ in range(2))
+    layer = LayerKV(k, v, 1 / math.sqrt(head_dim))
+    tables = torch.randperm(shape[0], generator=generator).view(len(rows), per_row).to(torch.int32)
+    q_starts = [0]
+    for n, _ in rows:
+        q_starts.append(q_starts[-1] + n)
+    q = torch.randn((q_starts[-1], heads, head_dim), generator=generator).to(device, dtype)
+    nothing = torch.empty(0, dtype=torch.int64)
+    batch = Batch(nothing, nothing, nothing, q_starts, [0] * len(rows), [c for _, c in rows], tables, nothing)
+    got, worst = backend(q, layer, batch), 0.0
+    for row, (n, context) in enumerate(rows):
+        keys, values = (x[tables[row].to(device, torch.int64)].flatten(0, 1)[:context].float() for x in (k, v))
+        keys, values = (x.repeat_interleave(heads // kv_heads, 1).transpose(0, 1) for x in (keys, values))
+        query = q[q_starts[row] : q_starts[row + 1]].float().transpose(0, 1)
+        scores = query @ keys.transpose(1, 2) * layer.scale
+        scores = scores.masked_fill(~visible(n, context, None, device)[0], -math.inf)
+        want = (torch.softmax(scores, -1) @ values).transpose(0, 1)
+        worst = max(worst, float((got[q_starts[row] : q_starts[row + 1]].float() - want).abs().max()))
+    return worst

@@ -1,0 +1,140 @@
+"""The Llama family's forward pass on packed tokens: Llama, SmolLM2, Mistral, Qwen2, Qwen3.
+
+All requests' tokens of a step lie one after the other in one [T, hidden] matrix. Only attention knows where one
+request ends and the next begins; everything else is done for all tokens at once. Q, K and V share one matrix
+product, gate and up another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from .attention import Attention, Batch, LayerKV
+from .linear import Linear
+
+FAMILY = ("llama", "mistral", "qwen2", "qwen3")
+
+
+def supports(config: Any) -> str | None:
+    """None if this forward is right for the model, else what it lacks."""
+    if config.model_type not in FAMILY:
+        return f"model type {config.model_type!r} is not of the Llama family"
+    if config.hidden_act != "silu":
+        return f"activation {config.hidden_act!r}"
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type", "default") not in ("default", "linear", "llama3", "yarn"):
+        return f"rope type {rope.get('rope_type')!r}"
+    return None
+
+
+def window_of(config: Any, layer: int) -> int | None:
+    """The sliding window of a layer in tokens, or None for full attention."""
+    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
+    if kinds:
+        return window if kinds[layer] == "sliding_attention" else None
+    return window if getattr(config, "use_sliding_window", True) else None
+
+
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    """x / rms(x) · weight over the last axis, the mean square in fp32."""
+    wide = x.float()
+    return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary embedding. x [T, heads, D]; cos, sin [T, 1, D]."""
+    half = x.shape[-1] // 2
+    return x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin
+
+
+class Layer:
+    """One decoder layer's weights."""
+
+    def __init__(self, weights: dict[str, torch.Tensor], prefix: str) -> None:
+        def get(name: str) -> torch.Tensor | None:
+            return weights.pop(f"{prefix}.{name}", None)
+
+        def merged(*names: str) -> Linear:
+            biases = [get(f"{name}.bias") for name in names]
+            bias = torch.cat(biases) if biases[0] is not None else None
+            return Linear(torch.cat([get(f"{name}.weight") for name in names]), bias)
+
+        self.input_norm, self.post_norm = get("input_layernorm.weight"), get("post_attention_layernorm.weight")
+        self.q_norm, self.k_norm = get("self_attn.q_norm.weight"), get("self_attn.k_norm.weight")
+        self.qkv = merged("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+        self.o = merged("self_attn.o_proj")
+        self.gate_up, self.down = merged("mlp.gate_proj", "mlp.up_proj"), merged("mlp.down_proj")
+
+
+class Decoder:
+    """A loaded model: ``forward(batch, kv, attention)`` gives the logits of the rows that asked for them."""
+
+    def __init__(self, path: Path, config: Any, dtype: torch.dtype, device: torch.device) -> None:
+        weights = {name: tensor.to(device, dtype) for name, tensor in read_weights(path)}
+        self.config, self.dtype, self.device, self.eps = config, dtype, device, config.rms_norm_eps
+        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.embedding, self.norm = weights.pop("model.embed_tokens.weight"), weights.pop("model.norm.weight")
+        self.layers = [Layer(weights, f"model.layers.{i}") for i in range(config.num_hidden_layers)]
+        head = weights.pop("lm_head.weight", None)
+        self.lm_head = Linear(self.embedding if config.tie_word_embeddings or head is None else head)
+        self.windows = [window_of(config, i) for i in range(len(self.layers))]
+        self.scales, self.softcap = [self.head_dim**-0.5] * len(self.layers), None
+        self.cos, self.sin = rope_table(config, device, dtype)
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.layers)
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch, kv: list[LayerKV], attention: Attention) -> torch.Tensor:
+        """Logits [E, vocabulary] of the positions in ``batch.logit_rows``."""
+        x = F.embedding(batch.token_ids, self.embedding)
+        cos, sin = self.cos[batch.positions][:, None], self.sin[batch.positions][:, None]
+        for layer, cache in zip(self.layers, kv, strict=True):
+            h = rms_norm(x, layer.input_norm, self.eps)
+            x = x + layer.o(self.attend(layer, h, cos, sin, cache, batch, attention))
+            gate, up = layer.gate_up(rms_norm(x, layer.post_norm, self.eps)).chunk(2, -1)
+            x = x + layer.down(F.silu(gate) * up)
+        return self.lm_head(rms_norm(x[batch.logit_rows], self.norm, self.eps))
+
+    def attend(self, layer: Layer, h: torch.Tensor, cos, sin, cache: LayerKV, batch: Batch, attention: Attention):
+        """Project, rotate, attend over the paged cache. h [T, hidden] → [T, heads · head_dim]."""
+        sizes = (self.heads * self.head_dim, self.kv_heads * self.head_dim, self.kv_heads * self.head_dim)
+        q, k, v = (part.view(len(h), -1, self.head_dim) for part in layer.qkv(h).split(sizes, -1))
+        if layer.q_norm is not None:
+            q, k = rms_norm(q, layer.q_norm, self.eps), rms_norm(k, layer.k_norm, self.eps)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        return attention.paged_attention(q, k, v, cache, batch).reshape(len(h), -1)
+
+
+def rope_table(config: Any, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin [max_position, head_dim] for all positions, scaled as the config says.
+
+    The frequencies come from transformers, which knows every scaling; the angles are computed in fp32.
+    """
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    rope = LlamaRotaryEmbedding(config)
+    angles = torch.outer(torch.arange(config.max_position_embeddings).float(), rope.inv_freq.float())
+    angles = torch.cat((angles, angles), -1)
+    scale = rope.attention_scaling
+    return (angles.cos() * scale).to(device, dtype), (angles.sin() * scale).to(device, dtype)
+
+
+def read_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and tensor of everything in a directory's safetensors files."""
+    from safetensors import safe_open
+
+    index = path / "model.safetensors.index.json"
+    names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else ["model.safetensors"]
+    for name in names:
+        with safe_open(path / name, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 (a safetensors file is no dictionary)
+                yield key, file.get_tensor(key)

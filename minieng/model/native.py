@@ -1,0 +1,112 @@
+"""The C attention kernel: compiled once with the system's compiler, kept in the user's cache, called through ctypes.
+
+No compiler, no kernel: ``attend`` then raises RuntimeError saying why, and attention falls back to torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from .attention import Batch, LayerKV
+
+LONGEST_ROW = 8  # new tokens; above that torch's matrix products are faster
+SOURCE = Path(__file__).with_name("native.c")
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-shared", "-fopenmp")
+MAX_GROUP, MAX_DIM = 16, 256
+
+
+def cache_dir() -> Path:
+    """Where compiled kernels are kept: MINIENG_HOME, else the user's cache."""
+    from .loader import cache_home
+
+    return cache_home() / "native"
+
+
+@functools.cache
+def library(dtype: torch.dtype) -> ctypes.CDLL:
+    """The compiled kernel for a dtype. Raises RuntimeError if it cannot be built here."""
+    if dtype not in (torch.float32, torch.bfloat16):
+        raise RuntimeError(f"the C kernel knows float32 and bfloat16, not {dtype}")
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise RuntimeError("no C compiler found (cc, gcc or clang)")
+    flags = [*FLAGS, *(["-DBF16"] if dtype == torch.bfloat16 else [])]
+    key = hashlib.sha256(b"\0".join([SOURCE.read_bytes(), " ".join(flags).encode(), _machine().encode(), compiler.encode()]))
+    target = cache_dir() / f"attend-{key.hexdigest()[:16]}.so"
+    if not target.exists():
+        _compile(compiler, flags, target)
+    kernel = ctypes.CDLL(str(target))
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    kernel.attend.argtypes = [pointer] * 5 + [number] + [pointer] * 4 + [number] * 6 + [ctypes.c_float] * 2
+    kernel.attend.restype = ctypes.c_int
+    return kernel
+
+
+def _machine() -> str:
+    """A name for the processor: a kernel tuned for another one must not be loaded from a shared home."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return "".join(sorted({line for line in lines if line.startswith(("flags", "model name"))}))
+    except OSError:
+        return platform.platform() + platform.processor()
+
+
+def _compile(compiler: str, flags: list[str], target: Path) -> None:
+    """Into a temporary file first: a second process never sees half a library."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        built = Path(folder) / target.name
+        done = subprocess.run([compiler, *flags, "-o", built, str(SOURCE), "-lm"], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{compiler} failed: {done.stderr.strip().splitlines()[-1] if done.stderr else done.returncode}")
+        os.replace(built, target)
+
+
+def attend(q: torch.Tensor, out: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
+    """Fill the rows of ``out`` [T, H, D] that have at most LONGEST_ROW new tokens. Raises RuntimeError if it cannot."""
+    kernel = library(q.dtype)
+    heads, dim = q.shape[1:]
+    kv_heads = layer.k.shape[2]
+    if heads // kv_heads > MAX_GROUP or dim > MAX_DIM or q.device.type != "cpu":
+        raise RuntimeError(f"{heads // kv_heads} query heads a K/V head of {dim} on {q.device}: more than the C kernel takes")
+    row, token, start, end, longest = _tasks(layer, batch)
+    q = q.contiguous()
+    failed = kernel.attend(
+        q.data_ptr(), layer.k.data_ptr(), layer.v.data_ptr(), out.data_ptr(), batch.tables.data_ptr(), batch.tables.stride(0),
+        row.data_ptr(), token.data_ptr(), start.data_ptr(), end.data_ptr(), len(row), longest,
+        heads, kv_heads, dim, layer.k.shape[1], layer.scale, layer.softcap or 0.0,
+    )  # fmt: skip
+    if failed:
+        raise MemoryError(f"no memory for the scores of {longest} keys")
+
+
+def _tasks(layer: LayerKV, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int]:
+    """One entry a query token of the short rows: its row, its place in q, the first slot it sees and one past the last."""
+    key = ("tasks", layer.window)
+    if key not in batch.scratch:
+        rows, tokens, starts, ends = [], [], [], []
+        for row in range(batch.num_rows):
+            first, last = batch.q_starts[row], batch.q_starts[row + 1]
+            if last - first > LONGEST_ROW:
+                continue
+            for token in range(first, last):
+                end = batch.kv_ends[row] - (last - 1 - token)
+                rows.append(row)
+                tokens.append(token)
+                ends.append(end)
+                starts.append(max(batch.kv_starts[row], end - layer.window if layer.window else 0))
+        longest = max(end - start for start, end in zip(starts, ends, strict=True))
+        batch.scratch[key] = *(torch.tensor(x, dtype=torch.int32) for x in (rows, tokens, starts, ends)), longest
+    return batch.scratch[key]

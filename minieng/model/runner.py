@@ -1,0 +1,124 @@
+"""Runs a plan on a model: lays the tokens out, calls the forward pass, samples.
+
+The runner knows plans and tensors. Whether a request is new, resumed or half done makes no difference to it: each
+slice is "tokens c … c+n of this request", and whoever reaches its last token gets a new one.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from ..kv.tensors import KVTensors
+from ..plan import Plan, StepResult
+from ..request import Request
+from .adapter import Adapter
+from .attention import Attention, Batch, LayerKV
+from .decoder import Decoder
+from .sampler import sample
+
+
+class ModelRunner:
+    """The executor that really computes. One model, one cache; the model's weights may be shared with others."""
+
+    def __init__(self, model: Decoder | Adapter, tensors: KVTensors, attention: Attention) -> None:
+        self.model, self.tensors, self.attention = model, tensors, attention
+        self.device = model.device
+        self.kv = [
+            LayerKV(*tensors.layer(i), model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)
+        ]
+
+    @property
+    def linears(self) -> str:
+        """How the matrix products are done, for ``explain()``."""
+        packed = isinstance(self.model, Decoder) and self.model.lm_head.packed
+        return "weights packed for this CPU (oneDNN), timed faster than plain torch" if packed else "plain torch"
+
+    def execute(self, plan: Plan) -> StepResult:
+        """Compute the plan's tokens, and sample for every request whose last token was among them."""
+        begin = time.perf_counter()
+        self.tensors.apply(plan.moves)
+        tokens: list[int | None] = [None] * len(plan.extend)
+        logprobs: list[dict[int, float] | None] | None = None
+        if plan.extend:
+            emitting = [i for i, (r, n) in enumerate(plan.extend) if r.num_computed_tokens + n == len(r.token_ids)]
+            batch = self.packed(plan, emitting) if plan.rows is None else self.rectangle(plan)
+            logits = self.model.forward(batch, self.kv, self.attention)
+            if plan.rows is not None:  # rows that are done have logits too; nobody reads them
+                place = {request: row for row, request in enumerate(plan.rows)}
+                logits = logits[[place[plan.extend[i][0]] for i in emitting]]
+            if emitting:
+                chosen, found = sample(logits, [plan.extend[i][0] for i in emitting])
+                for i, token in zip(emitting, chosen, strict=True):
+                    tokens[i] = token
+                if found is not None:
+                    logprobs = [None] * len(tokens)
+                    for i, entry in zip(emitting, found, strict=True):
+                        logprobs[i] = entry
+        return StepResult(tokens, time.perf_counter() - begin, logprobs)
+
+    def packed(self, plan: Plan, emitting: list[int]) -> Batch:
+        """All slices one after the other, no padding."""
+        size, token_ids, positions, slots, starts = self.tensors.block_size, [], [], [], [0]
+        for request, n in plan.extend:
+            first = request.num_computed_tokens
+            if n == 1:
+                token_ids.append(request.token_ids[first])
+                positions.append(first)
+                slots.append(request.block_table[first // size] * size + first % size)
+            else:
+                token_ids += request.token_ids[first : first + n]
+                positions += range(first, first + n)
+                slots += slot_range(request, first, first + n, size)
+            starts.append(starts[-1] + n)
+        ends = [r.num_computed_tokens + n for r, n in plan.extend]
+        rows = [starts[i + 1] - 1 for i in emitting]
+        requests = [r for r, _ in plan.extend]
+        return self.batch(token_ids, positions, slots, starts, [0] * len(ends), ends, requests, rows, 0)
+
+    def rectangle(self, plan: Plan) -> Batch:
+        """Every row as long as the longest: padding on the left, and rows that are done compute on.
+
+        The right ends of all rows stand in one column, so a row that is done writes there as well. What is
+        computed for it, and for padding, is read by nobody; its position ids only have to be valid.
+        """
+        size, width, live = self.tensors.block_size, plan.width, dict(plan.extend)
+        longest = next(r for r, n in plan.extend if n == width)
+        end = longest.pad + longest.num_computed_tokens + width
+        token_ids, positions, slots = [], [], []
+        for request in plan.rows:
+            n = live.get(request, 0)
+            first = request.num_computed_tokens
+            token_ids += [request.token_ids[-1]] * (width - n) + request.token_ids[first : first + n]
+            last = end - request.pad
+            positions += [min(max(0, p), request.max_num_tokens - 1) for p in range(last - width, last)]
+            slots += slot_range(request, end - width, end, size)
+        count = len(plan.rows)
+        starts = list(range(0, count * width + 1, width))
+        pads = [r.pad for r in plan.rows]
+        rows = [start + width - 1 for start in starts[:-1]]
+        return self.batch(token_ids, positions, slots, starts, pads, [end] * count, plan.rows, rows, width)
+
+    def batch(
+        self, token_ids: list[int], positions: list[int], slots: list[int], starts: list[int], pads: list[int],
+        ends: list[int], requests: list[Request], rows: list[int], width: int,
+    ) -> Batch:  # fmt: skip
+        size = self.tensors.block_size
+        blocks = -(-max(ends) // size)
+        tables = np.zeros((len(requests), blocks), dtype=np.int32)
+        for row, request in enumerate(requests):
+            table = request.block_table[:blocks]
+            tables[row, : len(table)] = table
+        numbers = torch.tensor([token_ids, positions, slots], dtype=torch.int64, device=self.device)
+        return Batch(
+            *numbers, starts, pads, ends, torch.from_numpy(tables).to(self.device),
+            torch.tensor(rows, dtype=torch.int64, device=self.device), width,
+        )  # fmt: skip
+
+
+def slot_range(request: Request, first: int, last: int, size: int) -> list[int]:
+    """Cache slots of the request's row positions first … last-1."""
+    table = request.block_table
+    return [table[i // size] * size + i % size for i in range(first, last)]

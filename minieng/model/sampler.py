@@ -1,0 +1,101 @@
+"""The next token of each row, from its logits.
+
+A random choice is keyed by (seed, sample, position): the same request draws the same noise alone, in a crowd,
+after a preemption and under every scheduler. The noise comes from a hash of the key and the token id, so it
+needs no generator state and is the same on every device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+import torch
+
+from ..request import Request
+
+
+def sample_key(seed: int | None, default_seed: int, request_id: str, sample_index: int) -> bytes:
+    """What a request's noise depends on: its own seed, or else the engine's seed and its id; and which of n it is."""
+    text = f"seed {seed}" if seed is not None else f"engine {default_seed} request {request_id}"
+    return f"{text} sample {sample_index}".encode()
+
+
+def noise_key(request: Request) -> tuple[int, int]:
+    """Two 32-bit numbers for this request at the position that is sampled now."""
+    digest = hashlib.blake2b(request.sample_key + struct.pack("<q", request.num_tokens), digest_size=8).digest()
+    return struct.unpack("<ii", digest)
+
+
+def mix(x: torch.Tensor) -> torch.Tensor:
+    """MurmurHash3's 32-bit finaliser on int32 tensors; multiplication wraps, shifts are made logical."""
+    x = (x ^ ((x >> 16) & 0xFFFF)) * -2048144789  # 0x85ebca6b as a signed number
+    x = (x ^ ((x >> 13) & 0x7FFFF)) * -1028477387  # 0xc2b2ae35
+    return x ^ ((x >> 16) & 0xFFFF)
+
+
+def exponential_noise(keys: list[tuple[int, int]], size: int, device: torch.device) -> torch.Tensor:
+    """[len(keys), size] exponentially distributed numbers, a function of key and column only."""
+    key = torch.tensor(keys, dtype=torch.int32, device=device)
+    column = torch.arange(size, dtype=torch.int32, device=device)[None] * -1640531527  # 2^32 / golden ratio
+    bits = mix(mix(column ^ key[:, :1]) ^ key[:, 1:])
+    uniform = ((bits >> 8) & 0xFFFFFF).float().add_(0.5).mul_(2.0**-24)
+    return uniform.log_().neg_()
+
+
+def filter_logits(logits: torch.Tensor, top_k: list[int], top_p: list[float]) -> torch.Tensor:
+    """Keep each row's top_k most likely tokens (0: all), and of those the fewest whose probability reaches top_p."""
+    values, index = logits.sort(dim=-1, descending=True)
+    rank = torch.arange(values.shape[-1], device=logits.device)[None]
+    k = torch.tensor([k or values.shape[-1] for k in top_k], device=logits.device)[:, None]
+    values = values.masked_fill(rank >= k, -torch.inf)
+    probability = values.softmax(-1)
+    p = torch.tensor(top_p, device=logits.device)[:, None]
+    values = values.masked_fill((probability.cumsum(-1) - probability >= p) & (p < 1), -torch.inf)
+    return torch.full_like(logits, -torch.inf).scatter_(-1, index, values)
+
+
+def forbid_early_end(logits: torch.Tensor, requests: list[Request]) -> torch.Tensor:
+    """Where fewer than min_tokens have been made, the tokens that end a text cannot be chosen."""
+    early = [(row, r) for row, r in enumerate(requests) if r.num_output_tokens < r.params.min_tokens]
+    if early:
+        logits = logits.clone()
+    for row, request in early:
+        ends = set(request.params.stop_token_ids) | (set() if request.params.ignore_eos else request.eos_token_ids)
+        inside = [token for token in ends if token < logits.shape[-1]]
+        logits[row, inside] = -torch.inf
+    return logits
+
+
+def sample(logits: torch.Tensor, requests: list[Request]) -> tuple[list[int], list[dict[int, float] | None] | None]:
+    """Tokens for rows of logits [E, vocabulary], and the log-probabilities that were asked for (None if none were)."""
+    logits = forbid_early_end(logits.float(), requests)
+    tokens = logits.argmax(-1)
+    drawn = [row for row, r in enumerate(requests) if not r.params.greedy]
+    if drawn:
+        tokens[drawn] = draw(logits[drawn], [requests[row] for row in drawn])
+    chosen = tokens.tolist()
+    if all(r.params.logprobs is None for r in requests):
+        return chosen, None
+    return chosen, [log_probabilities(logits[row], chosen[row], r.params.logprobs) for row, r in enumerate(requests)]
+
+
+def draw(logits: torch.Tensor, requests: list[Request]) -> torch.Tensor:
+    """Sample by the exponential race: argmax of p / noise is distributed as p, and needs no sync with a device."""
+    temperature = torch.tensor([r.params.temperature for r in requests], device=logits.device)[:, None]
+    logits = logits / temperature
+    if any(r.params.top_k or r.params.top_p < 1 for r in requests):
+        logits = filter_logits(logits, [r.params.top_k for r in requests], [r.params.top_p for r in requests])
+    noise = exponential_noise([noise_key(r) for r in requests], logits.shape[-1], logits.device)
+    return (logits.softmax(-1) / noise).argmax(-1)
+
+
+def log_probabilities(logits: torch.Tensor, chosen: int, count: int | None) -> dict[int, float] | None:
+    """The ``count`` most likely tokens and the chosen one, most likely first; before temperature and filters."""
+    if count is None:
+        return None
+    values = logits.log_softmax(-1)
+    top = values.topk(count) if count else None
+    found = dict(zip(top.indices.tolist(), top.values.tolist(), strict=True)) if top is not None else {}
+    found.setdefault(chosen, float(values[chosen]))
+    return found

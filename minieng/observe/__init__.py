@@ -1,0 +1,1 @@
+"""What happened: one plain record a step (trace)."""

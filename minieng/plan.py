@@ -1,0 +1,131 @@
+"""A decision as a value: what one step will do, and what came of it.
+
+A scheduler makes a ``Plan``, the engine checks and carries it out, an executor turns it into a ``StepResult``.
+Model, simulator and trace know plans; none of them knows a scheduler.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .request import Request
+
+
+class Mode(str, enum.Enum):
+    """What kind of step a plan is. Derived from the slices, for readers and pictures; no rule depends on it."""
+
+    EXTEND = "extend"  # prompts only
+    DECODE = "decode"  # one token for each of some running requests
+    MIXED = "mixed"  # both in one step
+    IDLE = "idle"  # nothing runs
+
+
+class Refusal(NamedTuple):
+    """A waiting request that was looked at and left waiting, and why."""
+
+    request: Request
+    reason: str
+
+
+class Moves(NamedTuple):
+    """KV blocks that the executor copies before the step, in this order. Pairs are (from, to)."""
+
+    swap_out: list[tuple[int, int]]  # device block → host block
+    swap_in: list[tuple[int, int]]  # host block → device block
+    copy: list[tuple[int, int]]  # device block → device block (copy-on-write)
+
+
+@dataclass
+class Plan:
+    """One step, before it happens.
+
+    extend      (request, number of tokens to compute) in the order in which they are laid out
+    preempt     running requests that give up their KV; they wait again
+    refuse      waiting requests that did not get in, with the reason
+    rows        a padded rectangle instead of a packed batch: its rows from top to bottom, rows that are
+                done but still computing included (None: packed)
+    span        slots of KV that each row of a new rectangle holds until the batch ends
+    wait_until  for a plan that runs nothing: seconds on the clock at which to ask again, or None for
+                "when the next request arrives"
+    """
+
+    extend: list[tuple[Request, int]] = field(default_factory=list)
+    preempt: list[Request] = field(default_factory=list)
+    refuse: list[Refusal] = field(default_factory=list)
+    rows: list[Request] | None = None
+    span: int = 0
+    wait_until: float | None = None
+    moves: Moves = field(default_factory=lambda: Moves([], [], []))  # filled when blocks are named
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens computed for requests, padding not counted."""
+        return sum(n for _, n in self.extend)
+
+    @property
+    def width(self) -> int:
+        """Length of a row of the rectangle in tokens; 0 for a packed plan."""
+        return max((n for _, n in self.extend), default=0) if self.rows is not None else 0
+
+    @property
+    def num_padding_tokens(self) -> int:
+        """Positions of the rectangle that hold padding, in rows that still have work."""
+        return len(self.extend) * self.width - self.num_tokens if self.rows is not None else 0
+
+    @property
+    def num_finished_row_tokens(self) -> int:
+        """Positions computed for rows that are done already."""
+        return (len(self.rows) - len(self.extend)) * self.width if self.rows is not None else 0
+
+    @property
+    def mode(self) -> Mode:
+        """Valid until the plan is carried out (a request's progress changes then)."""
+        decodes = sum(1 for r, _ in self.extend if r.is_decode)
+        if not self.extend:
+            return Mode.IDLE
+        if decodes == len(self.extend):
+            return Mode.DECODE
+        return Mode.MIXED if decodes else Mode.EXTEND
+
+    def drop(self, request: Request) -> None:
+        """Take a request out again (a victim that had been planned already)."""
+        self.extend = [(r, n) for r, n in self.extend if r is not request]
+        if self.rows is not None:
+            self.rows = [r for r in self.rows if r is not request]
+
+    def __str__(self) -> str:
+        parts = [self.mode.value]
+        if self.extend:
+            parts.append(" ".join(f"{r.request_id}+{n}" for r, n in self.extend))
+        if self.rows is not None and self.extend:
+            parts.append(f"rectangle {len(self.rows)}x{self.width}")
+        if self.preempt:
+            parts.append("preempt " + " ".join(r.request_id for r in self.preempt))
+        parts += [f"refuse {r.request_id}: {reason}" for r, reason in self.refuse]
+        if not self.extend and self.wait_until is not None:
+            parts.append(f"until {self.wait_until:.3f} s")
+        return " | ".join(parts)
+
+
+@dataclass
+class StepResult:
+    """What an executor gives back for a plan.
+
+    tokens[i]    the token sampled for plan.extend[i], or None where the prompt is not complete yet
+    duration     seconds the step took (measured by a runner, predicted by a simulator)
+    logprobs[i]  {token id: log-probability} where the request asked for it; None if nobody did
+    """
+
+    tokens: list[int | None]
+    duration: float
+    logprobs: list[dict[int, float] | None] | None = None
+
+
+class PlanError(RuntimeError):
+    """A plan that breaks a rule. ``rule`` names it; the message says which request, by how much, and what to do."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(f"rule '{rule}' broken: {message}")
+        self.rule = rule

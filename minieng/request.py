@@ -1,0 +1,232 @@
+"""What is asked of the engine, and what it answers.
+
+A request is a list of tokens of which a prefix has been computed. There is no prefill phase and no decode
+phase: a step lets ``num_computed_tokens`` catch up with ``num_tokens`` for some requests. This file knows
+nothing of models, blocks or clocks; it holds the numbers that the other files move.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_LOGPROBS = 20
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How the next token is chosen and when a text ends. Names and meanings are vLLM's.
+
+    ``temperature=0`` is greedy. ``top_k=0`` and ``top_p=1`` switch those filters off. ``max_tokens`` counts
+    output tokens. ``stop`` strings end the text before them, also where they cross a token border.
+    ``n`` samples of one prompt share its KV. ``seed`` makes a sampled text the same on every run, whatever
+    else is in the batch. ``logprobs=k`` returns the k most likely tokens beside the chosen one.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int = 64
+    min_tokens: int = 0
+    stop: str | Sequence[str] = ()
+    stop_token_ids: Sequence[int] = ()
+    ignore_eos: bool = False
+    n: int = 1
+    seed: int | None = None
+    logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
+        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
+        _number("temperature", self.temperature, 0.0, math.inf)
+        _number("top_p", self.top_p, 0.0, 1.0, low_open=True)
+        for name, low in (("top_k", 0), ("max_tokens", 1), ("min_tokens", 0), ("n", 1)):
+            _integer(name, getattr(self, name), low)
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens={self.min_tokens} is more than max_tokens={self.max_tokens}: lower it")
+        for text in self.stop:
+            if not isinstance(text, str) or not text:
+                raise ValueError(f"stop={text!r}: each stop must be a string of at least one character")
+        for token in self.stop_token_ids:
+            _integer("stop_token_ids", token, 0)
+        if self.seed is not None:
+            _integer("seed", self.seed, None)
+        if self.logprobs is not None:
+            _integer("logprobs", self.logprobs, 0, MAX_LOGPROBS)
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0.0
+
+
+def _number(name: str, value: Any, low: float, high: float, low_open: bool = False) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{name}={value!r}: must be a number, not {type(value).__name__}")
+    inside = (low < value if low_open else low <= value) and value <= high and math.isfinite(value)
+    if not inside:  # NaN fails every comparison, so it lands here too
+        raise ValueError(f"{name}={value!r}: must lie in {'(' if low_open else '['}{low}, {high}]")
+
+
+def _integer(name: str, value: Any, low: int | None, high: int | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{name}={value!r}: must be a whole number, not {type(value).__name__}")
+    if low is not None and value < low:
+        raise ValueError(f"{name}={value}: must be at least {low}")
+    if high is not None and value > high:
+        raise ValueError(f"{name}={value}: must be at most {high}")
+
+
+class Status(enum.Enum):
+    WAITING = "waiting"  # holds no KV on the device
+    RUNNING = "running"  # holds KV; may be planned
+    FINISHED = "finished"  # gone
+
+
+class Request:
+    """One sequence inside the engine: tokens, how far they are computed, and where their KV lies.
+
+    ``token_ids`` is the prompt followed by the output. ``num_computed_tokens`` of them have KV.
+    ``block_table[i]`` is the block of slots [i·block_size, (i+1)·block_size). In a left-padded batch the
+    first ``pad`` slots are padding, so token t lies in slot ``pad + t``; packed requests have ``pad = 0``.
+    ``span`` is the number of slots that were reserved at admission (0: blocks come as they are needed).
+    """
+
+    __slots__ = (
+        "request_id", "prompt", "token_ids", "num_prompt_tokens", "max_num_tokens", "params", "sample_index",
+        "arrival_time", "sequence", "priority", "deadline", "user", "scripted_output", "eos_token_ids",
+        "status", "finish_reason", "stop_at", "num_computed_tokens", "num_cached_tokens", "high_water", "num_preemptions",
+        "block_table", "block_hashes", "host_blocks", "pad", "span", "fork_of", "num_published",
+        "text", "logprobs", "admitted_time", "token_times", "finish_time", "sample_key",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        request_id: str,
+        prompt_token_ids: Sequence[int],
+        params: SamplingParams | None = None,
+        *,
+        prompt: str | None = None,
+        arrival_time: float = 0.0,
+        priority: int = 0,
+        deadline: float | None = None,
+        user: str = "",
+        max_model_len: int | None = None,
+        eos_token_ids: Sequence[int] = (),
+        scripted_output: Sequence[int] | None = None,
+    ) -> None:
+        self.request_id, self.prompt, self.params = request_id, prompt, params or SamplingParams()
+        self.token_ids, self.num_prompt_tokens = list(prompt_token_ids), len(prompt_token_ids)
+        longest = self.num_prompt_tokens + self.params.max_tokens
+        self.max_num_tokens = longest if max_model_len is None else min(longest, max_model_len)
+        self.arrival_time, self.sequence, self.sample_index = arrival_time, 0, 0
+        self.priority, self.deadline, self.user = priority, deadline, user
+        self.eos_token_ids, self.scripted_output = frozenset(eos_token_ids), scripted_output
+        self.status, self.finish_reason, self.stop_at = Status.WAITING, None, None
+        self.num_computed_tokens = self.num_cached_tokens = self.high_water = self.num_preemptions = 0
+        self.block_table: list[int] = []
+        self.block_hashes: list[bytes] = []
+        self.num_published = 0
+        self.host_blocks: list[int] = []
+        self.pad = self.span = 0
+        self.fork_of: Request | None = None
+        self.text, self.logprobs, self.sample_key = None, [], b""
+        self.admitted_time: float | None = None
+        self.token_times: list[float] = []
+        self.finish_time: float | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def num_output_tokens(self) -> int:
+        return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def num_remaining_tokens(self) -> int:
+        """Tokens that exist but have no KV yet: the prompt at first, 1 for a request that decodes."""
+        return len(self.token_ids) - self.num_computed_tokens
+
+    @property
+    def is_decode(self) -> bool:
+        """Only the token that was sampled last lacks its KV. A name for pictures; no rule depends on it."""
+        return len(self.token_ids) - self.num_computed_tokens == 1 and len(self.token_ids) > self.num_prompt_tokens
+
+    @property
+    def is_done(self) -> bool:
+        """The text is complete. In a static batch the row may stay, and compute on, until the batch ends."""
+        return self.finish_reason is not None
+
+    @property
+    def output_token_ids(self) -> list[int]:
+        return self.token_ids[self.num_prompt_tokens :]
+
+    def append(self, token: int, now: float) -> None:
+        """One more output token; sets ``finish_reason`` if the token itself ends the text."""
+        self.token_ids.append(token)
+        self.token_times.append(now)
+        if len(self.token_ids) >= self.max_num_tokens:
+            self.finish_reason = "length"
+        params = self.params
+        if self.num_output_tokens >= params.min_tokens:
+            ends = not params.ignore_eos and token in self.eos_token_ids
+            if ends or token in params.stop_token_ids:
+                self.finish_reason = "stop"
+
+    def __repr__(self) -> str:
+        return f"Request({self.request_id!r}, {self.num_computed_tokens}/{self.num_tokens} tokens, {self.status.value})"
+
+
+@dataclass
+class RequestMetrics:
+    """Times in seconds on the engine's clock. ``token_times[i]`` is when output token i came."""
+
+    arrival_time: float
+    admitted_time: float | None
+    token_times: list[float]
+    finish_time: float | None
+    num_preemptions: int
+    num_cached_tokens: int
+
+    @property
+    def first_token_time(self) -> float | None:
+        return self.token_times[0] if self.token_times else None
+
+
+@dataclass
+class CompletionOutput:
+    """One of the ``n`` texts of a prompt. ``finish_reason`` is "stop", "length" or "abort".
+
+    ``logprobs[i]`` maps token id to log-probability for output token i (None unless asked for).
+    """
+
+    index: int
+    text: str
+    token_ids: list[int]
+    finish_reason: str | None
+    logprobs: list[dict[int, float]] | None = None
+
+
+@dataclass
+class RequestOutput:
+    """The answer to one prompt, in vLLM's shape."""
+
+    request_id: str
+    prompt: str | None
+    prompt_token_ids: list[int]
+    outputs: list[CompletionOutput] = field(default_factory=list)
+    metrics: RequestMetrics | None = None
+
+
+@dataclass(frozen=True)
+class TokenEvent:
+    """One step of a stream: the new token and the text that became readable with it (may be empty)."""
+
+    request_id: str
+    index: int
+    token_id: int | None
+    text: str
+    finish_reason: str | None

@@ -1,0 +1,105 @@
+"""Whether a waiting request may start: how much of the future it must be able to pay for.
+
+A rule looks at one request and the ledger and either lets it in or says why not. When nothing runs, a request
+is let in whatever the rule says: it fits alone, or the engine would have refused it when it was added.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..kv.allocator import RESERVATIONS, Ledger
+from ..plan import Plan
+from ..request import Request
+
+if TYPE_CHECKING:
+    from .base import Scheduler
+
+
+class Admission:
+    """Let it in if what it asks for now fits: the rule of the reservations, which ask for everything at once."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+
+    def refuses(self, request: Request, n: int, kv: Ledger, plan: Plan) -> str | None:
+        """Why the request may not start with ``n`` tokens in this plan; None if it may."""
+        spare = self.spare_blocks(request, kv, plan) if self.scheduler.running or plan.extend else 0
+        need = kv.need(request, self.asks(request, n, kv))
+        if need + spare <= kv.free:
+            return None
+        kept = f" and {spare} must stay free" if spare else ""
+        return f"needs {need} blocks{kept}, {kv.free} are free"
+
+    def asks(self, request: Request, n: int, kv: Ledger) -> int:
+        """Tokens whose blocks must be free now."""
+        return n
+
+    def spare_blocks(self, request: Request, kv: Ledger, plan: Plan) -> int:
+        """Blocks that must be left over for those who run already."""
+        return 0
+
+    def after_step(self, plan: Plan) -> None:
+        pass
+
+    def after_preemption(self) -> None:
+        pass
+
+
+class Watermark(Admission):
+    """Leave a share ``watermark`` of all blocks free, so that the running requests can grow a little (vLLM)."""
+
+    def spare_blocks(self, request: Request, kv: Ledger, plan: Plan) -> int:
+        return int(self.scheduler.config.watermark * kv.cache.pool.num_blocks)
+
+
+class FullPrompt(Watermark):
+    """The whole prompt must fit, even where only a chunk of it is computed now (vLLM V1's default)."""
+
+    def asks(self, request: Request, n: int, kv: Ledger) -> int:
+        return kv.todo(request)
+
+
+class NewTokenRatio(FullPrompt):
+    """Leave room for a share of all output still to come, as SGLang does.
+
+    The share starts at 0.7, falls with every step to 14 % of that over 600 steps, and is estimated anew when a
+    request is preempted: (tokens made + 20 a request) / (tokens asked for).
+    """
+
+    START, FLOOR, STEPS, LOOKAHEAD, LONGEST = 0.7, 0.7 * 0.14, 600, 20, 4096
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__(scheduler)
+        self.ratio = self.START
+
+    def spare_blocks(self, request: Request, kv: Ledger, plan: Plan) -> int:
+        everyone = [*self.scheduler.running, *(r for r, _ in plan.extend if not r.block_table), request]
+        tokens = sum(min(r.max_num_tokens - r.num_tokens, self.LONGEST) for r in everyone)
+        return -(-int(self.ratio * tokens) // kv.cache.block_size)
+
+    def after_step(self, plan: Plan) -> None:
+        self.ratio = max(self.FLOOR, self.ratio - (self.START - self.FLOOR) / self.STEPS)
+
+    def after_preemption(self) -> None:
+        running = self.scheduler.running
+        made = sum(r.num_output_tokens + self.LOOKAHEAD for r in running)
+        asked = sum(r.params.max_tokens for r in running)
+        self.ratio = min(1.0, made / (asked + 1))
+
+
+ADMISSIONS: dict[str, type[Admission]] = {
+    "watermark": Watermark,
+    "full_prompt": FullPrompt,
+    "new_token_ratio": NewTokenRatio,
+    **{name: Admission for name in RESERVATIONS if name != "paged"},
+}
+
+
+def make_admission(name: str, scheduler: Scheduler) -> Admission:
+    return ADMISSIONS[name](scheduler)
+
+
+def reservation_of(admission: str) -> str:
+    """How the cache must reserve for an admission rule: the rules that are no reservation page."""
+    return admission if admission in RESERVATIONS else "paged"

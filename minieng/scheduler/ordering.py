@@ -1,0 +1,170 @@
+"""Who is next in the queue, and who goes when memory runs out.
+
+An order is a key (smaller first) with ties broken by arrival, so that it is total. A victim key is larger for
+the request that goes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..kv.allocator import Ledger
+from ..plan import Plan
+from ..request import Request
+
+if TYPE_CHECKING:
+    from .base import Scheduler
+
+Predictor = Callable[[Request], float]
+
+VICTIMS: dict[str, Callable[[Request], tuple]] = {
+    "newest": lambda r: (r.arrival_time, r.sequence),
+    "fewest_output": lambda r: (-r.num_output_tokens, r.num_prompt_tokens, r.arrival_time, r.sequence),
+    "lowest_priority": lambda r: (r.priority, r.arrival_time, r.sequence),
+}
+
+
+def asked_length(request: Request) -> float:
+    """The predictor for want of a better one: as many output tokens as the request may make."""
+    return request.max_num_tokens - request.num_prompt_tokens
+
+
+class Order:
+    """First come, first served. Preempted requests stand in front, where the scheduler put them."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.predict: Predictor = scheduler.config.predictor or asked_length
+
+    def sort(self, waiting: Iterable[Request], now: float, kv: Ledger) -> Iterable[Request]:
+        return waiting
+
+    def arrived(self, request: Request) -> None:
+        pass
+
+    def served(self, plan: Plan) -> None:
+        pass
+
+
+class KeyOrder(Order):
+    """Sorted by ``key(request, now)``; ties go to the earlier arrival."""
+
+    def sort(self, waiting: Iterable[Request], now: float, kv: Ledger) -> Iterable[Request]:
+        return sorted(waiting, key=lambda r: (self.key(r, now), r.arrival_time, r.sequence))
+
+    def key(self, request: Request, now: float) -> Any:
+        raise NotImplementedError
+
+
+class ShortestJob(KeyOrder):
+    """Fewest predicted output tokens first (SJF); what it has made already is taken off."""
+
+    def key(self, request: Request, now: float) -> float:
+        return self.predict(request) - request.num_output_tokens
+
+
+class Priority(KeyOrder):
+    """Smallest ``priority`` number first, as in vLLM. ``ageing`` takes that many points off for each second of
+    waiting, so a gap of d points is overtaken after d / ageing seconds; 0 lets the unlucky starve.
+    """
+
+    def key(self, request: Request, now: float) -> float:
+        return request.priority - self.scheduler.config.ageing * (now - request.arrival_time)
+
+
+class HighestResponseRatio(KeyOrder):
+    """Largest (wait + service) / service first; service is predicted from the time a token takes here."""
+
+    def key(self, request: Request, now: float) -> float:
+        tokens = request.num_remaining_tokens + max(1.0, self.predict(request) - request.num_output_tokens)
+        service = max(1e-9, tokens * self.scheduler.seconds_per_token)
+        return -(now - request.arrival_time + service) / service
+
+
+class LongestPrefix(Order):
+    """Longest cached prefix first (SGLang's lpm); plain arrival order when the queue is too long to look at."""
+
+    LONGEST_QUEUE = 128
+
+    def sort(self, waiting: Iterable[Request], now: float, kv: Ledger) -> Iterable[Request]:
+        waiting = list(waiting)
+        if len(waiting) > self.LONGEST_QUEUE:
+            return waiting
+        return sorted(waiting, key=lambda r: (-kv.shared(r).num_tokens, r.arrival_time, r.sequence))
+
+
+class Fair(KeyOrder):
+    """The user who was served least goes first: virtual token counter (Sheng et al., OSDI'24).
+
+    A user pays 1 for a prompt token and 2 for an output token. Who comes back after a pause is lifted to the
+    smallest counter in the queue, so that idling saves nothing up.
+    """
+
+    PROMPT, OUTPUT = 1.0, 2.0
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__(scheduler)
+        self.counter: dict[str, float] = {}
+
+    def key(self, request: Request, now: float) -> float:
+        return self.counter[request.user]
+
+    def arrived(self, request: Request) -> None:
+        active = {r.user for r in self.scheduler.members if r is not request}
+        if request.user not in active:
+            floor = min((self.counter[u] for u in active), default=0.0)
+            self.counter[request.user] = max(self.counter.get(request.user, 0.0), floor)
+
+    def served(self, plan: Plan) -> None:
+        """Charge for the step: an emitted token is an output token, anything else computed is prompt."""
+        for request, n in plan.extend:
+            emitted = request.num_computed_tokens == request.num_tokens - 1 and request.num_output_tokens > 0
+            prompt = n if request.num_output_tokens <= emitted else n - 1
+            self.counter[request.user] += self.PROMPT * prompt + self.OUTPUT * emitted
+
+
+class Adaptive(KeyOrder):
+    """Urgent first, then short, then what ends with the others. Each term lies between 0 and 1.
+
+    urgency   share of the time to the deadline that is used up (without a deadline: of ``PATIENCE`` seconds)
+    length    predicted output against the mean of those who run
+    balance   distance of the predicted end from the mean end of those who run
+    """
+
+    URGENCY, LENGTH, BALANCE, PATIENCE = 2.0, 1.0, 0.5, 10.0
+
+    def key(self, request: Request, now: float) -> float:
+        waited = now - request.arrival_time
+        allowed = self.PATIENCE if request.deadline is None else max(1e-9, request.deadline - request.arrival_time)
+        left = max(0.0, self.predict(request) - request.num_output_tokens)
+        running = self.scheduler.running
+        ends = [max(0.0, self.predict(r) - r.num_output_tokens) for r in running]
+        mean = sum(ends) / len(ends) if ends else left
+        urgency = min(1.0, waited / allowed)
+        length = left / (left + mean) if left + mean else 0.0
+        balance = abs(left - mean) / max(left, mean, 1.0)
+        return -self.URGENCY * urgency + self.LENGTH * length + self.BALANCE * balance
+
+
+class OwnKey(KeyOrder):
+    """The user's own function ``key(request, now)``."""
+
+    def __init__(self, scheduler: Scheduler, key: Callable[[Request, float], Any]) -> None:
+        super().__init__(scheduler)
+        self.key = key  # type: ignore[method-assign]
+
+
+ORDERS: dict[str, type[Order]] = {
+    "fcfs": Order,
+    "sjf": ShortestJob,
+    "priority": Priority,
+    "adaptive": Adaptive,
+    "lpm": LongestPrefix,
+    "hrrn": HighestResponseRatio,
+    "fair": Fair,
+}
+
+
+def make_order(order: str | Callable[[Request, float], Any], scheduler: Scheduler) -> Order:
+    return OwnKey(scheduler, order) if callable(order) else ORDERS[order](scheduler)
