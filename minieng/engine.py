@@ -20,7 +20,7 @@ from typing import Protocol
 from .clock import VirtualClock, WallClock
 from .config import EngineConfig
 from .kv.allocator import KVCache
-from .observe.trace import Draft, StepRecord, Trace
+from .observe.trace import StepRecord, Trace
 from .plan import Plan, StepResult
 from .request import Request, Status
 from .scheduler import Scheduler, make_scheduler
@@ -40,6 +40,7 @@ class Engine:
     clock      wall or virtual time
     on_token   called for each new token; returns True if the text ends here (a stop string)
     checked    verify the cache's invariants after every step (slow; for tests and curious readers)
+    trace      where steps are recorded (default: everything, the last 100,000 steps)
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class Engine:
         clock: WallClock | VirtualClock | None = None,
         on_token: Callable[[Request], bool] | None = None,
         checked: bool = False,
+        trace: Trace | None = None,
     ) -> None:
         self.executor, self.kv, self.config = executor, kv, config
         self.clock, self.on_token, self.checked = clock or WallClock(), on_token, checked
         self.scheduler: Scheduler = make_scheduler(config.scheduler)
         self.scheduler.bind(kv, config)
-        self.trace = Trace()
+        self.trace = Trace() if trace is None else trace
+        self.trace.meta |= {"config": config.as_plain(), "num_blocks": kv.pool.num_blocks}
         self.requests: dict[str, Request] = {}
         self._future: list[tuple[float, int, Request]] = []  # heap of requests that have not arrived yet
         self._siblings: dict[Request, list[Request]] = {}  # samples that wait for the first one's prompt
@@ -79,6 +82,7 @@ class Engine:
         self._count += 1
         request.sequence = self._count
         self.requests[request.request_id] = request
+        self.trace.note_request(request)
         heapq.heappush(self._future, (request.arrival_time, request.sequence, request))
         return request
 
@@ -98,6 +102,7 @@ class Engine:
             raise KeyError(f"no request {request_id!r}: unknown, or finished already")
         request = self.requests[request_id]
         request.finish_reason = request.finish_reason or "abort"
+        self.trace.aborted.append(request_id)
         self._release_siblings(request, arrived=request in self.scheduler.members)
         for others in self._siblings.values():
             if request in others:
@@ -116,27 +121,34 @@ class Engine:
 
     # -- one step ---------------------------------------------------------------------------------------
 
-    def step(self) -> StepRecord | None:
-        """Plan, reserve, execute, commit. Waits on the clock if there is a reason to. None if there is no work."""
+    def step(self, until: float | None = None) -> StepRecord | None:
+        """Plan, reserve, execute, commit. Waits on the clock if there is a reason to. None if there is no work.
+
+        until  more requests may be added from outside at that time (seconds on the clock), so that a scheduler
+               that gathers a batch goes on waiting; None if nothing could be run before it
+        """
         if not self.has_work:
             return None
         scheduler = self.scheduler
-        now = self._let_in_arrivals()
+        now = self._let_in_arrivals(until)
         plan = scheduler.plan(now)
         while not plan.extend and not plan.preempt:
             scheduler.check(plan, now)
-            self._wait(plan, now)
-            now = self._let_in_arrivals()
+            self._wait(plan, now, until)
+            if until is not None and self.clock.now() >= until:
+                return None
+            now = self._let_in_arrivals(until)
             plan = scheduler.plan(now)
         return self.carry_out(plan, now)
 
     def carry_out(self, plan: Plan, now: float) -> StepRecord:
         """Everything after the decision. Raises PlanError, with nothing changed, if the plan breaks a rule."""
         scheduler = self.scheduler
-        newcomers = [r for r, _ in plan.extend if r.status is Status.WAITING]
-        had = sum(r.num_cached_tokens for r in newcomers)
+        newcomers = {r for r, _ in plan.extend if r.status is Status.WAITING}
+        had, free = sum(r.num_cached_tokens for r in newcomers), self.kv.pool.num_free
         scheduler.reserve(plan, now)
-        draft = Draft.of(plan, now, sum(r.num_cached_tokens for r in newcomers) - had)
+        cached = sum(r.num_cached_tokens for r in newcomers) - had
+        draft = self.trace.draft(plan, now, newcomers, cached, self.kv, free)
         try:
             result = self.executor.execute(plan)
         except BaseException:
@@ -166,17 +178,19 @@ class Engine:
 
     # -- inside -----------------------------------------------------------------------------------------
 
-    def _let_in_arrivals(self) -> float:
+    def _let_in_arrivals(self, until: float | None) -> float:
         """Requests whose time has come join the queue; returns that time."""
         now, future = self.clock.now(), self._future
         while future and future[0][0] <= now:
             self.scheduler.add(heapq.heappop(future)[2])
-        self.scheduler.arrivals_open = bool(future)
+        self.scheduler.arrivals_open = bool(future) or until is not None
         return now
 
-    def _wait(self, plan: Plan, now: float) -> None:
+    def _wait(self, plan: Plan, now: float, until: float | None) -> None:
         """Until the plan's own time or the next arrival, whichever is first."""
         times = [self._future[0][0]] if self._future else []
+        if until is not None:
+            times.append(until)
         if plan.wait_until is not None and plan.wait_until > now:
             times.append(plan.wait_until)
         self.clock.wait_until(min(times))

@@ -97,7 +97,7 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, ma
 
 def attend_by_request(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
     """Backend "torch": a loop over requests; each sees exactly its own keys, so most need no mask."""
-    out = torch.empty_like(q)
+    out = q.new_empty(q.shape)
     for row in range(batch.num_rows):
         attend_row(row, q, out, layer, batch)
     return out
@@ -144,7 +144,7 @@ def attend_padded(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor
     if batch.width:
         rows = torch.arange(batch.num_rows)
         return rectangle(q, rows, batch.width, layer, batch)
-    out = torch.empty_like(q)
+    out = q.new_empty(q.shape)
     lengths = torch.tensor(batch.q_starts[1:]) - torch.tensor(batch.q_starts[:-1])
     for group in ((lengths == 1).nonzero()[:, 0], (lengths > 1).nonzero()[:, 0]):
         if len(group):
@@ -181,7 +181,7 @@ def rectangle(q: torch.Tensor, rows: torch.Tensor, width: int, layer: LayerKV, b
 
 def attend_native(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
     """Backend "native": the C kernel for short rows; long ones are matrix products, which torch does better."""
-    out = torch.empty_like(q)
+    out = q.new_empty(q.shape)
     long = batch.scratch.get("long")
     if long is None:
         lengths = [b - a for a, b in zip(batch.q_starts, batch.q_starts[1:], strict=False)]

@@ -48,9 +48,9 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding. x [T, heads, D]; cos, sin [T, 1, D]."""
+    """Rotary embedding. x [T, heads, D]; cos, sin [T, 1, D], sin with its first half negated."""
     half = x.shape[-1] // 2
-    return x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin
+    return torch.addcmul(x * cos, torch.cat((x[..., half:], x[..., :half]), -1), sin)
 
 
 class Layer:
@@ -99,23 +99,24 @@ class Decoder:
         cos, sin = self.cos[batch.positions][:, None], self.sin[batch.positions][:, None]
         for layer, cache in zip(self.layers, kv, strict=True):
             h = rms_norm(x, layer.input_norm, self.eps)
-            x = x + layer.o(self.attend(layer, h, cos, sin, cache, batch, attention))
+            x += layer.o(self.attend(layer, h, cos, sin, cache, batch, attention))
             gate, up = layer.gate_up(rms_norm(x, layer.post_norm, self.eps)).chunk(2, -1)
-            x = x + layer.down(F.silu(gate) * up)
+            x += layer.down(F.silu(gate).mul_(up))
         return self.lm_head(rms_norm(x[batch.logit_rows], self.norm, self.eps))
 
     def attend(self, layer: Layer, h: torch.Tensor, cos, sin, cache: LayerKV, batch: Batch, attention: Attention):
         """Project, rotate, attend over the paged cache. h [T, hidden] → [T, heads · head_dim]."""
-        sizes = (self.heads * self.head_dim, self.kv_heads * self.head_dim, self.kv_heads * self.head_dim)
-        q, k, v = (part.view(len(h), -1, self.head_dim) for part in layer.qkv(h).split(sizes, -1))
+        heads = layer.qkv(h).view(len(h), -1, self.head_dim)  # queries, then keys, then values
+        qk, v = heads.split((self.heads + self.kv_heads, self.kv_heads), 1)
         if layer.q_norm is not None:
-            q, k = rms_norm(q, layer.q_norm, self.eps), rms_norm(k, layer.k_norm, self.eps)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+            q, k = qk.split((self.heads, self.kv_heads), 1)
+            qk = torch.cat((rms_norm(q, layer.q_norm, self.eps), rms_norm(k, layer.k_norm, self.eps)), 1)
+        q, k = rotate(qk, cos, sin).split((self.heads, self.kv_heads), 1)
         return attention.paged_attention(q, k, v, cache, batch).reshape(len(h), -1)
 
 
 def rope_table(config: Any, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin [max_position, head_dim] for all positions, scaled as the config says.
+    """cos and sin [max_position, head_dim] for all positions, scaled as the config says; for ``rotate``.
 
     The frequencies come from transformers, which knows every scaling; the angles are computed in fp32.
     """
@@ -123,9 +124,8 @@ def rope_table(config: Any, device: torch.device, dtype: torch.dtype) -> tuple[t
 
     rope = LlamaRotaryEmbedding(config)
     angles = torch.outer(torch.arange(config.max_position_embeddings).float(), rope.inv_freq.float())
-    angles = torch.cat((angles, angles), -1)
-    scale = rope.attention_scaling
-    return (angles.cos() * scale).to(device, dtype), (angles.sin() * scale).to(device, dtype)
+    cos, sin = angles.cos() * rope.attention_scaling, angles.sin() * rope.attention_scaling
+    return torch.cat((cos, cos), -1).to(device, dtype), torch.cat((-sin, sin), -1).to(device, dtype)
 
 
 def read_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:

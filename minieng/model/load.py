@@ -16,6 +16,7 @@ from .adapter import Adapter
 from .attention import choose_attention
 from .decoder import Decoder, supports
 from .loader import load_config, load_tokenizer, resolve
+from .native import keep_freed_memory
 from .runner import ModelRunner
 
 _loaded: weakref.WeakValueDictionary[tuple, Decoder | Adapter] = weakref.WeakValueDictionary()
@@ -45,6 +46,8 @@ def load(name: str, config: EngineConfig) -> Loaded:
     if config.max_model_len is not None and config.max_model_len > limit:
         raise ValueError(f"max_model_len={config.max_model_len}: {name} was made for at most {limit} tokens")
     max_model_len = config.max_model_len or limit
+    if device.type == "cpu":
+        keep_freed_memory()
     model = shared_model(path, hf_config, dtype, device)
     shape = KVShape(model.num_layers, model.kv_heads, model.head_dim, dtype)
     longest = config.max_num_seqs * max_model_len

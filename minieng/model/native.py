@@ -35,6 +35,20 @@ def cache_dir() -> Path:
 
 
 @functools.cache
+def keep_freed_memory() -> None:
+    """Ask glibc to keep large freed buffers instead of giving them back to the system.
+
+    A step's activations are a few MiB; mapped anew at each layer, their page faults cost more than the arithmetic
+    (SiLU of 512 x 1536 numbers: 2.7 ms, and 0.4 ms with this). Other C libraries are left alone.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, 1 << 28)
+        libc.mallopt(trim_threshold, 1 << 29)
+
+
+@functools.cache
 def library(dtype: torch.dtype) -> ctypes.CDLL:
     """The compiled kernel for a dtype. Raises RuntimeError if it cannot be built here."""
     if dtype not in (torch.float32, torch.bfloat16):

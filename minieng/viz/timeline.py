@@ -1,0 +1,130 @@
+"""The timeline of a trace: who had which slot at which step, and what the slot was used for.
+
+A slot is a row of the batch. Its cell at a step is filled by what was computed there: prompt, decode, tokens
+computed again after a preemption, padding of a rectangle, or a row that was done already; empty cells are idle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch, Rectangle
+
+from ..observe.trace import StepRecord
+from .style import FILLS, GRID, INK, Picture, new_figure
+
+
+class Cell(NamedTuple):
+    """One slot during one step. ``share`` is the part of it that is not padding."""
+
+    slot: int
+    step: int
+    start: float
+    end: float
+    kind: str
+    request: str
+    tokens: int
+    share: float
+
+
+def cells(records: Sequence[StepRecord]) -> list[Cell]:
+    """Give each request the lowest free slot when it enters, and take the slot back when it leaves."""
+    slots: dict[str, int] = {}
+    found: list[Cell] = []
+    for index, record in enumerate(records):
+        for request in record.preempted:
+            slots.pop(request, None)
+        names = record.rows if record.rows is not None else [request for request, _, _ in record.slices]
+        for request in names:
+            if request not in slots:
+                taken = set(slots.values())
+                slots[request] = next(i for i in range(len(taken) + 1) if i not in taken)
+        work = {request: (kind, n) for (request, _, n), kind in zip(record.slices, record.kinds, strict=True)}
+        width = max((n for _, n in work.values()), default=0)
+        for request in names:
+            kind, n = work.get(request, ("finished", 0))
+            share = n / width if record.rows is not None and n else 1.0
+            start, end = record.start, record.start + record.duration
+            found.append(Cell(slots[request], index, start, end, kind, request, n, share))
+        for request in record.finished:
+            slots.pop(request, None)
+    return found
+
+
+def timeline(trace: Iterable[StepRecord], by: str = "step", slots: int | None = None, title: str = "") -> Picture:
+    """Slots against steps (``by="step"``) or seconds (``by="time"``).
+
+    slots: how many rows to draw; as many as were used at once if not given.
+    """
+    return compare({title: trace}, by, slots)
+
+
+def compare(traces: dict[str, Iterable[StepRecord]], by: str = "step", slots: int | None = None) -> Picture:
+    """Timelines of several traces, one above the other on one axis."""
+    if by not in ("step", "time"):
+        raise ValueError(f"by={by!r}: choose 'step' or 'time'")
+    drawn = {name: (list(trace), cells(list(trace))) for name, trace in traces.items()}
+    rows = slots or max((cell.slot + 1 for _, found in drawn.values() for cell in found), default=1)
+    end = max((edge(r, i, by) for records, _ in drawn.values() for i, r in enumerate(records)), default=1.0)
+    figure, axes = new_figure(0.75 + len(drawn) * (0.45 + 0.24 * rows), len(drawn), share_x=True)
+    for ax, (name, (records, found)) in zip(axes, drawn.items(), strict=True):
+        draw(ax, found, by, rows, end)
+        ax.set_title(name, loc="left", fontsize=10, color=INK)
+    axes[-1].set_xlabel("step" if by == "step" else "time (s)", color=INK)
+    used = [kind for kind in FILLS if kind in kinds_of([c for _, found in drawn.values() for c in found])]
+    handles = [Patch(facecolor=FILLS[k].face, hatch=FILLS[k].hatch, edgecolor=INK, lw=0.4, label=FILLS[k].label) for k in used]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(used), frameon=False, fontsize=9)
+    return Picture(figure, " ".join(describe(name, records, found, rows) for name, (records, found) in drawn.items()))
+
+
+def kinds_of(found: Sequence[Cell]) -> set[str]:
+    return {cell.kind for cell in found} | {"idle"} | ({"padding"} if any(cell.share < 1 for cell in found) else set())
+
+
+def edge(record: StepRecord, index: int, by: str) -> float:
+    """Where a step ends on the axis."""
+    return index + 1 if by == "step" else record.start + record.duration
+
+
+def draw(ax: Axes, found: Sequence[Cell], by: str, rows: int, end: float) -> None:
+    """One timeline: a box for each slot and step, padding on its left as it lies in the rectangle."""
+    first: dict[tuple[int, str], float] = {}
+    last: dict[tuple[int, str], float] = {}
+    for cell in found:
+        left, right = (cell.step, cell.step + 1) if by == "step" else (cell.start, cell.end)
+        middle = right - (right - left) * cell.share
+        if cell.share < 1:
+            box(ax, left, middle, cell.slot, "padding")
+        box(ax, middle, right, cell.slot, cell.kind)
+        first.setdefault((cell.slot, cell.request), left)
+        last[cell.slot, cell.request] = right
+    for (slot, request), left in first.items():
+        if (last[slot, request] - left) / end > 0.012 * len(request):  # else the name does not fit
+            style = {"fontsize": 8, "color": "white", "weight": "bold", "ha": "left", "va": "center"}
+            ax.text(left + end * 0.004, slot, request, **style, bbox={"facecolor": INK, "pad": 1.2, "lw": 0})
+    ax.set(ylim=(rows - 0.5, -0.5), xlim=(0, end), yticks=range(rows))
+    ax.set_ylabel("slot", color=INK)
+    ax.grid(axis="x", color=GRID, lw=0.5)
+    ax.set_axisbelow(True)
+
+
+def box(ax: Axes, left: float, right: float, slot: int, kind: str) -> None:
+    fill = FILLS[kind]
+    ax.add_patch(
+        Rectangle((left, slot - 0.42), right - left, 0.84, facecolor=fill.face, hatch=fill.hatch, edgecolor=INK, lw=0.35)
+    )
+
+
+def describe(name: str, records: Sequence[StepRecord], found: Sequence[Cell], rows: int) -> str:
+    """The picture in words: how long, how many requests, and how the slots were used."""
+    total = max(1, len(records) * rows)
+    share = {kind: sum(1 for cell in found if cell.kind == kind) / total for kind in ("prompt", "decode", "recompute", "finished")}
+    idle = 1 - len(found) / total
+    words = [f"{FILLS[kind].label} {100 * part:.0f} %" for kind, part in share.items() if part]
+    padding = sum(record.padding for record in records)
+    words += [f"idle {100 * idle:.0f} %"] + ([f"{padding} positions of padding"] if padding else [])
+    label = f"{name}: " if name else ""
+    requests = len({cell.request for cell in found})
+    return f"{label}{requests} requests on {rows} slots in {len(records)} steps; of all slots and steps {', '.join(words)}."
