@@ -1,5 +1,22 @@
 """Pictures of traces. Each is one call, returns a ``Picture``, and describes itself in words."""
 
+from .blocks import block_map, kv_use
+from .curves import latency_cdf, roofline, tradeoff
+from .player import player, step_in_words
+from .rectangle import padding_rectangle
+from .style import Picture
 from .timeline import compare, timeline
 
-__all__ = ["compare", "timeline"]
+__all__ = [
+    "Picture",
+    "block_map",
+    "compare",
+    "kv_use",
+    "latency_cdf",
+    "padding_rectangle",
+    "player",
+    "roofline",
+    "step_in_words",
+    "timeline",
+    "tradeoff",
+]

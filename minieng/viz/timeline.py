@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from ..observe.trace import StepRecord
 from .style import FILLS, GRID, INK, Picture, new_figure
@@ -106,6 +107,8 @@ def draw(ax: Axes, found: Sequence[Cell], by: str, rows: int, end: float) -> Non
             ax.text(left + end * 0.004, slot, request, **style, bbox={"facecolor": INK, "pad": 1.2, "lw": 0})
     ax.set(ylim=(rows - 0.5, -0.5), xlim=(0, end), yticks=range(rows))
     ax.set_ylabel("slot", color=INK)
+    if by == "step":
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(axis="x", color=GRID, lw=0.5)
     ax.set_axisbelow(True)
 
