@@ -1,0 +1,97 @@
+"""Pictures show what the trace says, describe themselves, and are the same bytes for the same input."""
+
+from __future__ import annotations
+
+import pytest
+from scripted import run
+
+from minieng.viz import block_map, compare, kv_use, latency_cdf, padding_rectangle, roofline, timeline, tradeoff
+from minieng.viz.timeline import cells
+
+SCHEDULERS = ("static", "dynamic", "continuous", "chunked")
+
+
+def every_picture():
+    traces = {name: run(scheduler=name).trace for name in ("static", "chunked")}
+    requests = {name: trace.requests.values() for name, trace in traces.items()}
+    yield "timeline", lambda: timeline(traces["chunked"], title="chunked")
+    yield "timeline by time", lambda: timeline(traces["static"], by="time")
+    yield "compare", lambda: compare(traces)
+    yield "block_map", lambda: block_map(traces["chunked"], 3)
+    yield "kv_use", lambda: kv_use(traces, 4)
+    yield "latency_cdf", lambda: latency_cdf(requests, "e2el")
+    yield "tradeoff", lambda: tradeoff({"a": [(1, 2), (2, 3)], "b": [(1, 4), (3, 9)]}, "tokens/s", "P95 (ms)")
+    yield "roofline", lambda: roofline({"decode": (1.0, 4e10)}, 5e10, 5e11, "a machine")
+    yield "padding_rectangle", lambda: padding_rectangle([1, 4, 4, 1], 5)
+
+
+@pytest.mark.parametrize("name, draw", [pytest.param(n, d, id=n) for n, d in every_picture()])
+def test_same_input_same_bytes_and_a_description(name, draw):
+    first, second = draw(), draw()
+    assert first.png() == second.png()
+    assert first.png().startswith(b"\x89PNG") and len(first.png()) > 5000
+    assert first.alt_text() == second.alt_text() and len(first.alt_text()) > 40
+    assert first.alt_text().encode("latin-1", "ignore")[:30] in first.png(), "the description travels in the file"
+    bundle = first._repr_mimebundle_()
+    assert bundle["text/plain"] == first.alt_text() and bundle["image/png"] == first.png()
+
+
+@pytest.mark.parametrize("name, draw", [pytest.param(n, d, id=n) for n, d in every_picture()])
+def test_axes_have_labels(name, draw):
+    for ax in draw().figure.axes:
+        if ax.get_yticks().size and name != "block_map":
+            assert ax.get_ylabel(), name
+    labelled = [ax.get_xlabel() for ax in draw().figure.axes]
+    assert name == "block_map" or any(labelled)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_cells_cover_every_slice_once_and_never_overlap(scheduler):
+    trace = run(scheduler=scheduler).trace
+    found = cells(list(trace))
+    assert len({(c.slot, c.step) for c in found}) == len(found)
+    slices = [(step, name) for step, record in enumerate(trace) for name, _, _ in record.slices]
+    drawn = [(c.step, c.request) for c in found if c.kind != "finished"]
+    assert sorted(slices) == sorted(drawn)
+    finished_rows = sum(1 for c in found if c.kind == "finished")
+    assert finished_rows == sum(len(r.rows) - len(r.slices) for r in trace if r.rows is not None)
+    padding = sum(round(c.tokens / c.share) - c.tokens for c in found if c.tokens)
+    assert padding == trace.total("padding")
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_request_keeps_its_slot(scheduler):
+    found = cells(list(run(scheduler=scheduler).trace))
+    for name in "ABCDEF":
+        assert len({c.slot for c in found if c.request == name}) == 1
+
+
+def test_preempted_request_may_come_back_elsewhere_and_is_drawn_as_recomputed():
+    trace = run({"A": (8, 12, 0.0), "B": (8, 12, 0.0)}, num_blocks=8, scheduler="continuous").trace
+    assert trace.total("recomputed") > 0
+    assert "recompute" in {c.kind for c in cells(list(trace))}
+    assert "recomputed" in timeline(trace).alt_text()
+
+
+def test_numbers_in_descriptions_are_the_data():
+    assert "10 of 20 positions hold tokens, 10 (50.0 %)" in padding_rectangle([1, 4, 4, 1], 5).alt_text()
+    assert "16 positions hold tokens, 6 (37.5 %)" in padding_rectangle([1, 4, 4, 1]).alt_text()
+    trace = run(scheduler="static").trace
+    assert f"{trace.total('padding')} positions of padding" in timeline(trace).alt_text()
+    assert "80 % of the roof" in roofline({"x": (1.0, 4e10)}, 5e10, 5e11).alt_text()
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: padding_rectangle([]), "empty"),
+        (lambda: padding_rectangle([3, 9], 5), "9 tokens"),
+        (lambda: padding_rectangle([3], side="middle"), "'left' or 'right'"),
+        (lambda: timeline([], by="week"), "'step' or 'time'"),
+        (lambda: latency_cdf({"nobody": []}), "no finished request"),
+        (lambda: latency_cdf({"x": run().trace.requests.values()}, "ttlt"), "'ttft', 'itl' or 'e2el'"),
+    ],
+)
+def test_wrong_arguments_are_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
