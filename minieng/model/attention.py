@@ -3,6 +3,7 @@
 A step's tokens come packed, one request after the other; each request's keys and values lie in the blocks that
 its table names. Backends:
 
+    triton   CUDA from sm_80 on: one kernel for prompts, chunks and decodes (triton_kernels.py)
     native   CPU: a small C kernel that walks the block table, compiled on first use (native.py)
     torch    anywhere: one request after the other, blocks gathered, query heads of a K/V head packed, no mask
     padded   anywhere: all requests at once in a padded rectangle with a mask; what a GPU without Triton uses,
@@ -193,7 +194,19 @@ def attend_native(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor
     return out
 
 
-BACKENDS: dict[str, Backend] = {"native": attend_native, "torch": attend_by_request, "padded": attend_padded}
+def attend_triton(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
+    """Backend "triton": imported on first use, since Triton is not everywhere."""
+    from . import triton_kernels
+
+    return triton_kernels.attend(q, layer, batch)
+
+
+BACKENDS: dict[str, Backend] = {
+    "triton": attend_triton,
+    "native": attend_native,
+    "torch": attend_by_request,
+    "padded": attend_padded,
+}
 
 
 class Attention:
@@ -217,8 +230,11 @@ class Attention:
 def candidates(device: torch.device, asked: str) -> list[str]:
     """Backends to try, best first. An asked-for one is the only one besides plain torch."""
     if asked != "auto":
-        return [asked, "torch"]
-    return ["padded", "torch"] if device.type == "cuda" else ["native", "torch"]
+        return list(dict.fromkeys((asked, "torch")))
+    if device.type != "cuda":
+        return ["native", "torch"]
+    modern = torch.cuda.get_device_capability(device) >= (8, 0)  # below, tl.dot has no tensor cores to use
+    return ["triton", "padded", "torch"] if modern else ["padded", "torch"]
 
 
 def choose_attention(
@@ -226,15 +242,16 @@ def choose_attention(
 ) -> Attention:
     """The first candidate that agrees with plain torch on this model's shapes; a warning for each that does not."""
     names = candidates(device, asked)
-    for name in names[:-1]:
+    for name, following in zip(names, names[1:], strict=False):
         try:
             error = self_test(BACKENDS[name], device, dtype, heads, kv_heads, head_dim, block_size)
-        except (RuntimeError, OSError) as problem:
-            error = problem
+        except Exception as problem:  # whatever a compiler or a driver may throw
+            error = f"{type(problem).__name__}: {problem}"
         limit = 1e-4 if dtype == torch.float32 else 3e-2
         if isinstance(error, float) and error < limit:
             return Attention(name, f"agrees with plain torch to {error:.0e} on this model's shapes")
-        warnings.warn(f"attention backend {name!r} is not used: {error}; falling back to {names[-1]!r}", stacklevel=2)
+        reason = f"it is off by {error:.1e} on this model's shapes" if isinstance(error, float) else error
+        warnings.warn(f"attention backend {name!r} is not used: {reason}; falling back to {following!r}", stacklevel=2)
     return Attention(names[-1], "plain torch, one request after the other")
 
 

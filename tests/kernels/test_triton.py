@@ -1,0 +1,128 @@
+"""The Triton kernels in Triton's interpreter against attention written out in torch: right answers, not speed."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import pytest
+
+os.environ.setdefault("TRITON_INTERPRET", "1")  # before triton is imported
+pytest.importorskip("triton", reason="triton is not installed (Linux on x86-64 only)")
+
+import torch
+
+if os.environ["TRITON_INTERPRET"] != "1":
+    pytest.skip("the interpreter is switched off", allow_module_level=True)
+
+from minieng.model import triton_kernels as kernels
+from minieng.model.attention import Batch, LayerKV
+
+NOTHING = torch.empty(0, dtype=torch.int64)
+
+
+def make(rows, heads, kv_heads, dim, block_size, dtype=torch.float32, seed=0, pads=None, **constants):
+    """A cache full of noise and a batch over it. rows: (new tokens, slots filled after them)."""
+    g = torch.Generator().manual_seed(seed)
+    per_row = max(1, max(-(-end // block_size) for _, end in rows))
+    blocks = len(rows) * per_row + 1
+    k, v = (torch.randn((blocks, block_size, kv_heads, dim), generator=g).to(dtype) for _ in range(2))
+    tables = (torch.randperm(blocks - 1, generator=g) + 1).view(len(rows), per_row).to(torch.int32)
+    starts = [0]
+    for n, _ in rows:
+        starts.append(starts[-1] + n)
+    q = torch.randn((starts[-1], heads, dim), generator=g).to(dtype)
+    layer = LayerKV(k, v, constants.pop("scale", 1 / math.sqrt(dim)), **constants)
+    batch = Batch(NOTHING, NOTHING, NOTHING, starts, pads or [0] * len(rows), [end for _, end in rows], tables, NOTHING)
+    return q, layer, batch
+
+
+def reference(q, layer, batch):
+    """Each row by itself in float64: softmax over the slots that it may see."""
+    out = torch.zeros_like(q, dtype=torch.float64)
+    for row in range(batch.num_rows):
+        first, last, end = batch.q_starts[row], batch.q_starts[row + 1], batch.kv_ends[row]
+        group = q.shape[1] // layer.k.shape[2]
+        k, v = (x[batch.tables[row].long()].flatten(0, 1)[:end].double().repeat_interleave(group, 1) for x in (layer.k, layer.v))
+        for token in range(first, last):
+            own = end - (last - 1 - token)
+            start = max(batch.kv_starts[row], own - layer.window if layer.window else 0)
+            scores = torch.einsum("hd,khd->hk", q[token].double(), k[start:own]) * layer.scale
+            if layer.softcap:
+                scores = layer.softcap * torch.tanh(scores / layer.softcap)
+            out[token] = torch.einsum("hk,khd->hd", scores.softmax(-1), v[start:own])
+    return out
+
+
+SHAPES = [
+    pytest.param([(1, 1), (1, 20), (1, 33)], 3, 1, 64, 16, id="decodes, GQA 3 as SmolLM2"),
+    pytest.param([(5, 5), (1, 17), (3, 30)], 4, 2, 64, 16, id="prompt, decode and chunk together"),
+    pytest.param([(19, 19)], 2, 2, 80, 32, id="a prompt over several query blocks, head size 80"),
+    pytest.param([(1, 40), (2, 2)], 8, 1, 96, 256, id="multi-query, head size 96, block 256"),
+    pytest.param([(1, 9), (4, 40)], 2, 1, 128, 16, id="head size 128"),
+    pytest.param([(1, 5)], 2, 2, 256, 16, id="head size 256"),
+    pytest.param([(1, 6), (2, 7)], 40, 2, 64, 16, id="more query heads a K/V head than 16"),
+]
+
+
+@pytest.mark.parametrize("rows, heads, kv_heads, dim, block_size", SHAPES)
+@pytest.mark.parametrize("dtype, limit", [(torch.float32, 2e-6), (torch.float16, 4e-3)], ids=["fp32", "fp16"])
+def test_attention_is_softmax_written_out(rows, heads, kv_heads, dim, block_size, dtype, limit):
+    q, layer, batch = make(rows, heads, kv_heads, dim, block_size, dtype)
+    got = kernels.attend(q, layer, batch)
+    assert got.dtype == dtype and (got.double() - reference(q, layer, batch)).abs().max() < limit
+
+
+@pytest.mark.parametrize("constants", [{"window": 5}, {"softcap": 3.0}, {"window": 9, "softcap": 20.0}, {"scale": 0.3}], ids=str)
+def test_window_softcap_and_scale(constants):
+    q, layer, batch = make([(1, 30), (6, 20), (3, 3)], 4, 2, 64, 16, seed=1, **constants)
+    assert (kernels.attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
+
+
+def test_left_padding_is_not_seen():
+    q, layer, batch = make([(1, 30), (2, 24)], 2, 1, 64, 16, pads=[7, 20])
+    assert (kernels.attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("window", [None, 6, 40])
+def test_long_decodes_are_cut_and_joined(monkeypatch, window):
+    monkeypatch.setattr(kernels, "SPLIT", 32)
+    q, layer, batch = make([(1, 90), (1, 32), (1, 33), (1, 3), (4, 70)], 4, 2, 64, 16, seed=2, window=window)
+    assert (kernels.attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
+
+
+def test_a_row_does_not_depend_on_its_neighbours(monkeypatch):
+    monkeypatch.setattr(kernels, "SPLIT", 32)
+    rows = [(1, 90), (1, 20), (6, 40)]
+    q, layer, batch = make(rows, 4, 2, 64, 16, seed=3)
+    together = kernels.attend(q, layer, batch)
+    for row, (n, end) in enumerate(rows):
+        first, last = batch.q_starts[row], batch.q_starts[row + 1]
+        alone = Batch(NOTHING, NOTHING, NOTHING, [0, n], [0], [end], batch.tables[row : row + 1], NOTHING)
+        assert torch.equal(kernels.attend(q[first:last], layer, alone), together[first:last])
+
+
+def test_padding_rows_of_a_graph_do_no_harm():
+    """Rows of length 1 with nothing filled, as a graph's padding has: nobody reads them, nothing else changes."""
+    q, layer, batch = make([(1, 20), (1, 7)], 4, 2, 64, 16, seed=4)
+    want = kernels.attend(q, layer, batch)
+    padded = Batch(
+        NOTHING, NOTHING, NOTHING, [0, 1, 2, 3], [0, 0, 0], [20, 7, 0], torch.cat((batch.tables, batch.tables[:1] * 0)), NOTHING
+    )
+    got = kernels.attend(torch.cat((q, q[:1])), layer, padded)
+    assert torch.equal(got[:2], want) and torch.isfinite(got[2]).all()
+
+
+@pytest.mark.parametrize("kv_heads, dim", [(3, 64), (1, 80), (2, 128)], ids=["192 wide as SmolLM2", "80 wide", "256 wide"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_store_writes_each_slot_and_skips_minus_one(kv_heads, dim, dtype):
+    g = torch.Generator().manual_seed(0)
+    merged = torch.randn((4, 3 * kv_heads, dim), generator=g).to(dtype)  # keys and values are views, as after a merged QKV
+    k, v = merged[:, kv_heads : 2 * kv_heads], merged[:, 2 * kv_heads :]
+    layer = LayerKV(*(torch.zeros((3, 16, kv_heads, dim), dtype=dtype) for _ in range(2)), 1.0)
+    kernels.store(k, v, layer, torch.tensor([40, -1, 0, 17]))
+    flat_k, flat_v = layer.k.view(-1, kv_heads, dim), layer.v.view(-1, kv_heads, dim)
+    for token, slot in ((0, 40), (2, 0), (3, 17)):
+        assert torch.equal(flat_k[slot], k[token]) and torch.equal(flat_v[slot], v[token])
+    untouched = [s for s in range(48) if s not in (40, 0, 17)]
+    assert not flat_k[untouched].any() and not flat_v[untouched].any()
