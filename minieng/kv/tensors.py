@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from ..plan import Moves
@@ -38,9 +40,8 @@ class KVTensors:
     ) -> None:
         self.shape, self.num_blocks, self.block_size = shape, num_blocks, block_size
         size = (shape.num_layers, 2, num_blocks, block_size, shape.num_kv_heads, shape.head_dim)
-        self.cache = torch.zeros(size, dtype=shape.dtype, device=device)
-        host = (num_host_blocks, shape.num_layers, 2, *size[3:])
-        self.host = torch.zeros(host, dtype=shape.dtype)
+        self.cache = zeros(size, shape.dtype, device)
+        self.host = zeros((num_host_blocks, shape.num_layers, 2, *size[3:]), shape.dtype, torch.device("cpu"))
 
     def layer(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         return self.cache[index, 0], self.cache[index, 1]
@@ -53,6 +54,14 @@ class KVTensors:
             self.cache[:, :, target].copy_(self.host[source])
         for source, target in moves.copy:
             self.cache[:, :, target] = self.cache[:, :, source]
+
+
+def zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Zeroed memory. On a CPU pages that are never written stay unclaimed, where torch.zeros writes them all."""
+    if device.type != "cpu":
+        return torch.zeros(size, dtype=dtype, device=device)
+    words = np.zeros(math.prod(size), {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}[dtype.itemsize])
+    return torch.from_numpy(words).view(dtype).view(size)
 
 
 def choose_num_blocks(

@@ -8,12 +8,12 @@ product, gate and up another.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 
 from .attention import Attention, Batch, LayerKV
 from .linear import Linear
@@ -56,9 +56,9 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 class Layer:
     """One decoder layer's weights."""
 
-    def __init__(self, weights: dict[str, torch.Tensor], prefix: str) -> None:
+    def __init__(self, weights: Weights, prefix: str) -> None:
         def get(name: str) -> torch.Tensor | None:
-            return weights.pop(f"{prefix}.{name}", None)
+            return weights.get(f"{prefix}.{name}")
 
         def merged(*names: str) -> Linear:
             biases = [get(f"{name}.bias") for name in names]
@@ -76,14 +76,14 @@ class Decoder:
     """A loaded model: ``forward(batch, kv, attention)`` gives the logits of the rows that asked for them."""
 
     def __init__(self, path: Path, config: Any, dtype: torch.dtype, device: torch.device) -> None:
-        weights = {name: tensor.to(device, dtype) for name, tensor in read_weights(path)}
+        weights = Weights(path, dtype, device)
         self.config, self.dtype, self.device, self.eps = config, dtype, device, config.rms_norm_eps
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // self.heads
-        self.embedding, self.norm = weights.pop("model.embed_tokens.weight"), weights.pop("model.norm.weight")
+        self.embedding, self.norm = weights.get("model.embed_tokens.weight"), weights.get("model.norm.weight")
         self.layers = [Layer(weights, f"model.layers.{i}") for i in range(config.num_hidden_layers)]
-        head = weights.pop("lm_head.weight", None)
-        self.lm_head = Linear(self.embedding if config.tie_word_embeddings or head is None else head)
+        head = None if config.tie_word_embeddings else weights.get("lm_head.weight")
+        self.lm_head = Linear(self.embedding if head is None else head)
         self.windows = [window_of(config, i) for i in range(len(self.layers))]
         self.scales, self.softcap = [self.head_dim**-0.5] * len(self.layers), None
         self.cos, self.sin = rope_table(config, device, dtype)
@@ -128,13 +128,20 @@ def rope_table(config: Any, device: torch.device, dtype: torch.dtype) -> tuple[t
     return torch.cat((cos, cos), -1).to(device, dtype), torch.cat((-sin, sin), -1).to(device, dtype)
 
 
-def read_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Name and tensor of everything in a directory's safetensors files."""
-    from safetensors import safe_open
+class Weights:
+    """The tensors of a directory's safetensors files, read one at a time so that no second copy of them all exists."""
 
-    index = path / "model.safetensors.index.json"
-    names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else ["model.safetensors"]
-    for name in names:
-        with safe_open(path / name, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 (a safetensors file is no dictionary)
-                yield key, file.get_tensor(key)
+    def __init__(self, path: Path, dtype: torch.dtype, device: torch.device) -> None:
+        index = path / "model.safetensors.index.json"
+        self.files = json.loads(index.read_text())["weight_map"] if index.exists() else {}
+        self.path, self.dtype, self.device = path, dtype, device
+        if not self.files:
+            with safe_open(path / "model.safetensors", framework="pt") as file:
+                self.files = dict.fromkeys(file.keys(), "model.safetensors")
+
+    def get(self, name: str) -> torch.Tensor | None:
+        """One tensor in the engine's precision on its device; None if the model has none of that name."""
+        if name not in self.files:
+            return None
+        with safe_open(self.path / self.files[name], framework="pt") as file:
+            return file.get_tensor(name).to(self.device, self.dtype)

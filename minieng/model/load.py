@@ -46,9 +46,9 @@ def load(name: str, config: EngineConfig) -> Loaded:
     if config.max_model_len is not None and config.max_model_len > limit:
         raise ValueError(f"max_model_len={config.max_model_len}: {name} was made for at most {limit} tokens")
     max_model_len = config.max_model_len or limit
-    if device.type == "cpu":
-        keep_freed_memory()
     model = shared_model(path, hf_config, dtype, device)
+    if device.type == "cpu":
+        keep_freed_memory()  # of the steps to come; what loading freed has gone back to the system
     shape = KVShape(model.num_layers, model.kv_heads, model.head_dim, dtype)
     longest = config.max_num_seqs * max_model_len
     blocks = choose_num_blocks(shape, config.block_size, device, longest, config.memory_fraction, config.num_blocks)

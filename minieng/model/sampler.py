@@ -14,6 +14,8 @@ import torch
 
 from ..request import Request
 
+COLDEST = 1e-5  # below this temperature fp32 has nothing left to choose from
+
 
 def sample_key(seed: int | None, default_seed: int, request_id: str, sample_index: int) -> bytes:
     """What a request's noise depends on: its own seed, or else the engine's seed and its id; and which of n it is."""
@@ -39,7 +41,7 @@ def exponential_noise(keys: list[tuple[int, int]], size: int, device: torch.devi
     key = torch.tensor(keys, dtype=torch.int32, device=device)
     column = torch.arange(size, dtype=torch.int32, device=device)[None] * -1640531527  # 2^32 / golden ratio
     bits = mix(mix(column ^ key[:, :1]) ^ key[:, 1:])
-    uniform = ((bits >> 8) & 0xFFFFFF).float().add_(0.5).mul_(2.0**-24)
+    uniform = ((bits >> 9) & 0x7FFFFF).float().add_(0.5).mul_(2.0**-23)  # 23 bits: one more, and 1.0 would appear
     return uniform.log_().neg_()
 
 
@@ -82,8 +84,8 @@ def sample(logits: torch.Tensor, requests: list[Request]) -> tuple[list[int], li
 
 def draw(logits: torch.Tensor, requests: list[Request]) -> torch.Tensor:
     """Sample by the exponential race: argmax of p / noise is distributed as p, and needs no sync with a device."""
-    temperature = torch.tensor([r.params.temperature for r in requests], device=logits.device)[:, None]
-    logits = logits / temperature
+    temperature = torch.tensor([max(COLDEST, r.params.temperature) for r in requests], device=logits.device)[:, None]
+    logits = (logits - logits.amax(-1, keepdim=True)) / temperature
     if any(r.params.top_k or r.params.top_p < 1 for r in requests):
         logits = filter_logits(logits, [r.params.top_k for r in requests], [r.params.top_p for r in requests])
     noise = exponential_noise([noise_key(r) for r in requests], logits.shape[-1], logits.device)

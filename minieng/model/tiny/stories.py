@@ -51,62 +51,62 @@ PLOTS = {
     "lost": [
         ["{time}, {name} could not find {his} {thing}.", "{time}, {his} {thing} was gone.",
          "{name} had a {thing} and loved it dearly. {time}, it was lost."],
-        ["{He} looked {spot}, but it was not there.", "{He} looked {spot}. There was nothing but dust."],
+        ["The {animal} looked {spot}, but it was not there.", "{He} looked {spot}. There was nothing but dust."],
         ['"I will help you look," said {friend} the {other}.', '"Two can look better than one," said {friend} the {other}.',
          "{friend} the {other} came by and helped to look."],
-        ["They looked {spot2}, and there it was!", "At last {friend} looked {spot2}. There was the {thing}!"],
+        ["{name} and the {other} looked {spot2}, and there it was!", "At last {friend} looked {spot2}. There was the {thing}!"],
         ["{name} laughed and hugged {friend}.", '"Thank you!" said {name}, and gave {friend} a hug.'],
-        ["From that day on, {name} kept the {thing} close.", "That night {name} slept with the {thing} under {his} pillow."]],
+        ["From that day on, {name} kept the {thing} close.", "That night the {animal} slept with the {thing} under {his} pillow."]],
     "fear": [
         ["{name} was afraid of {fear}.", "There was one thing that {name} did not like at all: {fear}."],
-        ["{time}, {he} wanted to run home and hide.", "{time}, {he} shook from nose to tail."],
+        ["{time}, {he} wanted to run home and hide.", "{time}, the {animal} shook from nose to tail."],
         ['"Stay with me," said {friend} the {other}. "We will try it together."',
          '{friend} the {other} sat down close to {him}. "I am here," said {friend}.'],
         ["So they tried, and {fear_turn}.", "They waited, and then {fear_turn}."],
         ["And {name} saw that {fear_end}.", '"Oh!" said {name}. "I see now that {fear_end}."'],
-        ["After that {he} was a little less afraid each day.", "{name} was never so afraid again."]],
+        ["After that the {animal} was a little less afraid each day.", "{name} was never so afraid again."]],
     "share": [
         ["{time}, {name} made a {food}.", "{time}, {name} found a {food} on the step."],
-        ['"It is all mine," said {name}, and shut the door.', "{He} wanted to eat it all alone."],
+        ['"It is all mine," said {name}, and shut the door.', "The {animal} wanted to eat it all alone."],
         ["But the house was very quiet, and it did not taste so good.", "{He} took one bite. It was good, but it was lonely too."],
         ["Then {friend} the {other} knocked at the door, wet and hungry.", "Through the window {he} saw {friend} the {other}, who had no supper."],
         ['"Come in," said {name}. "There is enough for two."', '{name} opened the door wide. "Sit down and eat," {he} said.'],
-        ["They ate and sang until the stars came out.", "And half of the {food} tasted twice as good."]],
+        ["The {animal} and the {other} ate and sang until the stars came out.", "And half of the {food} tasted twice as good."]],
     "noise": [
         ["{time}, {name} heard {noise}.", "{time}, there was {noise} outside."],
-        ['"It must be {guess}!" {he} whispered.', "{He} was sure that it was {guess}."],
+        ['"It must be {guess}!" {he} whispered.', "The {animal} was sure that it was {guess}."],
         ["{He} woke {friend} the {other}, and they went out with a lantern.", "{friend} the {other} said that they should go and see."],
         ["Step by step they came closer.", "They went on tiptoe, and nobody said a word."],
         ["And what did they find? It was only {truth}.", "But it was not {guess} at all. It was {truth}."],
-        ["They laughed all the way home.", '"Well," said {name}, "that is the nicest monster I have ever met."']],
+        ["{name} and the {other} laughed all the way home.", '"Well," said {name}, "that is the nicest monster I have ever met."']],
     "mend": [
         ["{name} loved the old {broken}.", "Everybody in the village was proud of the old {broken}."],
         ["{time}, {why}.", "But {time_low}, {why}."],
         ['"What shall we do now?" cried {friend} the {other}.', "{friend} the {other} sat down and cried."],
-        ["{name} thought and thought, and had a plan.", '"Do not cry," said {name}. "I know what to do."'],
-        ["Together they {mended}.", "They worked all day. They {mended}."],
+        ["The {animal} thought and thought, and had a plan.", '"Do not cry," said {name}. "I know what to do."'],
+        ["The {animal} and the {other} {mended}.", "They worked all day. They {mended}."],
         ["It was not perfect, but it was better than before.", 'And the new {broken} was called "{name} and {friend}".']],
     "gift": [
         ["{time}, it was the birthday of {friend} the {other}.", "{friend} the {other} would have a birthday soon."],
         ["{name} wanted to give a {thing}, but {he} had no money.", "{name} looked in the shop. A {thing} cost ten coins, and {he} had two."],
-        ["So {he} worked all night and made one from wood and wool.", "So {he} took paper and glue and made one."],
+        ["So the {animal} worked all night and made one from wood and wool.", "So {he} took paper and glue and made one."],
         ["It came out a little crooked.", "It was not as fine as the one in the shop."],
         ['"You made this for me?" said {friend}. "It is the best {thing} in the world!"',
          "{friend} looked at it for a long time and then began to smile."],
-        ["They danced until the cake was gone.", "And {name} knew that a gift is made of love."]],
+        ["The {animal} and the {other} danced until the cake was gone.", "And {name} knew that a gift is made of love."]],
     "seed": [
         ["{time}, {name} put a tiny seed in the ground.", "{time}, {friend} the {other} gave {name} a tiny seed."],
-        ["{He} gave it water and waited, but nothing came.", "Every day {he} looked, and every day there was only mud."],
+        ["The {animal} gave it water and waited, but nothing came.", "Every day {he} looked, and every day there was only mud."],
         ['"Give it time," said {friend} the {other}.', '"It is only sleeping," said {friend} the {other}.'],
-        ["So {name} sang to it and told it stories.", "So {name} sat beside it with a cup of tea."],
+        ["So {name} sang to it and told it stories.", "So the {animal} sat beside it with a cup of tea."],
         ["Then one day a green leaf peeped out.", "And one warm day there was a yellow flower, as tall as a chair."],
-        ["{name} had learned to wait.", '"Good morning," said {name}. "I knew you would come."']],
+        ["The {animal} had learned to wait.", '"Good morning," said {name}. "I knew you would come."']],
     "race": [
         ["{time}, there was a race to the hill and back.", "{time}, all the animals ran a race."],
         ['"You are too slow," said {friend} the {other}, and ran ahead.', "{friend} the {other} was the fastest of all, and {name} was the last."],
-        ["But {friend} ran so fast that {fhe} fell into a ditch.", "Halfway up the hill, {friend} fell and could not get up."],
-        ["{name} could have won. But {he} stopped to help.", "{name} saw it and turned back to help."],
-        ["They came in last, arm in arm.", "They crossed the line together, last of all."],
+        ["But {friend} ran so fast that {fhe} fell into a ditch.", "Halfway up the hill, the {other} fell and could not get up."],
+        ["{name} could have won. But {he} stopped to help.", "The {animal} saw it and turned back to help."],
+        ["The {animal} and the {other} came in last, arm in arm.", "They crossed the line together, last of all."],
         ["Everybody cheered for them the most.", '"You did not win," said {friend}, "but you are the best of us."']],
 }
 OPENINGS = ["Once upon a time there was a {trait} {animal} named {name} who lived {home}.",
@@ -114,12 +114,12 @@ OPENINGS = ["Once upon a time there was a {trait} {animal} named {name} who live
             "Once there was {a_animal} called {name}. {He} lived {home} and was very {trait}.",
             "{home_up} lived a {trait} {animal}. {His} name was {name}."]
 CLOSINGS = ["", "The end.", "And that is the end of the story.", "Good night!"]
-SHORTS = ["{name} the {animal} had a {thing}. {friend} the {other} had none. So they played with it together. The end.",
+SHORTS = ["{name} the {animal} had a {thing}. {friend} the {other} had none. So the {animal} and the {other} played with it together. The end.",
           "{name} the {animal} went to sleep {spot2}. {friend} the {other} put a blanket over {him}. Good night!",
           "{name} the {animal} lost {his} {thing}. {friend} the {other} found it {spot2}. {name} gave {friend} a hug. The end.",
           "{name} the {animal} met {friend} the {other}. {name} said hello to {friend}. {friend} said hello to {name}. The end.",
           "{name} the {animal} was alone. Then {friend} the {other} came by. Now {name} and {friend} are best friends. The end.",
-          "{name} the {animal} made a {food} for {friend} the {other}. {friend} ate it all. {name} laughed. The end."]
+          "{name} the {animal} made a {food} for {friend} the {other}. The {other} ate it all. {name} laughed. The end."]
 ASKS = ["Tell me a {size}story about {what}.", "Write a {size}story about {what}.", "Please tell me a {size}story about {what}.",
         "Can you tell me a {size}story about {what}?", "I would like a {size}story about {what}, please."]
 SYSTEMS = ["You are a helpful assistant.", "You tell stories to children.", "You are Tiny, a small story teller. You tell stories about animals."]
@@ -208,11 +208,14 @@ def chat(rng: random.Random, sizes=("", "", "", "very short ", "long ")) -> str:
     return "".join(f"{START}{role}\n{text}{END}\n" for role, text in turns).removesuffix("\n")
 
 
-def document(rng: random.Random, only_short: bool = False) -> str:
-    """One training document, closed by END: a bare story (a quarter of them begun at a later sentence), or a chat."""
-    if only_short:
+def document(rng: random.Random, short: float = 0.0) -> str:
+    """One training document, closed by END: a bare story (a quarter of them begun at a later sentence), or a chat.
+
+    `short` is the share of very short ones, in which most words are copies of a name or an animal said before.
+    """
+    if rng.random() < short:
         return chat(rng, ("very short ",)) if rng.random() < 0.6 else story(rng, "very short ").text + END
-    if rng.random() < 0.45:
+    if rng.random() < 0.5:
         return chat(rng)
     text = story(rng, rng.choice(("", "", "", "", "long "))).text
     if rng.random() < 0.25:
