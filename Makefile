@@ -1,0 +1,170 @@
+# `make lab` opens the course, `make test` runs the tests: each does all its set-up itself, in .venv and nowhere else.
+# On Windows: use WSL, or conda with environment.yml.
+
+VENV ?= .venv
+PYTHON ?=
+TORCH ?=
+V ?=
+
+# What `make lock` pins. The second is the one version of triton that the CUDA build of the first accepts.
+TORCH_VERSION := 2.13.0
+TRITON_VERSION := 3.7.1
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+MODEL := smollm2-135m
+OMP_NUM_THREADS ?= 2
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with=tests/nbval_sanitize.cfg
+QUIET := $(if $(V),,--quiet)
+PIP = -m pip install $(QUIET) --disable-pip-version-check
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+COLAB := .venv-colab
+COLAB_READY := $(COLAB)/.ready
+
+# Exports for the targets that run notebooks: no progress bars, they would differ on each run.
+QUIET_HUB := HF_HUB_DISABLE_PROGRESS_BARS=1 OMP_NUM_THREADS=$(OMP_NUM_THREADS)
+
+# A shell fragment: leaves in $$python the interpreter named by PYTHON=, else python3 if it is one of 3.11-3.13,
+# else the newest of those that runs. (Asking it matters: a pyenv shim exists for versions that do not run.)
+define FIND_PYTHON
+python=''; \
+for try in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+  if "$$try" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; \
+  then python=$$try; break; fi; \
+done; \
+if [ -z "$$python" ]; then \
+  echo "minieng needs Python 3.11, 3.12 or 3.13, and $(or $(PYTHON),no python3 on the PATH) is none of these" >&2; \
+  echo "($$( $(or $(PYTHON),python3) --version 2>&1 | head -n 1)). Install one, or name it: make $@ PYTHON=/path/to/python3.12" >&2; \
+  exit 1; \
+fi
+endef
+
+# A shell fragment: $(call MAKE_VENV,folder) makes the folder a working virtual environment of $$python.
+define MAKE_VENV
+if ! $(1)/bin/python -m pip --version >/dev/null 2>&1; then \
+  echo "==> making $(1) with $$python ($$($$python --version))"; \
+  "$$python" -m venv --clear $(1) || { \
+    echo "could not make $(1); on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }; \
+fi
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test test-unit test-notebooks test-all test-lax test-tiny test-colab bench notebooks lock clean model
+
+help: ## this list
+	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
+	@echo "make test          unit tests, then every notebook with the real model, outputs compared"
+	@echo "make test-all      make test, then: lax, with the tiny model, and with Colab's versions"
+	@echo "make bench         measure minieng against other engines on this machine's CPU"
+	@echo "make notebooks     run all notebooks and store their outputs"
+	@echo "make lock          write requirements-lock.txt anew (Linux x86_64)"
+	@echo "make clean         remove the environments, caches and build output"
+	@echo ""
+	@echo "TORCH=cpu     take PyTorch from its CPU index: for a machine without an NVIDIA GPU"
+	@echo "PYTHON=...    the interpreter for .venv (3.11, 3.12 or 3.13)"
+	@echo "V=1           show what pip does"
+
+# The stamp is written last: an interrupted set-up is taken up again by the next make.
+$(READY): pyproject.toml requirements-lock.txt
+	@$(FIND_PYTHON); $(call MAKE_VENV,$(VENV))
+	@rm -f $@
+	@if [ "$(TORCH)" = cpu ]; then \
+	  echo "==> installing PyTorch from its CPU index"; \
+	  $(BIN)/python $(PIP) --no-deps --index-url $(TORCH_CPU_INDEX) -c requirements-lock.txt torch; \
+	fi
+	@echo "==> installing minieng and the course (the first time: some minutes; V=1 shows what pip does)"
+	@$(BIN)/python $(PIP) -c requirements-lock.txt -e '.[course]'
+	@touch $@
+
+model: $(READY)
+	@echo "==> looking for the default model, $(MODEL)"
+	@$(BIN)/minieng fetch $(MODEL)
+
+# With --y, one Ctrl-C ends the server without a question.
+lab: $(READY)
+	@echo "==> looking for the default model, $(MODEL)"
+	@$(BIN)/minieng fetch $(MODEL) || echo "==> no default model now; the lessons will try again" >&2
+	@flags=''; \
+	if [ "$$(id -u)" = 0 ]; then flags="$$flags --allow-root"; fi; \
+	if [ -n "$${CI:-}" ] || { [ "$$(uname)" = Linux ] && [ -z "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ]; }; then \
+	  flags="$$flags --no-browser"; echo "==> no screen here: open the address that JupyterLab prints below"; \
+	fi; \
+	echo "==> starting JupyterLab (Ctrl-C ends it)"; \
+	exec $(BIN)/python -m jupyterlab -y $$flags --ServerApp.root_dir="$(CURDIR)" \
+	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+
+test: test-unit test-notebooks ## what CI runs
+
+test-unit: model
+	@echo "==> unit tests"
+	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest tests
+
+# A shell fragment: $(call STRICT,python,settings,folder) compares each stored output of the folder's notebooks.
+define STRICT
+if ls $(3)/*.ipynb >/dev/null 2>&1; then \
+  echo "==> $(3)/ strictly: every stored output is compared"; \
+  $(QUIET_HUB) $(2) $(1) -m pytest -o addopts="" $(NBVAL) $(3); \
+else echo "==> $(3)/ holds no notebook"; fi
+endef
+
+test-notebooks: model
+	@$(call STRICT,$(BIN)/python,,notebooks)
+	@$(call STRICT,$(BIN)/python,COURSEKIT_STRICT=1,solutions)
+
+# One after the other whatever -j says: side by side they would disturb each other's timings.
+test-all:
+	@$(MAKE) test
+	@$(MAKE) test-lax
+	@$(MAKE) test-tiny
+	@$(MAKE) test-colab
+
+test-lax: model
+	@echo "==> all notebooks, exercises too: no cell may fail"
+	$(QUIET_HUB) $(BIN)/python -m pytest $(wildcard notebooks solutions exercises)
+
+test-tiny: $(READY)
+	@echo "==> everything with the tiny model"
+	MINIENG_MODEL=tiny $(QUIET_HUB) $(BIN)/python -m pytest
+
+$(COLAB_READY): requirements-colab-like.txt pyproject.toml
+	@$(FIND_PYTHON); $(call MAKE_VENV,$(COLAB))
+	@rm -f $@
+	@echo "==> installing the versions of a Colab kernel"
+	@$(COLAB)/bin/python $(PIP) -r requirements-colab-like.txt
+	@$(COLAB)/bin/python $(PIP) --no-deps -e .
+	@touch $@
+
+test-colab: $(COLAB_READY) model
+	@echo "==> the notebooks on the versions that Colab has"
+	@$(call STRICT,$(COLAB)/bin/python,,notebooks)
+	@$(call STRICT,$(COLAB)/bin/python,COURSEKIT_STRICT=1,solutions)
+
+bench: $(READY)
+	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python benchmarks/cpu_peers.py
+
+notebooks: model
+	@$(QUIET_HUB) $(BIN)/coursekit notebooks run notebooks
+	@$(QUIET_HUB) COURSEKIT_STRICT=1 $(BIN)/coursekit notebooks run $(wildcard solutions)
+
+# Freezes a clean environment. PyTorch's CPU build stands in for the CUDA build (same version, gigabytes less);
+# its +cpu suffix is taken off, and nvidia's packages stay free: each CUDA build of PyTorch pins its own.
+lock:
+	@if [ "$$(uname -sm)" != "Linux x86_64" ]; then echo "make lock runs on Linux x86_64 only" >&2; exit 1; fi
+	@$(FIND_PYTHON); rm -rf .venv-lock; $(call MAKE_VENV,.venv-lock)
+	@echo "==> resolving in .venv-lock"
+	@printf 'torch==%s\ntriton==%s\n' $(TORCH_VERSION) $(TRITON_VERSION) > .venv-lock/pins.txt
+	@.venv-lock/bin/python $(PIP) --no-deps --index-url $(TORCH_CPU_INDEX) -c .venv-lock/pins.txt torch
+	@.venv-lock/bin/python $(PIP) -c .venv-lock/pins.txt -e '.[course]'
+	@.venv-lock/bin/python -m pip freeze --exclude-editable > .venv-lock/frozen.txt
+	@{ echo "# The exact versions that are tested: constraints for pip (pip install -c requirements-lock.txt -e '.[course]')."; \
+	  echo "# Written by \`make lock\` from a clean environment; do not edit. The floors are in pyproject.toml."; \
+	  echo "# triton $(TRITON_VERSION) is the version that PyTorch $(TORCH_VERSION) for CUDA asks for."; \
+	  sed -e 's/+cpu$$//' .venv-lock/frozen.txt | grep -v -i -E '^(nvidia-|cuda-|#)'; } > .venv-lock/lock.txt
+	@mv .venv-lock/lock.txt requirements-lock.txt
+	@rm -rf .venv-lock
+	@echo "==> wrote requirements-lock.txt"
+
+clean: ## models already fetched and the notebooks' outputs stay
+	rm -rf $(VENV) $(COLAB) .venv-lock build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
