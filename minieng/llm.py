@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .config import EngineConfig
 from .engine import Engine
 from .kv.allocator import KVCache
 from .request import CompletionOutput, Request, RequestMetrics, RequestOutput, SamplingParams, TokenEvent
+from .scheduler import make_scheduler
 from .scheduler.admission import reservation_of
-from .text import TextStream
+from .text import TextStream, checked
 
 if TYPE_CHECKING:
+    from .observe.serving import Report
     from .observe.trace import Trace
+    from .workload import Workload
 
 Prompt = str | list[int] | list[dict]
 
@@ -34,6 +37,7 @@ class LLM:
 
     def __init__(self, model: str = "smollm2-135m", *, checked: bool = False, **knobs: Any) -> None:
         self.config = EngineConfig(**knobs)
+        make_scheduler(self.config.scheduler)  # a wrong name is told before a model is loaded
         from .model.load import load  # torch comes with it
 
         self.model_name = str(model)
@@ -82,21 +86,41 @@ class LLM:
         finally:
             self._forget(groups)
 
-    def stream(self, prompt: Prompt, params: SamplingParams | None = None, **keywords: Any) -> Iterator[TokenEvent]:
-        """Token by token. Leaving the loop early aborts the request."""
-        groups = self._submit([prompt], params, keywords.pop("priority", 0), keywords.pop("deadline", None),
-                              keywords.pop("user", ""), None, None)  # fmt: skip
-        if keywords:
-            raise TypeError(f"stream() has no keyword {next(iter(keywords))!r}")
-        requests = groups[0]
-        seen = dict.fromkeys(requests, 0)
+    def stream(
+        self, prompts: Prompt | Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *, request_ids: Sequence[str] | None = None, **keywords: Any,
+    ) -> Iterator[TokenEvent]:  # fmt: skip
+        """Token by token, of one prompt or of several at once. Leaving the loop early aborts the requests."""
+        groups = self._submit(prompts, params, keywords.pop("priority", 0), keywords.pop("deadline", None),
+                              keywords.pop("user", ""), request_ids, None)  # fmt: skip
+        seen: dict[Request, int | None] = dict.fromkeys(itertools.chain.from_iterable(groups), 0)
         try:
-            while any(r.request_id in self.engine.requests for r in requests):
+            if keywords:
+                raise TypeError(f"stream() has no keyword {next(iter(keywords))!r}")
+            while seen:
                 self.engine.step()
-                for request in requests:
+                for request in list(seen):
                     yield from self._events(request, seen)
+                    if request.request_id not in self.engine.requests:
+                        del seen[request]
         finally:
             self._forget(groups)
+
+    def serve_workload(
+        self, workload: Workload, *, virtual: bool = False, progress: bool = False,
+        goodput: Mapping[str, float] | None = None, seed: int = 0,
+    ) -> Report:  # fmt: skip
+        """Requests that come when the workload says, in real time; what happened, and what it was worth.
+
+        virtual   waiting costs nothing: the clock is moved by the measured duration of each step
+        goodput   objectives in milliseconds, such as {"ttft": 200, "tpot": 50}
+        seed      of the random prompts
+        """
+        self._check_open()
+        from .observe.serving import requests_of, serve
+
+        requests = requests_of(workload, self.vocab_size, seed)
+        return serve(self.engine, requests, self.max_model_len, virtual=virtual, progress=progress, goodput=goodput)
 
     def chat(self, messages: list[dict], params: SamplingParams | None = None) -> str:
         """The model's answer to a conversation, as text."""
@@ -148,12 +172,15 @@ class LLM:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
+    def _check_open(self) -> None:
+        if self.engine is None:
+            raise RuntimeError("this LLM is closed: make a new one")
+
     # -- from prompts to requests -----------------------------------------------------------------------
 
     def _submit(self, prompts, params, priority, deadline, user, request_ids, arrivals) -> list[list[Request]]:
         """One list of ``n`` requests for each prompt, all queued; or ValueError, and none is."""
-        if self.engine is None:
-            raise RuntimeError("this LLM is closed: make a new one")
+        self._check_open()
         prompts = _as_list(prompts)
         count, now = len(prompts), self.engine.clock.now()
         spread = {
@@ -166,6 +193,8 @@ class LLM:
         ids = list(request_ids) if request_ids is not None else [str(next(self._ids)) for _ in prompts]
         if len(ids) != count:
             raise ValueError(f"{len(ids)} request_ids for {count} prompts: give one for each")
+        if wrong := [i for i in ids if not isinstance(i, str) or not i]:
+            raise ValueError(f"request id {wrong[0]!r}: must be a string of at least one character")
         groups: list[list[Request]] = []
         try:
             for i, prompt in enumerate(prompts):
@@ -174,7 +203,7 @@ class LLM:
             for first, *others in groups:
                 self.engine.add_request(first)
                 self.engine.add_siblings(first, others)
-        except ValueError:
+        except BaseException:
             self._forget(groups)
             raise
         return groups
@@ -207,17 +236,14 @@ class LLM:
     def _tokens(self, prompt: Prompt) -> tuple[str | None, list[int]]:
         """Text (if there is one) and token ids of a prompt of any kind."""
         if isinstance(prompt, str):
-            try:
-                prompt.encode("utf-8")
-            except UnicodeEncodeError as problem:
-                raise ValueError(f"the prompt holds a lone surrogate at character {problem.start}: not text") from None
-            token_ids = self.tokenizer(prompt)["input_ids"]
-            text = prompt
+            text, token_ids = prompt, self.tokenizer(checked(prompt))["input_ids"]
         elif prompt and isinstance(prompt, list) and all(isinstance(part, dict) for part in prompt):
             if not getattr(self.tokenizer, "chat_template", None):
                 raise ValueError(f"{self.model_name} has no chat template: pass text or token ids")
+            if not all(isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in prompt):
+                raise ValueError(f"messages {prompt!r:.60}: each must have a 'role' and a 'content', both strings")
             text = self.tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-            token_ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            token_ids = self.tokenizer(checked(text), add_special_tokens=False)["input_ids"]
         elif isinstance(prompt, list) and all(isinstance(t, int) and not isinstance(t, bool) for t in prompt):
             text, token_ids = None, list(prompt)
             bad = next((t for t in prompt if not 0 <= t < self.vocab_size), None)
@@ -242,17 +268,19 @@ class LLM:
         stream.flush()
         return stream
 
-    def _events(self, request: Request, seen: dict[Request, int]) -> Iterator[TokenEvent]:
-        """The tokens of a request that have not been shown, each with the text that became readable with it."""
-        tokens = request.output_token_ids
-        over = request.request_id not in self.engine.requests
-        if len(tokens) == seen[request] and not over:
+    def _events(self, request: Request, seen: dict[Request, int | None]) -> Iterator[TokenEvent]:
+        """The tokens of a request that have not been shown, each with the text that became readable with it.
+
+        seen: how many have been shown; None after the last, which bears the finish reason.
+        """
+        tokens, over = request.output_token_ids, request.is_done
+        if seen[request] is None or len(tokens) == seen[request] and not over:
             return
         stream = self._finish(request) if over else self._streams[request]
         if not over and not request.params.stop:
             stream.push()
-        fresh, seen[request] = tokens[seen[request] :], len(tokens)
-        for i, token in enumerate(fresh or [None] * (request.finish_reason == "abort")):
+        fresh, seen[request] = tokens[seen[request] :], None if over else len(tokens)
+        for i, token in enumerate(fresh or [None]):
             last = i == len(fresh) - 1 or token is None
             name = request.request_id.rpartition("#")[0] or request.request_id
             yield TokenEvent(

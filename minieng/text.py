@@ -9,6 +9,15 @@ from .request import Request
 HOLD_BACK = "\ufffd"  # what a decoder writes for the first bytes of a character whose rest has not come
 
 
+def checked(text: str) -> str:
+    """The text as it is, or ValueError if it cannot be written in UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as problem:
+        raise ValueError(f"the prompt holds a lone surrogate at character {problem.start}: not text") from None
+    return text
+
+
 class TextStream:
     """The growing text of one request.
 
@@ -24,7 +33,7 @@ class TextStream:
 
     def push(self) -> bool:
         """Take in the tokens that have come since. True if the text ends at a stop string, which is cut off."""
-        tokens = self.request.token_ids
+        tokens = self._tokens()
         before = self._decode(tokens[self._window : self._read])
         now = self._decode(tokens[self._window :])
         if len(now) <= len(before) or now.endswith(HOLD_BACK):
@@ -41,10 +50,11 @@ class TextStream:
 
     def flush(self) -> None:
         """The request is over: what was held back is shown as it is."""
-        if self._read < len(self.request.token_ids) and self.request.finish_reason != "stop":
-            before = self._decode(self.request.token_ids[self._window : self._read])
-            self.text += self._decode(self.request.token_ids[self._window :])[len(before) :]
-            self._read = len(self.request.token_ids)
+        tokens = self._tokens()
+        if self._read < len(tokens):
+            before = self._decode(tokens[self._window : self._read])
+            self.text += self._decode(tokens[self._window :])[len(before) :]
+            self._read = len(tokens)
 
     def new_text(self) -> str:
         """Text that may be shown and has not been: all but a tail that could become a stop string."""
@@ -53,6 +63,11 @@ class TextStream:
             end -= max((n for s in self.request.params.stop for n in range(1, len(s)) if self.text.endswith(s[:n])), default=0)
         part, self.shown = self.text[self.shown : max(end, self.shown)], max(end, self.shown)
         return part
+
+    def _tokens(self) -> list[int]:
+        """The tokens whose text counts: a token that ended the request is not shown."""
+        tokens = self.request.token_ids
+        return tokens[:-1] if self.request.finish_reason == "stop" else tokens
 
     def _decode(self, tokens: list[int]) -> str:
         return self.tokenizer.decode(tokens, skip_special_tokens=True)

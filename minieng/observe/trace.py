@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from ..plan import Plan, StepResult
+from ..request import Request
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +23,13 @@ class StepRecord:
     tokens      the token that each slice emitted, or None
     padding     positions of a padded rectangle that held padding; finished_rows: those of rows already done
     recomputed  tokens computed again after a preemption; cached: tokens found in the prefix cache instead
+    span        slots that each row of a new rectangle holds; column: right edge of the rectangle, in slots
+    taken       (request id, blocks) that block tables grew by, shared ones included; ``Trace.tables`` puts them together
+    copied      (request id, old block, new block): a shared block was copied before it was written
+    freed       blocks that nobody holds any more since this step; shared: blocks found in the prefix cache or with a sibling
+    swapped     blocks moved to the host and back
+    aborted     requests that were aborted since the step before
+    predicted   seconds that a step-time model expects, if one was asked (``StepTimeModel.annotate``)
     """
 
     step: int
@@ -41,6 +53,15 @@ class StepRecord:
     kv_used: int
     num_waiting: int
     num_running: int
+    span: int = 0
+    column: int = 0
+    taken: list[tuple[str, list[int]]] = field(default_factory=list)
+    copied: list[tuple[str, int, int]] = field(default_factory=list)
+    freed: int = 0
+    shared: int = 0
+    swapped: tuple[int, int] = (0, 0)
+    aborted: list[str] = field(default_factory=list)
+    predicted: float | None = None
 
     @property
     def num_decodes(self) -> int:
@@ -57,14 +78,29 @@ class StepRecord:
 
 @dataclass
 class Draft:
-    """What must be noted of a plan before the step changes the requests."""
+    """What must be noted of a plan between its reservation and its execution, before the requests change.
+
+    free  blocks that will have been free before the step, had the new ones been taken and none given back
+    """
 
     start: float
-    mode: str
-    slices: list[tuple[str, int, int]]
-    kinds: list[str]
-    recomputed: int
     cached: int
+    mode: str = ""
+    slices: list[tuple[str, int, int]] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+    recomputed: int = 0
+    column: int = 0
+    taken: list[tuple[str, list[int]]] = field(default_factory=list)
+    copied: list[tuple[str, int, int]] = field(default_factory=list)
+    free: int = 0
+
+    @classmethod
+    def brief(cls, plan: Plan, start: float, cached: int) -> Draft:
+        """Numbers only: for simulations of so many steps that the names in them would fill memory."""
+        recomputed = sum(
+            min(n, r.high_water - r.num_computed_tokens) for r, n in plan.extend if r.high_water > r.num_computed_tokens
+        )
+        return cls(start, cached, plan.mode.value if plan.num_tokens > len(plan.extend) else "decode", recomputed=recomputed)
 
     @classmethod
     def of(cls, plan: Plan, start: float, cached: int) -> Draft:
@@ -76,7 +112,30 @@ class Draft:
             if again > 0:
                 recomputed += again
             kinds.append("recompute" if 2 * again > n else "decode" if request.is_decode else "prompt")
-        return cls(start, mode_of(kinds), slices, kinds, recomputed, cached)
+        draft = cls(start, cached, mode_of(kinds), slices, kinds, recomputed)
+        if plan.rows is not None and plan.extend:  # the right ends of all rows stand in one column
+            request, n = plan.extend[0]
+            draft.column = request.pad + request.num_computed_tokens + n
+        return draft
+
+    def note_blocks(self, plan: Plan, newcomers: Collection[Request], kv: Any, free: int) -> None:
+        """Which blocks the tables grew by. ``free``: blocks that were free before the reservation."""
+        size, refs, held = kv.block_size, kv.pool.refs, {}
+        fresh = {new: old for old, new in plan.moves.copy}
+        for request, n in plan.extend:
+            first, table = request.pad + request.num_computed_tokens, request.block_table
+            if n == 1 and first % size and not fresh and request not in newcomers:
+                continue  # a decode inside its block
+            before = 0 if request in newcomers else -(-max(first, request.span) // size)
+            if before < len(table):
+                self.taken.append((request.request_id, table[before:]))
+                for block in table[before:]:
+                    held[block] = held.get(block, 0) + 1
+            edge = table[first // size]
+            if edge in fresh:
+                self.copied.append((request.request_id, fresh[edge], edge))
+                held[edge] = held.get(edge, 0) + 1
+        self.free = free - sum(refs[block] == count for block, count in held.items())  # the others had an owner before
 
 
 def mode_of(kinds: list[str]) -> str:
@@ -88,14 +147,36 @@ def mode_of(kinds: list[str]) -> str:
 
 @dataclass
 class Trace:
-    """The steps of an engine, oldest first. Keeps the last ``limit`` so that a long run does not fill memory."""
+    """The steps of an engine, oldest first, and its requests.
+
+    limit    steps, and requests, that are kept: the last ones, so that a long run does not fill memory
+    detail   note slices, tokens and blocks by name; without, a record holds numbers only
+    meta     what a reader should know of the run: knobs, model, device, date
+    """
 
     limit: int = 100_000
+    detail: bool = True
     steps: deque[StepRecord] = field(default_factory=deque)
     dropped: int = 0
+    meta: dict[str, Any] = field(default_factory=dict)
+    requests: dict[str, Request] = field(default_factory=dict)
+    aborted: list[str] = field(default_factory=list)  # since the last step
 
     def __post_init__(self) -> None:
         self.steps = deque(self.steps, maxlen=self.limit)
+
+    def note_request(self, request: Request) -> None:
+        if len(self.requests) >= self.limit:
+            del self.requests[next(iter(self.requests))]
+        self.requests[request.request_id] = request
+
+    def draft(self, plan: Plan, now: float, newcomers: Collection[Request], cached: int, kv: Any, free: int) -> Draft:
+        """To be called between reservation and execution."""
+        if not self.detail:
+            return Draft.brief(plan, now, cached)
+        draft = Draft.of(plan, now, cached)
+        draft.note_blocks(plan, newcomers, kv, free)
+        return draft
 
     def add(self, draft: Draft, plan: Plan, result: StepResult, finished: list[str], state: dict) -> StepRecord:
         self.dropped += len(self.steps) == self.limit
@@ -106,7 +187,7 @@ class Trace:
             mode=draft.mode,
             slices=draft.slices,
             kinds=draft.kinds,
-            tokens=result.tokens,
+            tokens=result.tokens if self.detail else [],
             rows=None if plan.rows is None else [r.request_id for r in plan.rows],
             num_tokens=plan.num_tokens,
             padding=plan.num_padding_tokens,
@@ -116,14 +197,23 @@ class Trace:
             preempted=[r.request_id for r in plan.preempt],
             refused=[(r.request_id, reason) for r, reason in plan.refuse],
             finished=finished,
+            span=plan.span,
+            column=draft.column,
+            taken=draft.taken,
+            copied=draft.copied,
+            freed=state["blocks_free"] - draft.free if self.detail else 0,
+            swapped=(len(plan.moves.swap_out), len(plan.moves.swap_in)),
+            aborted=self.aborted,
             **state,
         )
+        self.aborted = []
         self.steps.append(record)
         return record
 
     def clear(self) -> None:
         self.steps.clear()
-        self.dropped = 0
+        self.requests.clear()
+        self.dropped, self.aborted = 0, []
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -137,3 +227,44 @@ class Trace:
     def total(self, name: str) -> int | float:
         """Sum of one of a record's numbers over all steps, such as "padding" or "num_tokens"."""
         return sum(getattr(record, name) for record in self.steps)
+
+    def outputs(self) -> dict[str, list[int]]:
+        """The tokens that each request emitted, in the order of the steps."""
+        outputs: dict[str, list[int]] = {}
+        for record in self.steps:
+            for (request_id, _, _), token in zip(record.slices, record.tokens, strict=True):
+                if token is not None:
+                    outputs.setdefault(request_id, []).append(token)
+        return outputs
+
+    def plans(self) -> list[tuple]:
+        """What was decided in each step, without times: equal for two runs that made the same plans."""
+        return [(r.slices, r.rows, r.span, r.preempted, r.refused, r.finished) for r in self.steps]
+
+    def tables(self, index: int) -> dict[str, list[int]]:
+        """The block tables while step ``index`` ran: who held which blocks, in order."""
+        tables: dict[str, list[int]] = {}
+        leavers: list[str] = []
+        for record in list(self.steps)[: index + 1 if index >= 0 else len(self.steps) + index + 1]:
+            for gone in (*leavers, *record.aborted, *record.preempted):
+                tables.pop(gone, None)
+            for request_id, blocks in record.taken:
+                tables.setdefault(request_id, []).extend(blocks)
+            for request_id, old, new in record.copied:
+                if new not in tables[request_id]:
+                    tables[request_id][tables[request_id].index(old)] = new
+            leavers = record.finished
+        return tables
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSONL, see ``trace_file``."""
+        from .trace_file import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Trace:
+        """Read a file that ``save`` wrote. Raises TraceError saying what is wrong with any other."""
+        from .trace_file import load
+
+        return load(path)

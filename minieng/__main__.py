@@ -1,0 +1,5 @@
+"""``python -m minieng`` is ``minieng``."""
+
+from .cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,183 @@
+"""The command line: ``minieng generate | bench | doctor | fetch``.
+
+Text and tables go to stdout, everything else to stderr. The flags are made from the dataclasses that they fill, so a
+new knob in ``config.py`` is a new flag here. Nothing heavy is imported before the arguments are known to be right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from . import __version__, commands
+from .commands import SCHEDULERS
+from .config import EngineConfig
+from .request import SamplingParams
+
+OK, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+MODEL = os.environ.get("MINIENG_MODEL", "smollm2-135m")
+EXITS = "exit codes: 0 done, 1 a run failed, 2 bad usage or bad input, 130 Ctrl-C, 141 nobody reads the output"
+NO_FLAG = ("predictor",)  # a Python function
+EXAMPLES = """\
+  minieng generate "The capital of France is" --max-tokens 20
+  minieng generate --chat "Tell me a story" "And a joke" --temperature 0.8 --n 2
+  minieng generate - --scheduler chunked --json < prompts.txt
+  minieng bench --workload mixed_length --schedulers static,chunked
+  minieng bench --workload bursty --num-prompts 64 --rate 8 --goodput ttft:500 tpot:80
+  minieng bench --workload trace.csv --length-scale 0.1 --virtual --json result.json
+  minieng doctor
+  minieng fetch smollm2-135m
+"""
+SAMPLING_HELP = {
+    "temperature": "0 is greedy; higher is more random",
+    "top_p": "sample from the most likely tokens that have this probability together",
+    "top_k": "sample from this many most likely tokens; 0: all",
+    "max_tokens": "most output tokens",
+    "min_tokens": "no end of text before this many output tokens",
+    "stop": "end the text before this string; may be given several times",
+    "stop_token_ids": "end the text after this token id; may be given several times",
+    "ignore_eos": "go on after the model's end-of-text token",
+    "n": "texts for each prompt",
+    "seed": "seed of each prompt's sampling (--seed is the engine's)",
+    "logprobs": "with --json: log-probabilities of this many most likely tokens",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code. Errors are one line on stderr; ``--debug`` shows where they come from."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        args = make_parser().parse_args(with_dashes(argv), argparse.Namespace(argv=argv))
+    except SystemExit as usage:  # argparse has said why
+        return int(usage.code or OK)
+    try:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character is no reason to stop
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
+        return BROKEN_PIPE
+    except Exception as error:
+        return explain_error(error, args.debug)
+
+
+def explain_error(error: Exception, debug: bool) -> int:
+    """One line. A ValueError is about what was asked for, anything else about the run."""
+    if debug:
+        traceback.print_exception(error)
+    expected = isinstance(error, (ValueError, RuntimeError, OSError))
+    text = str(error) if expected and str(error) else f"{type(error).__name__}: {error}"
+    hint = "" if expected or debug else " (--debug shows where)"
+    print(f"minieng: error: {' '.join(text.split())}{hint}", file=sys.stderr)
+    return BAD_INPUT if isinstance(error, ValueError) else FAILED
+
+
+def with_dashes(argv: Sequence[str]) -> list[str]:
+    """--max_tokens=8 → --max-tokens=8; what follows a lone -- is left alone."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    split = (arg.partition("=") for arg in argv[:end])
+    flags = ((name.replace("_", "-") if name.startswith("--") else name) + rest + value for name, rest, value in split)
+    return [*flags, *argv[end:]]
+
+
+# -- the parser ---------------------------------------------------------------------------------------------------
+
+
+def make_parser() -> argparse.ArgumentParser:
+    look = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+    about = f"examples:\n{EXAMPLES}\n{EXITS}"
+    parser = argparse.ArgumentParser("minieng", description="A small LLM serving engine.", epilog=about, **look)
+    parser.add_argument("--version", action="version", version=f"minieng {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (operand, text, add_flags) in COMMANDS.items():
+        own = "".join(line for line in EXAMPLES.splitlines(keepends=True) if f"minieng {name}" in line)
+        sub = subparsers.add_parser(name, help=text, description=text, epilog=f"examples:\n{own}\n{EXITS}", **look)
+        add_flags(sub)
+        sub.add_argument("--debug", action="store_true", help="show a traceback with an error")
+        sub.usage = f"minieng {name} [options]{operand}"
+        sub.set_defaults(run=getattr(commands, name))
+    return parser
+
+
+def generate_flags(parser: argparse.ArgumentParser) -> None:
+    text = "text to go on from; - reads one prompt a line from stdin"
+    parser.add_argument("prompts", nargs="+", metavar="PROMPT", help=text)
+    parser.add_argument("--chat", action="store_true", help="put each prompt to the model as a user's message")
+    parser.add_argument("--json", action="store_true", help="one JSON object a prompt, when all are done")
+    sampling = parser.add_argument_group("sampling")
+    for field in dataclasses.fields(SamplingParams):
+        name = "seed_per_request" if field.name == "seed" else field.name
+        add_flag(sampling, name, field, SAMPLING_HELP[field.name])
+    engine_flags(parser)
+
+
+def bench_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    names = "uniform_short, mixed_length, bursty, chat, code, long_prompt, sharegpt, alpaca, azure_conv"
+    columns = "arrival_s,prompt_tokens,output_tokens"
+    text = f"{names}, or a CSV of {columns} (default: %(default)s)"
+    add("--workload", default="mixed_length", metavar="NAME|CSV", help=text)
+    add("--num-prompts", type=int, metavar="N", help="requests (default: 32 of a named workload, all of a CSV)")
+    add("--rate", type=float, metavar="R", help="requests a second; inf: all at once (default: its own)")
+    add("--burstiness", type=float, metavar="B", help="1 is Poisson, below 1 bursty, inf constant (default: its own)")
+    add("--length-scale", type=float, default=1.0, metavar="F", help="all lengths times this (default: %(default)s)")
+    add("--schedulers", default=",".join(SCHEDULERS), metavar="A,B,…", help="what to compare (default: %(default)s)")
+    text = "count the requests that meet all of these: ttft, tpot, e2el"
+    add("--goodput", nargs="+", default=[], metavar="NAME:MS", help=text)
+    text = "waiting for arrivals costs no time; steps take what they are measured to take"
+    add("--virtual", action="store_true", help=text)
+    add("--json", metavar="FILE", help="save everything, under the names of vllm bench serve")
+    engine_flags(parser, without="scheduler")
+
+
+def doctor_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="the model to try attention for (default: the first that is here)")
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def fetch_flags(parser: argparse.ArgumentParser) -> None:
+    text = "smollm2-135m, tiny, a Hugging Face id, a directory or a GGUF file"
+    parser.add_argument("model", metavar="MODEL", help=text)
+
+
+def engine_flags(parser: argparse.ArgumentParser, without: str = "") -> None:
+    group = parser.add_argument_group("model and engine")
+    about = "smollm2-135m, tiny, a Hugging Face id, or a directory (default: %(default)s; MINIENG_MODEL changes it)"
+    group.add_argument("--model", default=MODEL, help=about)
+    for field in dataclasses.fields(EngineConfig):
+        if field.name not in (*NO_FLAG, without):
+            choices = SCHEDULERS if field.name == "scheduler" else field.metadata["choices"]
+            add_flag(group, field.name, field, field.metadata["help"], choices)
+
+
+def add_flag(group: Any, name: str, field: dataclasses.Field, text: str, choices: Sequence[str] = ()) -> None:
+    """A flag for a field of a dataclass. It has no default of its own: what is not given is left to the dataclass."""
+    kind = str(field.type)
+    shown = "none" if field.default in (None, ()) else field.default
+    text = f"{text} (default: {shown})".replace("%", "%%")
+    keywords: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text}
+    if kind == "bool":
+        keywords["action"] = argparse.BooleanOptionalAction
+    else:
+        keywords["type"] = int if "int" in kind else float if "float" in kind else str
+        keywords["metavar"] = {int: "N", float: "X", str: "TEXT"}[keywords["type"]]
+        keywords |= {"action": "append"} if "Sequence" in kind else {}
+        keywords |= {"choices": choices, "metavar": None} if choices else {}
+    group.add_argument("--" + name.replace("_", "-"), **keywords)
+
+
+COMMANDS = {
+    "generate": (" PROMPT [PROMPT ...]", "Text from prompts, as it comes.", generate_flags),
+    "bench": ("", "One workload, drawn with --seed, under several schedulers, in one table.", bench_flags),
+    "doctor": ("", "What is here, what would be used, and why.", doctor_flags),
+    "fetch": (" MODEL", "Make a model ready; print its directory.", fetch_flags),
+}

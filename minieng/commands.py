@@ -1,0 +1,180 @@
+"""What the commands of ``minieng`` do, once their arguments are known to be well-formed.
+
+Each takes argparse's namespace, raises ValueError for bad input and anything else for a failed run, and returns an
+exit code. Text and tables go to stdout, all else to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import EngineConfig
+from .request import SamplingParams
+
+if TYPE_CHECKING:
+    from .llm import LLM
+    from .observe.metrics import Metrics
+    from .workload import Workload
+
+SCHEDULERS = ("static", "dynamic", "continuous", "chunked")
+
+
+def given(args: argparse.Namespace, kind: type, **renamed: str) -> dict[str, Any]:
+    """The fields of a dataclass for which there was a flag. ``renamed``: field → name of its flag."""
+    flags = {field.name: renamed.get(field.name, field.name) for field in dataclasses.fields(kind)}
+    return {name: getattr(args, flag) for name, flag in flags.items() if hasattr(args, flag)}
+
+
+# -- generate -----------------------------------------------------------------------------------------------------
+
+
+def generate(args: argparse.Namespace) -> int:
+    params = SamplingParams(**given(args, SamplingParams, seed="seed_per_request"))
+    EngineConfig(**given(args, EngineConfig))  # a wrong knob is found before torch is imported
+    prompts = list(read_prompts(args.prompts))
+    from .llm import LLM
+
+    with LLM(args.model, **given(args, EngineConfig)) as llm:
+        asked = [[{"role": "user", "content": prompt}] for prompt in prompts] if args.chat else prompts
+        if args.json:
+            for output in llm.generate(asked, params):
+                print(json.dumps(dataclasses.asdict(output)))
+        else:
+            print_streams(llm, prompts, asked, params)
+    return 0
+
+
+def read_prompts(words: Sequence[str]) -> Iterator[str]:
+    """The prompts; "-" stands for the lines of stdin that are not empty. Raises ValueError if there are none."""
+    for word in words:
+        if word != "-":
+            yield word
+            continue
+        lines = [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+        if not lines:
+            raise ValueError("no prompt on stdin: write one a line")
+        yield from lines
+
+
+def print_streams(llm: LLM, prompts: list[str], asked: list, params: SamplingParams) -> None:
+    """Texts in the order of the prompts. All run at once; who is not the first in the row waits in a buffer."""
+    row = [(str(i), index) for i in range(len(prompts)) for index in range(params.n)]
+    texts, ended, labelled = dict.fromkeys(row, ""), set(), len(row) == 1
+    with closing(llm.stream(asked, params, request_ids=[str(i) for i in range(len(prompts))])) as events:
+        for event in events:
+            key = (event.request_id, event.index)
+            texts[key] += event.text
+            ended |= {key} if event.finish_reason else set()
+            while row:
+                if not labelled:
+                    print(label(prompts, *row[0], params.n))
+                print(texts[row[0]], end="", flush=True)
+                texts[row[0]], labelled = "", True
+                if row[0] not in ended:
+                    break
+                del row[0]
+                print("\n" if row else "")
+                labelled = False
+
+
+def label(prompts: list[str], request_id: str, index: int, n: int) -> str:
+    text = " ".join(prompts[int(request_id)].split())
+    text = text if len(text) <= 60 else text[:59] + "…"
+    sample = f", text {index + 1} of {n}" if n > 1 else ""
+    return f"=== {int(request_id) + 1} of {len(prompts)}{sample}: {text}"
+
+
+# -- bench --------------------------------------------------------------------------------------------------------
+
+
+def bench(args: argparse.Namespace) -> int:
+    from .observe.metrics import parse_goodput, table
+
+    EngineConfig(**given(args, EngineConfig))
+    schedulers, goals = args.schedulers.split(","), parse_goodput(args.goodput)
+    if wrong := [name for name in schedulers if name not in SCHEDULERS]:
+        raise ValueError(f"no scheduler {wrong[0]!r}: choose among {','.join(SCHEDULERS)}")
+    if args.json and not Path(args.json).absolute().parent.is_dir():
+        raise ValueError(f"--json {args.json}: there is no directory {Path(args.json).absolute().parent}")
+    workload = read_workload(args)
+    print(workload, file=sys.stderr)
+    runs = list(measure(args, workload, schedulers, goals))
+    print(table(runs))
+    if args.json:
+        Path(args.json).write_text(json.dumps(record(args, workload, runs), indent=2) + "\n", encoding="utf-8")
+    return 0 if all(run.completed for run in runs) else 1
+
+
+def read_workload(args: argparse.Namespace) -> Workload:
+    from .workload import Workload
+
+    size = args.num_prompts
+    if size is None and not args.workload.endswith(".csv"):
+        size = 32
+    workload = Workload.named(args.workload, size, args.rate, args.burstiness, getattr(args, "seed", 0))
+    return workload if args.length_scale == 1 else workload.shortened(args.length_scale)
+
+
+def measure(args: argparse.Namespace, workload: Workload, schedulers: list[str], goals: dict) -> Iterator[Metrics]:
+    """The workload under each scheduler, after two tokens to warm up. Refusals are noted on stderr."""
+    from .llm import LLM
+
+    seed, weights = getattr(args, "seed", 0), None
+    for scheduler in schedulers:
+        with LLM(args.model, scheduler=scheduler, **given(args, EngineConfig)) as llm:
+            weights = weights or llm.runner.model  # held, so that the next engine finds them loaded
+            llm.generate([[0]], SamplingParams(max_tokens=2, ignore_eos=True))
+            report = llm.serve_workload(workload, virtual=args.virtual, progress=True, goodput=goals, seed=seed)
+        if report.refused:
+            print(f"{scheduler}: {len(report.refused)} refused, first: {report.refused[0][1]}", file=sys.stderr)
+        yield report.metrics
+
+
+def record(args: argparse.Namespace, workload: Workload, runs: list[Metrics]) -> dict[str, Any]:
+    """For a file: what ran, where, with which versions, and all that was measured."""
+    from .doctor import diagnose
+
+    machine = diagnose(args.model)
+    about = ("minieng", "python", "system", "packages", "cpu", "device", "attention")
+    return {
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": " ".join(["minieng", *args.argv]),
+        "model_id": args.model,
+        "num_prompts": len(workload),
+        "request_rate": workload.rate if math.isfinite(workload.rate) else "inf",
+        "burstiness": args.burstiness,
+        "workload": str(workload),
+        "virtual": args.virtual,
+        "engine": given(args, EngineConfig),
+        "goodput": args.goodput,
+        "machine": {name: machine[name] for name in about},
+        "results": [run.as_dict() for run in runs],
+    }
+
+
+# -- doctor and fetch ---------------------------------------------------------------------------------------------
+
+
+def doctor(args: argparse.Namespace) -> int:
+    from .doctor import diagnose, report
+
+    found = diagnose(args.model)
+    print(json.dumps(found, indent=2) if args.json else report(found))
+    return 1 if found["problems"] else 0
+
+
+def fetch(args: argparse.Namespace) -> int:
+    """The loader says on stderr what it does; stdout gets the directory."""
+    from .model.loader import resolve
+
+    print(resolve(args.model))
+    return 0

@@ -1,0 +1,188 @@
+"""What is here: versions, device, precision, models, attention, compiler, cache. Fetches nothing, loads no weights.
+
+minieng doctor                      python -c "from minieng.doctor import doctor; doctor()"
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "triton")
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")  # those that change speed
+
+
+def doctor(model: str | None = None) -> None:
+    """Print what ``diagnose`` found."""
+    print(report(diagnose(model)))
+
+
+def diagnose(model: str | None = None) -> dict[str, Any]:
+    """Facts for JSON, sizes in bytes. ``problems`` lists in words what keeps minieng from working; empty if it works.
+
+    model  whose shapes the attention is tried on; the first short name that is present if not given
+    """
+    found: dict[str, Any] = {
+        "minieng": __version__,
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "system": platform.platform(),
+        "packages": {name: _installed(name) for name in PACKAGES},
+        "memory": _memory(),
+        "compiler": os.environ.get("CC") or next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None),
+        "problems": [],
+    }
+    looks = {
+        "cpu": _cpu,
+        "device": _device,
+        "models": lambda: _models(model),
+        "attention": lambda: _attention(model),
+        "cache": _cache,
+    }
+    for name, look in looks.items():
+        try:
+            found[name] = look()
+        except Exception as problem:  # a doctor does not fall ill of what he finds
+            found[name] = None
+            found["problems"].append(f"{name}: {problem}")
+    return found
+
+
+def report(found: dict[str, Any]) -> str:
+    """The same as text, one line a fact."""
+    return "\n".join(f"{name:13} {text}" for name, text in _lines(found))
+
+
+def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from ((name, found[name]) for name in ("minieng", "python", "system"))
+    yield "packages", ", ".join(f"{name} {number or '(absent)'}" for name, number in found["packages"].items())
+    if cpu := found["cpu"]:
+        yield "cpu", f"{cpu['name']}, {cpu['cores']} cores, torch uses {cpu['torch_threads']}; {' '.join(cpu['flags'])}"
+    yield "memory", " of ".join(_size(found["memory"][key]) for key in ("available", "total")) + " available"
+    if device := found["device"]:
+        yield "device", f"{device['name']}: {device['why']}"
+        yield "dtype", f"{device['dtype']}: {device['dtype_why']}"
+    for name, about in (found["models"] or {}).items():
+        here = f"{about['source']}, {_size(about['size'])}, {about['path']}"
+        yield name, here if about["path"] else f"not here: 'minieng fetch {name}' looks for it"
+    if attention := found["attention"]:
+        yield "attention", f"{attention['backend']} for {attention['model']}: {attention['why']}"
+    yield "C compiler", found["compiler"] or "none: attention on a CPU then runs in plain torch, which is slower"
+    if cache := found["cache"]:
+        yield "cache", f"{cache['path']}: models {_size(cache['models'])}, compiled kernels {_size(cache['native'])}"
+    yield from (("PROBLEM", text) for text in found["problems"])
+
+
+def _cpu() -> dict[str, Any]:
+    import torch
+
+    try:
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    except OSError:  # not Linux
+        lines = []
+    facts = {key.strip(): value.strip() for key, _, value in lines}
+    flags = set(facts.get("flags", facts.get("Features", "")).split())
+    return {
+        "name": facts.get("model name") or platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "flags": [flag for flag in FLAGS if flag in flags],
+    }
+
+
+def _memory() -> dict[str, int | None]:
+    """Main memory in bytes; None where the system does not say."""
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        return {"total": page * os.sysconf("SC_PHYS_PAGES"), "available": page * os.sysconf("SC_AVPHYS_PAGES")}
+    except (AttributeError, ValueError, OSError):
+        return {"total": None, "available": None}
+
+
+def _device() -> dict[str, Any]:
+    """What ``device="auto"`` and ``dtype="auto"`` come to, and why."""
+    import torch
+
+    from .model.load import choose_device, choose_dtype
+
+    device = choose_device("auto")
+    dtype = str(choose_dtype("auto", device, None)).removeprefix("torch.")
+    if device.type != "cuda":
+        built = "no GPU is visible" if torch.version.cuda or torch.version.hip else "this torch is built without CUDA"
+        return {
+            "name": "cpu",
+            "why": built,
+            "dtype": dtype,
+            "dtype_why": "the exact choice on a CPU",
+            "capability": None,
+        }
+    major, minor = torch.cuda.get_device_capability()
+    free, total = torch.cuda.mem_get_info()
+    return {
+        "name": "cuda",
+        "why": f"{torch.cuda.get_device_name()}, capability {major}.{minor}, {_size(free)} of {_size(total)} free",
+        "dtype": dtype,
+        "dtype_why": f"capability {major}.{minor} {'computes in' if major >= 8 else 'only emulates'} bfloat16",
+        "capability": [major, minor],
+        "memory": {"free": free, "total": total},
+    }
+
+
+def _models(model: str | None) -> dict[str, dict]:
+    from .model.loader import available, describe
+
+    names = dict.fromkeys([*([model] if model else []), *available()])
+    return {name: {key: str(v) if isinstance(v, Path) else v for key, v in describe(name).items()} for name in names}
+
+
+def _attention(model: str | None) -> dict[str, str]:
+    """The backend that a model would get here. Raises ValueError if the model is not here."""
+    from .model.attention import choose_attention
+    from .model.load import choose_device, choose_dtype
+    from .model.loader import available, describe, load_config, resolve
+
+    name = model or next((n for n in available() if describe(n)["path"]), None)
+    if name is None or not describe(name)["path"]:
+        raise ValueError(f"{name or 'no model'} is not here: 'minieng fetch {name or available()[0]}' looks for it")
+    config = load_config(resolve(name)).get_text_config()
+    device = choose_device("auto")
+    heads = config.num_attention_heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    with warnings.catch_warnings(record=True) as passed_over:
+        warnings.simplefilter("always")
+        chosen = choose_attention("auto", device, choose_dtype("auto", device, config), heads, kv_heads, dim, 16)
+    why = "; ".join([chosen.why, *(str(w.message) for w in passed_over if "attention" in str(w.message))])
+    return {"model": name, "backend": chosen.backend, "why": why}
+
+
+def _cache() -> dict[str, Any]:
+    from .model.loader import cache_home
+
+    home = cache_home()
+    return {"path": str(home), "models": _bytes_in(home / "models"), "native": _bytes_in(home / "native")}
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _size(count: int | None) -> str:
+    if count is None:
+        return "?"
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -1,0 +1,105 @@
+"""Serve a workload on an engine, real or simulated: arrivals on its clock, lengths as scripted, and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..clock import VirtualClock, WallClock
+from ..request import Request, SamplingParams
+from ..workload import Workload
+from .metrics import Metrics, check_goodput
+from .trace import Trace
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a workload.
+
+    trace     the run's steps, on a clock that began with it
+    metrics   the run in numbers
+    requests  those that were let in, in order of arrival, with their tokens and times
+    refused   (request id, reason) of the others
+    """
+
+    trace: Trace
+    metrics: Metrics
+    requests: list[Request]
+    refused: list[tuple[str, str]]
+
+    def __str__(self) -> str:
+        return str(self.metrics)
+
+
+def requests_of(workload: Workload, vocab_size: int, seed: int) -> list[Request]:
+    """A request for each job, "0", "1", …: random tokens in, exactly ``output_tokens`` out whatever the model says."""
+    return [
+        Request(
+            str(i), prompt, SamplingParams(max_tokens=job.output_tokens, ignore_eos=True), arrival_time=job.arrival_s,
+            user=job.user, priority=job.priority, deadline=None if job.deadline is None else job.arrival_s + job.deadline,
+        )
+        for i, (job, prompt) in enumerate(zip(workload, workload.prompts(vocab_size, seed), strict=True))
+    ]  # fmt: skip
+
+
+def serve(
+    engine: Any, requests: Sequence[Request], max_model_len: int, *, virtual: bool = False,
+    progress: bool = False, goodput: Mapping[str, float] | None = None,
+) -> Report:  # fmt: skip
+    """Run requests from arrival to end and measure. The engine keeps its own clock and trace for afterwards.
+
+    The prefix cache is emptied first, so that a second run measures what the first did. Whoever can never fit is
+    refused. Raises RuntimeError if other requests are still in the engine; whatever goes wrong leaves none of these in it.
+    """
+    if engine.has_work:
+        raise RuntimeError(f"{len(engine.requests)} requests are still in the engine: finish or abort them first")
+    check_goodput(goodput or {})
+    for block in list(engine.kv.pool.by_hash.values()):
+        engine.kv.pool.forget(block)
+    clock, trace = engine.clock, engine.trace
+    engine.clock = VirtualClock() if virtual or clock.virtual else WallClock()
+    engine.trace = replace(trace, steps=(), dropped=0, requests={}, aborted=[])
+    try:
+        refused = _let_in(engine, requests, max_model_len)
+        _run(engine, len(engine.requests), progress)
+        entered = [r for r in requests if r.finish_time is not None]
+        metrics = Metrics.of(
+            entered, engine.trace, engine.clock.now(), config=engine.config, refused=len(refused),
+            goodput=goodput, name=scheduler_name(engine.config.scheduler),
+        )  # fmt: skip
+        return Report(engine.trace, metrics, entered, refused)
+    finally:
+        while engine.requests:  # an abort may let others go
+            engine.abort(next(iter(engine.requests)))
+        engine.clock, engine.trace = clock, trace
+
+
+def _let_in(engine: Any, requests: Sequence[Request], max_model_len: int) -> list[tuple[str, str]]:
+    """Queue whoever can fit; (id, reason) of the others."""
+    refused = []
+    for request in requests:
+        try:
+            if request.max_num_tokens > max_model_len:
+                raise ValueError(
+                    f"request {request.request_id!r} is {request.max_num_tokens} tokens long with its output, "
+                    f"the longest text is {max_model_len}: raise max_model_len or shorten the workload"
+                )
+            engine.add_request(request)
+        except ValueError as reason:
+            refused.append((request.request_id, str(reason)))
+    return refused
+
+
+def _run(engine: Any, total: int, progress: bool) -> None:
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, desc=scheduler_name(engine.config.scheduler), unit="request", disable=not progress) as bar:
+        while engine.has_work:
+            if finished := engine.step().finished:
+                bar.update(len(finished))
+
+
+def scheduler_name(scheduler: Any) -> str:
+    """The word in the configuration, or the class of one's own."""
+    return scheduler if isinstance(scheduler, str) else type(scheduler).__name__

@@ -1,0 +1,148 @@
+"""A trace on disk: JSON lines, one for the whole, one for each request, one for each step.
+
+    {"schema": "minieng.trace", "version": 1, "requests": 2, "steps": 40, "dropped": 0, "meta": {...}}
+    {"request_id": "a", "prompt_token_ids": [...], "params": {...}, ...}        2 of these
+    {"step": 0, "start": 0.0, "duration": 0.012, "slices": [["a", 0, 12]], ...}   40 of these
+
+A number in the first line says how many lines must follow, so a truncated file is noticed. Fields that hold
+their default are left out. ``VERSION`` grows when an older reader would misunderstand a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import MISSING, asdict, fields
+from pathlib import Path
+from typing import Any
+
+from ..request import Request, SamplingParams, Status
+from .trace import StepRecord, Trace
+
+SCHEMA, VERSION = "minieng.trace", 1
+REQUEST_FIELDS = (
+    "arrival_time", "sequence", "priority", "deadline", "user", "sample_index", "max_num_tokens", "finish_reason", "stop_at",
+    "num_preemptions", "num_cached_tokens", "admitted_time", "token_times", "finish_time",
+)  # fmt: skip
+
+
+class TraceError(ValueError):
+    """The file is no trace, or not a whole one."""
+
+
+def save(trace: Trace, path: str | Path) -> None:
+    """Write the trace. The file appears whole or not at all."""
+    path = Path(path)
+    head = {
+        "schema": SCHEMA, "version": VERSION, "requests": len(trace.requests), "steps": len(trace.steps),
+        "dropped": trace.dropped, "detail": trace.detail, "meta": trace.meta,
+    }  # fmt: skip
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        for entry in (head, *map(request_to_json, trace.requests.values()), *map(step_to_json, trace.steps)):
+            file.write(json.dumps(entry, separators=(",", ":")) + "\n")
+    part.replace(path)
+
+
+def load(path: str | Path) -> Trace:
+    """Read a trace. Raises TraceError naming the file, the line and what is wrong there."""
+    lines = _lines(path)
+    _, head = next(lines, (0, None))
+    _check_head(path, head)
+    trace = Trace(limit=max(head["steps"], head["requests"], 1), detail=head["detail"], dropped=head["dropped"], meta=head["meta"])
+    parents: dict[str, str] = {}
+    for number, entry in lines:
+        try:
+            if len(trace.requests) < head["requests"]:
+                request = request_from_json(entry)
+                trace.requests[request.request_id] = request
+                if entry.get("fork_of"):
+                    parents[request.request_id] = entry["fork_of"]
+            else:
+                trace.steps.append(step_from_json(entry))
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            raise TraceError(f"{path}, line {number}: not a request or step of a trace ({problem!r})") from None
+    for child, parent in parents.items():
+        trace.requests[child].fork_of = trace.requests.get(parent)
+    found, promised = len(trace.requests) + len(trace.steps), head["requests"] + head["steps"]
+    if found != promised or len(trace.steps) != head["steps"]:
+        raise TraceError(f"{path}: truncated: its first line promises {promised} lines, {found} follow: record it again")
+    return trace
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, Any]]:
+    """(number, value) of each line."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                yield number, json.loads(line)
+    except UnicodeDecodeError:
+        raise TraceError(f"{path}: not a text file, so not a trace") from None
+    except json.JSONDecodeError as problem:
+        what = "not a trace file" if number == 1 else "the line is broken off or damaged: record the trace again"
+        raise TraceError(f"{path}, line {number}: not JSON ({problem.msg}): {what}") from None
+
+
+def _check_head(path: str | Path, head: Any) -> None:
+    if not isinstance(head, dict) or head.get("schema") != SCHEMA:
+        raise TraceError(f"{path}: not a trace: its first line does not say schema {SCHEMA!r}")
+    if head.get("version") != VERSION:
+        raise TraceError(f"{path}: a trace of version {head.get('version')}, this program reads version {VERSION}: update it")
+    missing = {"requests", "steps", "dropped", "detail", "meta"} - head.keys()
+    if missing:
+        raise TraceError(f"{path}, line 1: the first line lacks {', '.join(sorted(missing))}")
+
+
+def request_to_json(request: Request) -> dict[str, Any]:
+    """Everything that is needed to run the request again, and when its tokens came."""
+    entry = {name: getattr(request, name) for name in REQUEST_FIELDS}
+    params = {k: v for k, v in asdict(request.params).items() if v != getattr(SamplingParams, k)}
+    entry |= {"params": params, "sample_key": request.sample_key.hex(), "fork_of": request.fork_of and request.fork_of.request_id}
+    entry |= {"eos_token_ids": sorted(request.eos_token_ids), "scripted_output": request.scripted_output and list(request.scripted_output)}
+    entry = {key: value for key, value in entry.items() if value not in (None, [], "", {})}
+    return {"request_id": request.request_id, "prompt": request.prompt, "prompt_token_ids": request.token_ids[: request.num_prompt_tokens],
+            "output_token_ids": request.output_token_ids} | entry  # fmt: skip
+
+
+def request_from_json(entry: dict[str, Any]) -> Request:
+    request = fresh_request(
+        entry["request_id"], entry["prompt_token_ids"], SamplingParams(**entry.get("params", {})), entry["max_num_tokens"],
+        bytes.fromhex(entry.get("sample_key", "")), prompt=entry.get("prompt"), eos_token_ids=entry.get("eos_token_ids", ()),
+        scripted_output=entry.get("scripted_output"),
+    )  # fmt: skip
+    request.token_ids += entry["output_token_ids"]
+    for name in REQUEST_FIELDS:
+        if name in entry:
+            setattr(request, name, entry[name])
+    request.status = Status.FINISHED if request.finish_reason else Status.WAITING
+    return request
+
+
+def fresh_request(
+    request_id: str, prompt_token_ids: list[int], params: SamplingParams, max_num_tokens: int, sample_key: bytes, **rest: Any
+) -> Request:
+    """A request that has not run yet, with the limits and the random numbers of one that has."""
+    request = Request(request_id, prompt_token_ids, params, **rest)
+    request.max_num_tokens, request.sample_key = max_num_tokens, sample_key
+    return request
+
+
+def step_to_json(record: StepRecord) -> dict[str, Any]:
+    values = {f.name: (getattr(record, f.name), _default(f)) for f in fields(record)}
+    return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def step_from_json(entry: dict[str, Any]) -> StepRecord:
+    """JSON has lists where a record has tuples."""
+    entry = dict(entry)
+    for name in ("slices", "refused", "taken", "copied"):
+        entry[name] = [tuple(item) for item in entry.get(name, ())]
+    if "swapped" in entry:
+        entry["swapped"] = tuple(entry["swapped"])
+    return StepRecord(**entry)
+
+
+def _default(field: Any) -> Any:
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return field.default  # MISSING differs from every value

@@ -1,0 +1,290 @@
+"""Who asks for how much, and when: generated from published statistics, or read from a trace.
+
+    Workload.preset("sharegpt", n=100, rate=2.0)          lengths and arrivals drawn from a seed
+    Workload.synthetic(100, uniform(16, 256), exponential(128, most=512), rate=4.0, burstiness=0.5)
+    Workload.from_csv("my_trace.csv").head(500).scaled(rate=8.0)
+
+Lengths are in tokens, times in seconds after the start, rates in requests a second.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .distributions import Lengths, arrivals, exponential, fixed, lognormal, uniform
+
+__all__ = ["PRESETS", "Job", "Workload", "exponential", "fixed", "lognormal", "uniform"]
+COLUMNS = ("arrival_s", "prompt_tokens", "output_tokens")
+OPTIONAL = ("user", "priority", "deadline")
+AZURE_COLUMNS = dict(zip(("TIMESTAMP", "ContextTokens", "GeneratedTokens"), COLUMNS, strict=True))
+AZURE_FILES = ("azure_conv_2023.csv", "AzureLLMInferenceTrace_conv.csv")
+DEFAULT_SIZE = 100
+
+
+class Job(NamedTuple):
+    """One request to come. ``deadline`` is in seconds after its arrival."""
+
+    arrival_s: float
+    prompt_tokens: int
+    output_tokens: int
+    user: str = ""
+    priority: int = 0
+    deadline: float | None = None
+
+
+# -- workloads ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A named list of jobs, in order of arrival."""
+
+    name: str
+    jobs: tuple[Job, ...]
+
+    def __post_init__(self) -> None:
+        jobs = sorted((Job(*job) for job in self.jobs), key=lambda job: job.arrival_s)
+        for number, job in enumerate(jobs):
+            _check(job, f"job {number} of {self.name!r}")
+        object.__setattr__(self, "jobs", tuple(jobs))
+
+    @classmethod
+    def synthetic(
+        cls, n: int, prompt: Lengths, output: Lengths, *, rate: float = math.inf, burstiness: float = 1.0,
+        seed: int = 0, name: str = "synthetic",
+    ) -> Workload:  # fmt: skip
+        """``n`` jobs with lengths and arrivals from one seed; lengths do not change with the rate."""
+        if n < 1:
+            raise ValueError(f"n={n}: a workload has at least one job")
+        rng, clock = np.random.default_rng(seed).spawn(2)
+        lengths = zip(prompt(rng, n).tolist(), output(rng, n).tolist(), strict=True)
+        times = arrivals(clock, n, rate, burstiness).tolist()
+        return cls(name, tuple(Job(t, *pair) for t, pair in zip(times, lengths, strict=True)))
+
+    @classmethod
+    def preset(
+        cls, name: str, n: int = DEFAULT_SIZE, rate: float | None = None, burstiness: float | None = None, seed: int = 0
+    ) -> Workload:
+        """One of PRESETS, at its own rate and burstiness unless others are given; or "azure_conv", the trace itself."""
+        if name == "azure_conv":
+            return cls.named(str(_azure_file()), n, rate, burstiness)
+        if name not in PRESETS:
+            raise ValueError(
+                f"no workload {name!r}: choose {', '.join(PRESETS)}, azure_conv, or the path of a CSV file"
+            )
+        preset = PRESETS[name]
+        return cls.synthetic(
+            n, preset.prompt, preset.output, rate=preset.rate if rate is None else rate,
+            burstiness=preset.burstiness if burstiness is None else burstiness, seed=seed, name=name,
+        )  # fmt: skip
+
+    @classmethod
+    def named(
+        cls, name: str, n: int | None = None, rate: float | None = None, burstiness: float | None = None, seed: int = 0
+    ) -> Workload:
+        """A preset or the path of a CSV, as a command line gives it. ``n=None``: 100 jobs, or the whole file."""
+        if not name.endswith(".csv"):
+            return cls.preset(name, DEFAULT_SIZE if n is None else n, rate, burstiness, seed)
+        if burstiness is not None:
+            raise ValueError(f"burstiness={burstiness}: {name} has its own arrivals; only their rate can be changed")
+        workload = cls.from_csv(name)
+        workload = workload if n is None else workload.head(n)
+        return workload if rate is None else workload.scaled(rate)
+
+    @classmethod
+    def from_csv(cls, path: str | Path) -> Workload:
+        """Read ``arrival_s,prompt_tokens,output_tokens[,user,priority,deadline]``; lines that start with # are comments.
+
+        The Azure traces as they are published (TIMESTAMP,ContextTokens,GeneratedTokens) are read as well.
+        Raises ValueError naming the line of each bad row (the first five).
+        """
+        path = Path(path)
+        try:
+            with open(path, encoding="utf-8-sig") as file:
+                return cls(path.stem, tuple(_read(path, enumerate(file, 1))))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not a text file"
+            raise ValueError(f"cannot read the trace {path}: {reason}") from None
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the file that ``from_csv`` reads; columns that nobody uses are left out."""
+        used = [
+            i
+            for i, name in enumerate(Job._fields)
+            if name in COLUMNS or any(job[i] not in ("", 0, None) for job in self)
+        ]
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([Job._fields[i] for i in used])
+            writer.writerows([job[i] for i in used] for job in self)
+
+    @property
+    def rate(self) -> float:
+        """Requests a second, up to the last arrival; inf if all come at once."""
+        last = self.jobs[-1].arrival_s if self.jobs else 0.0
+        return len(self.jobs) / last if last else math.inf
+
+    def head(self, n: int) -> Workload:
+        """The first ``n`` jobs."""
+        if n < 1:
+            raise ValueError(f"{n} jobs: a workload has at least one")
+        return Workload(self.name, self.jobs[:n])
+
+    def scaled(self, rate: float) -> Workload:
+        """The same pattern of arrivals, faster or slower. Raises ValueError if all come at once: there is no pattern."""
+        if not rate > 0:
+            raise ValueError(f"rate={rate}: must be above 0 (inf is allowed)")
+        if math.isinf(self.rate) and not math.isinf(rate):
+            raise ValueError(
+                f"{self.name!r} has all its arrivals at 0, they cannot be spread to {rate}/s: make it with a rate"
+            )
+        factor = 0.0 if math.isinf(rate) else self.rate / rate
+        return Workload(self.name, tuple(job._replace(arrival_s=job.arrival_s * factor) for job in self))
+
+    def shortened(self, factor: float) -> Workload:
+        """All lengths times ``factor``, at least 1: the shape of a data centre's traffic at the size of a small machine."""
+        if not 0 < factor < math.inf:
+            raise ValueError(f"factor={factor}: must be above 0")
+        cut = [[max(1, round(tokens * factor)) for tokens in job[1:3]] for job in self]
+        return Workload(
+            self.name, tuple(Job(job[0], *lengths, *job[3:]) for job, lengths in zip(self, cut, strict=True))
+        )
+
+    def prompts(self, vocab_size: int, seed: int = 0) -> list[list[int]]:
+        """Random token ids for each job. No two begin alike (up to vocab_size jobs), so no prefix is shared by chance."""
+        rng = np.random.default_rng(seed)
+        first = rng.permutation(vocab_size).tolist()
+        rest = [rng.integers(vocab_size, size=job.prompt_tokens - 1).tolist() for job in self]
+        return [[first[i % vocab_size], *tokens] for i, tokens in enumerate(rest)]
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self.jobs)
+
+    def __getitem__(self, index: int) -> Job:
+        return self.jobs[index]
+
+    def __str__(self) -> str:
+        mean = [sum(job[i] for job in self) / max(1, len(self)) for i in (1, 2)]
+        pace = "all at once" if math.isinf(self.rate) else f"{self.rate:.2f} a second"
+        return f"{self.name}: {len(self)} requests, {pace}, mean {mean[0]:.0f} prompt and {mean[1]:.0f} output tokens"
+
+
+# -- presets ------------------------------------------------------------------------------------------------------
+
+
+class Preset(NamedTuple):
+    """Distributions, arrivals and where the numbers come from."""
+
+    prompt: Lengths
+    output: Lengths
+    rate: float
+    burstiness: float
+    source: str
+
+
+PRESETS = {
+    "uniform_short": Preset(uniform(16, 48), fixed(32), 4.0, 1.0, "ours: short and alike, a static batch's best case"),
+    "mixed_length": Preset(uniform(16, 256), uniform(16, 128), 4.0, 1.0, "ours: the lengths of benchmarks/cpu_peers.py"),
+    "bursty": Preset(uniform(16, 256), uniform(16, 128), 4.0, 0.25, "ours: mixed_length with gaps of coefficient of variation 2"),
+    "chat": Preset(
+        lognormal(1155, 0.985, 8192), lognormal(211, 0.859, 1000), 5.53, 0.84,
+        "Azure LLM inference trace 2023, conversation: 19,366 requests; gaps of coefficient of variation 1.09; Splitwise, ISCA 2024",
+    ),
+    "code": Preset(
+        lognormal(2048, 1.360, 8192), lognormal(27.9, 0.847, 1000), 2.57, 0.0058,
+        "Azure LLM inference trace 2023, code: 8,819 requests; gaps of coefficient of variation 13.15; Splitwise, ISCA 2024",
+    ),
+    "long_prompt": Preset(
+        lognormal(7906, 0.476), lognormal(230, 0.45), 0.5, 1.0,  # mean = median · e^(σ²/2)
+        "arxiv_summarization in Sarathi-Serve, OSDI 2024, table 2: medians 7059 and 208; the rate is ours",
+    ),
+    "sharegpt": Preset(
+        lognormal(161.31, 1.2, 1024), lognormal(337.99, 1.0, 1024), 2.0, 1.0,
+        "ShareGPT in the vLLM paper, SOSP 2023, figures 11 and 13: means 161.31 and 337.99; the deviations are assumed",
+    ),
+    "alpaca": Preset(
+        lognormal(19.31, 0.5, 512), lognormal(58.45, 1.0, 512), 30.0, 1.0,
+        "Alpaca in the vLLM paper, SOSP 2023, figures 11 and 13: means 19.31 and 58.45; the deviations are assumed",
+    ),
+}  # fmt: skip
+
+
+# -- files --------------------------------------------------------------------------------------------------------
+
+
+def _azure_file() -> Path:
+    """The Azure conversation trace, in the folder that MINIENG_TRACES names. Raises ValueError saying how to get it."""
+    folder = os.environ.get("MINIENG_TRACES")
+    found = [path for name in AZURE_FILES if folder and (path := Path(folder) / name).exists()]
+    if found:
+        return found[0]
+    where = f"the folder {folder} (MINIENG_TRACES) holds neither" if folder else "MINIENG_TRACES names no folder with"
+    raise ValueError(
+        f"azure_conv: {where} {AZURE_FILES[0]} nor {AZURE_FILES[1]}. Download {AZURE_FILES[1]} from "
+        "https://github.com/Azure/AzurePublicDataset (data, CC-BY-4.0), put it into a folder and set MINIENG_TRACES to it; "
+        "the preset 'chat' has its statistics without the file"
+    )
+
+
+def _read(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Job]:
+    """The rows of a trace. All bad rows are looked at before the first few are reported."""
+    rows = ((number, next(csv.reader([line]))) for number, line in lines if line.strip() and not line.startswith("#"))
+    _, header = next(rows, (0, []))
+    names = [AZURE_COLUMNS.get(name.strip(), name.strip()) for name in header]
+    if not set(COLUMNS) <= set(names) <= {*COLUMNS, *OPTIONAL}:
+        wanted = f"{','.join(COLUMNS)} (and perhaps {','.join(OPTIONAL)})"
+        raise ValueError(f"{path}: the first line that is no comment must be {wanted}")
+    jobs, bad = [], []
+    for number, cells in rows:
+        try:
+            jobs.append(_job(names, cells, f"line {number}"))
+        except ValueError as error:
+            bad.append(str(error))
+    if bad or not jobs:
+        more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise ValueError(f"{path}: {'; '.join(bad[:5]) or 'no rows'}{more}")
+    origin = min(job.arrival_s for job in jobs) if names != header and "TIMESTAMP" in header else 0.0
+    return (job._replace(arrival_s=job.arrival_s - origin) for job in jobs)
+
+
+def _job(names: list[str], cells: list[str], where: str) -> Job:
+    if len(cells) != len(names):
+        raise ValueError(f"{where} has {len(cells)} columns instead of {len(names)}")
+    kinds = {"arrival_s": _seconds, "user": str, "deadline": lambda cell: float(cell) if cell else None}
+    values = {}
+    for name, cell in zip(names, cells, strict=True):
+        try:
+            values[name] = kinds.get(name, int)(cell.strip())
+        except ValueError:
+            kind = "number" if name in kinds else "whole number"
+            raise ValueError(f"{where}: {name}={cell.strip()!r} is not a {kind}") from None
+    return _check(Job(**values), where)
+
+
+def _seconds(cell: str) -> float:
+    """A number, or a date and time (the Azure traces): seconds since 1970 then."""
+    try:
+        return float(cell)
+    except ValueError:
+        return (datetime.fromisoformat(cell) - datetime(1970, 1, 1)).total_seconds()
+
+
+def _check(job: Job, where: str) -> Job:
+    if not (0 <= job.arrival_s < math.inf):
+        raise ValueError(f"{where}: arrival_s={job.arrival_s} must be a time from 0 on")
+    for name in COLUMNS[1:]:
+        if getattr(job, name) < 1:
+            raise ValueError(f"{where}: {name}={getattr(job, name)} must be at least 1")
+    return job
