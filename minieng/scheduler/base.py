@@ -16,6 +16,7 @@ A new one writes ``plan`` and nothing else:
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -125,9 +126,9 @@ class Scheduler:
         """
         self.check(plan, now)
         admitted = [r for r, _ in plan.extend if r.status is Status.WAITING]
-        if plan.rows is None:
-            for request in admitted:
-                self.kv.attach(request)
+        if plan.rows is None:  # all are looked up before any is attached, as the ledger did
+            for request, shared in [(r, self.kv.lookup(r)) for r in admitted]:
+                self.kv.attach(request, shared)
         for request in plan.preempt:
             self._preempt(request, plan)
         if plan.rows is not None:
@@ -173,6 +174,12 @@ class Scheduler:
         else:
             self.waiting.remove(request)
 
+    def restore(self) -> None:
+        """The queues made anew from what each request says of itself (somebody has meddled with them)."""
+        known = sorted(self.members, key=lambda r: r.sequence)
+        self.waiting = deque(r for r in known if r.status is Status.WAITING)
+        self.running = [r for r in known if r.status is Status.RUNNING]
+
     def roll_back(self, plan: Plan) -> None:
         """A step was interrupted after ``reserve``: whoever's KV this step moved starts over, nothing else changes."""
         moved = {table for _, table in plan.moves.copy} | {block for _, block in plan.moves.swap_in}
@@ -193,8 +200,8 @@ class Scheduler:
 
     def _preempt(self, request: Request, plan: Plan, keep: bool = True) -> None:
         request.high_water = max(request.high_water, request.num_computed_tokens)
-        swapped = keep and self.config.preemption == "swap" and self.kv.swap_out(request, plan.moves)
-        if not swapped:
+        packed = plan.rows is None  # the KV of a rectangle's row stands too far to the right to be put back
+        if not (keep and packed and self.config.preemption == "swap" and self.kv.swap_out(request, plan.moves)):
             self.kv.release(request)
         request.num_preemptions += 1
         request.status = Status.WAITING
@@ -209,6 +216,10 @@ class Scheduler:
         if not plan.extend and not plan.preempt:
             return self._check_idle(plan, now)
         kv, tokens, seen = self.kv.ledger(), 0, set(plan.preempt)
+        if len(seen) < len(plan.preempt):
+            raise PlanError("one slice per request", "a request is preempted twice in one plan")
+        if plan.rows is not None:
+            self._check_rectangle(plan)
         for request in plan.preempt:
             self._check_known(request)
             if request.status is not Status.RUNNING:
@@ -236,9 +247,24 @@ class Scheduler:
         if self.token_budget is not None and tokens > self.token_budget:
             raise PlanError("the token budget", f"{tokens} tokens planned, the budget is {self.token_budget}")
 
+    def _check_rectangle(self, plan: Plan) -> None:
+        """All new or all running, every row in one list, and all rows ending in one column."""
+        new = [r for r, _ in plan.extend if r.status is Status.WAITING]
+        ends = {r.pad + r.num_computed_tokens + n for r, n in plan.extend} if not new else {plan.width}
+        rows, old = set(plan.rows), [r for r in plan.rows if r.status is Status.RUNNING]
+        if len(ends) > 1 or new and (old or plan.span < plan.width) or not rows.issuperset(r for r, _ in plan.extend):
+            raise PlanError(
+                "a rectangle is one block of rows",
+                "its rows are all new or all running, plan.rows names each request of plan.extend, the rows end in one "
+                f"column (now {sorted(ends)}), and plan.span={plan.span} holds a new rectangle {plan.width} tokens wide",
+            )
+        if any(r.num_computed_tokens for r in new):
+            raise PlanError("a new row starts at its first token", f"{new} have been swapped out: use preemption='recompute'")
+
     def _check_idle(self, plan: Plan, now: float) -> None:
         """Planning nothing needs a reason: a time to wait for, or arrivals that can still come."""
-        reason = plan.wait_until > now if plan.wait_until is not None else self.arrivals_open
+        due = plan.wait_until
+        reason = self.arrivals_open if due is None or due == math.inf else due > now
         if not reason and (self.waiting or self.running):
             raise PlanError(
                 "never idle without a reason",

@@ -120,7 +120,7 @@ class Fair(KeyOrder):
         """Charge for the step: an emitted token is an output token, anything else computed is prompt."""
         for request, n in plan.extend:
             emitted = request.num_computed_tokens == request.num_tokens - 1 and request.num_output_tokens > 0
-            prompt = n if request.num_output_tokens <= emitted else n - 1
+            prompt = n - (emitted and request.num_output_tokens > 1)  # a decode computes the output token before
             self.counter[request.user] += self.PROMPT * prompt + self.OUTPUT * emitted
 
 

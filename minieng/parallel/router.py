@@ -1,0 +1,113 @@
+"""Which replica takes a request. A router sees how loaded each replica is, and nothing of how it works, so one
+object serves the simulator, a process pool and a cluster.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..kv.blocks import ROOT, block_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A replica as a router sees it. waiting, running: requests; tokens: of all of them, prompt and output so far."""
+
+    waiting: int = 0
+    running: int = 0
+    tokens: int = 0
+
+
+class Router:
+    """Base: ``pick`` names the replica for a prompt. Raises nothing; replicas are never full, they queue."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.random = random.Random(seed)
+        self.turn = itertools.count()
+
+    def pick(self, loads: Sequence[Load], prompt: Sequence[int]) -> int:
+        raise NotImplementedError
+
+
+class RandomRouter(Router):
+    """Any replica, each as likely."""
+
+    def pick(self, loads: Sequence[Load], prompt: Sequence[int]) -> int:
+        return self.random.randrange(len(loads))
+
+
+class RoundRobin(Router):
+    """One after the other."""
+
+    def pick(self, loads: Sequence[Load], prompt: Sequence[int]) -> int:
+        return next(self.turn) % len(loads)
+
+
+class LeastWork(Router):
+    """The replica whose requests have the fewest tokens; ties to the first."""
+
+    def pick(self, loads: Sequence[Load], prompt: Sequence[int]) -> int:
+        return min(range(len(loads)), key=lambda i: loads[i].tokens)
+
+
+class PowerOfTwo(Router):
+    """Of two replicas drawn at random, the one with fewer requests (Mitzenmacher; Ray Serve's default)."""
+
+    def pick(self, loads: Sequence[Load], prompt: Sequence[int]) -> int:
+        if len(loads) < 2:
+            return 0
+        pair = self.random.sample(range(len(loads)), 2)
+        return min(pair, key=lambda i: loads[i].waiting + loads[i].running)
+
+
+class PrefixAffinity(Router):
+    """The replica that was sent the longest prefix of the prompt, if that is ``MATCH`` of it, unless it is overloaded.
+
+    Overloaded: more than ``IMBALANCE`` requests ahead of the least loaded one. Prefixes are remembered as hashes of
+    blocks of ``BLOCK`` tokens, as the block pool does (SGLang's and Ray's cache-aware routers, simplified).
+    """
+
+    MATCH, IMBALANCE, BLOCK, BLOCKS = 0.5, 32, 16, 64
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.seen: list[set[bytes]] = []
+
+    def pick(self, loads: Sequence[Load], prompt: Sequence[int]) -> int:
+        while len(self.seen) < len(loads):
+            self.seen.append(set())
+        keys = self.hashes(prompt)
+        depths = [sum(1 for _ in itertools.takewhile(known.__contains__, keys)) for known in self.seen[: len(loads)]]
+        counts = [load.waiting + load.running for load in loads]
+        best = max(range(len(loads)), key=lambda i: (depths[i], -counts[i]))
+        if depths[best] < self.MATCH * max(1, len(keys)) or counts[best] - min(counts) > self.IMBALANCE:
+            best = min(range(len(loads)), key=lambda i: (counts[i], len(self.seen[i])))
+        self.seen[best].update(keys)
+        return best
+
+    def hashes(self, prompt: Sequence[int]) -> list[bytes]:
+        keys: list[bytes] = []
+        for start in range(0, min(len(prompt) - self.BLOCK + 1, self.BLOCK * self.BLOCKS), self.BLOCK):
+            keys.append(block_hash(keys[-1] if keys else ROOT, prompt[start : start + self.BLOCK]))
+        return keys
+
+
+ROUTERS: dict[str, type[Router]] = {
+    "random": RandomRouter,
+    "round_robin": RoundRobin,
+    "least": LeastWork,
+    "power_of_two": PowerOfTwo,
+    "prefix_affinity": PrefixAffinity,
+}
+
+
+def make_router(which: str | Router, seed: int = 0) -> Router:
+    """A router by name, or one's own as it is. Raises ValueError with the names there are."""
+    if isinstance(which, Router):
+        return which
+    if which not in ROUTERS:
+        raise ValueError(f"router={which!r}: choose one of {', '.join(ROUTERS)}")
+    return ROUTERS[which](seed)

@@ -1,0 +1,110 @@
+"""Doing again what a trace says was done: the same plans, on the model or on the simulator."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from .observe.trace import StepRecord, Trace
+from .observe.trace_file import TraceError, fresh_request
+from .plan import Plan, Refusal
+from .request import Request
+from .scheduler.base import Scheduler
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+class ReplayScheduler(Scheduler):
+    """Decides nothing: each plan is the next record of a trace, put back together from names."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.records: deque[StepRecord] = deque(trace)
+        self.requests: dict[str, Request] = {}
+
+    @property
+    def token_budget(self) -> int | None:
+        return None
+
+    def plan(self, now: float) -> Plan:
+        record, known = self.records[0], self.requests
+        plan = Plan(
+            extend=[(known[name], n) for name, _, n in record.slices],
+            preempt=[known[name] for name in record.preempted],
+            refuse=[Refusal(known[name], why) for name, why in record.refused if name in known],
+            rows=None if record.rows is None else [known[name] for name in record.rows],
+            span=record.span,
+        )
+        for request, (name, computed, _) in zip((r for r, _ in plan.extend), record.slices, strict=True):
+            here = request.num_computed_tokens + (0 if request.block_table else self.kv.lookup(request).num_tokens)
+            if here != computed and plan.rows is None:
+                raise TraceError(
+                    f"step {record.step}: {name} had {computed} tokens computed when it was recorded, {here} now: "
+                    "the cache differs (another block_size or num_blocks, or the trace began with a warm cache)"
+                )
+        return plan
+
+    def leavers(self, done: list[Request]) -> list[Request]:
+        """Who left then leaves now."""
+        gone = set(self.records[0].finished)
+        return [r for r in self.running if r.request_id in gone]
+
+
+def replay(trace: Trace, engine: Engine) -> Trace:
+    """Carry out the plans of ``trace`` on ``engine`` and return what happened, as a trace of its own.
+
+    The engine must be idle and have the knobs of the one that was recorded; its prefix cache is emptied first.
+    The same model gives the same tokens: compare ``outputs()`` of the two. Raises TraceError if the trace does
+    not begin at the beginning, or does not fit the engine.
+    """
+    _check(trace, engine)
+    engine.kv.forget_prefixes()
+    scheduler, kept, on_token = ReplayScheduler(trace), (engine.scheduler, engine.trace, engine.on_token), engine.on_token
+    lengths = {name: len(tokens) for name, tokens in trace.outputs().items()}
+    engine.scheduler, engine.trace = scheduler, Trace(meta=dict(trace.meta))
+    engine.on_token = lambda r: r.num_output_tokens >= lengths[r.request_id]  # also where a stop string ended it
+    scheduler.bind(engine.kv, engine.config)
+    try:
+        _add(trace, scheduler, engine)
+        while scheduler.records:
+            for name in scheduler.records[0].aborted:
+                if name in engine.requests:
+                    engine.abort(name)
+            engine.step()
+            scheduler.records.popleft()
+        return engine.trace
+    finally:
+        for name in list(engine.requests):
+            engine.abort(name)
+        engine.scheduler, engine.trace, engine.on_token = kept
+
+
+def _check(trace: Trace, engine: Engine) -> None:
+    if engine.has_work:
+        raise ValueError("the engine still has requests: let it finish, then replay")
+    if trace.dropped or not trace.detail:
+        raise TraceError("the trace does not hold every step with all names: record it with a larger limit and detail=True")
+    named = {name for record in trace for name, _, _ in record.slices}
+    if named - trace.requests.keys():
+        raise TraceError(f"the trace plans {sorted(named - trace.requests.keys())[0]!r} but holds no such request: it was cut")
+    if trace.meta.get("num_blocks", engine.kv.pool.num_blocks) > engine.kv.pool.num_blocks:
+        raise TraceError(f"recorded with {trace.meta['num_blocks']} blocks, the engine has {engine.kv.pool.num_blocks}: raise num_blocks")
+
+
+def _add(trace: Trace, scheduler: ReplayScheduler, engine: Engine) -> None:
+    """Fresh copies of the requests, all arrived; samples of one prompt behind their first."""
+    now, children = engine.clock.now(), {}
+    for old in trace.requests.values():
+        request = fresh_request(
+            old.request_id, old.token_ids[: old.num_prompt_tokens], old.params, old.max_num_tokens, old.sample_key,
+            prompt=old.prompt, arrival_time=now, priority=old.priority, deadline=old.deadline, user=old.user,
+            eos_token_ids=old.eos_token_ids, scripted_output=old.scripted_output,
+        )  # fmt: skip
+        request.sample_index = old.sample_index
+        scheduler.requests[old.request_id] = request
+        if old.fork_of is None:
+            engine.add_request(request)
+        else:
+            children.setdefault(old.fork_of.request_id, []).append(request)
+    for parent, others in children.items():
+        engine.add_siblings(scheduler.requests[parent], others)

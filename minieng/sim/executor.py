@@ -1,0 +1,148 @@
+"""The simulator's half of a step: who gets a token, and how long the formula says it takes. Nothing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, overload
+
+from ..plan import Plan, StepResult
+from ..request import Request, SamplingParams
+from .cost_model import StepTimeModel, Work
+
+if TYPE_CHECKING:
+    from ..workload import Job
+
+END = -1  # the token that ends a scripted text; no real vocabulary has it
+
+
+class Script(Sequence[int]):
+    """An output of known length: ``length - 1`` times the request's own token, then END. Takes no memory."""
+
+    __slots__ = ("length", "token")
+
+    def __init__(self, length: int, token: int) -> None:
+        self.length, self.token = length, token
+
+    def __len__(self) -> int:
+        return self.length
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[int]: ...
+    def __getitem__(self, index: int | slice) -> int | list[int]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self.length))]
+        if not -self.length <= index < self.length:
+            raise IndexError(index)
+        return END if index in (-1, self.length - 1) else self.token
+
+
+def own_token(number: int) -> int:
+    """A token that only request ``number`` has, so that the prefix cache hits nothing that is not shared."""
+    return 1_000_000 + number
+
+
+def scripted_request(
+    number: int,
+    prompt_tokens: int | Sequence[int],
+    output_tokens: int,
+    arrival: float = 0.0,
+    max_tokens: int | None = None,
+    max_model_len: int | None = None,
+    name: str | None = None,
+    **rest: object,
+) -> Request:
+    """A request for the simulator: lengths in tokens, arrival in seconds.
+
+    prompt_tokens  their number, or token ids where prompts share a prefix
+    output_tokens  where the text ends by itself
+    max_tokens     what the client asks for at most (default: no more than it gets); reservations go by it
+    """
+    if output_tokens < 1:
+        raise ValueError(f"request {number}: output_tokens={output_tokens}: must be at least 1")
+    token = own_token(number)
+    prompt = [token] * prompt_tokens if isinstance(prompt_tokens, int) else prompt_tokens
+    asked = SamplingParams(max_tokens=max(output_tokens, max_tokens or 0))
+    return Request(
+        name or str(number), prompt, asked, arrival_time=arrival, max_model_len=max_model_len,
+        eos_token_ids=(END,), scripted_output=Script(output_tokens, token), **rest,
+    )  # fmt: skip
+
+
+def scripted_requests(
+    workload: Iterable[Job], max_model_len: int | None = None, asked: Callable[[int], int] | None = None
+) -> list[Request]:
+    """Requests for a workload's jobs. ``asked``: what a client asks for, given the length it will get.
+
+    A prompt that leaves no room for one output token is kept: ``Cluster.run`` refuses it and says why.
+    """
+    return [
+        scripted_request(
+            i, job.prompt_tokens, job.output_tokens, job.arrival_s, asked(job.output_tokens) if asked else None, max_model_len,
+            user=job.user, priority=job.priority, deadline=None if job.deadline is None else job.arrival_s + job.deadline,
+        )
+        for i, job in enumerate(workload)
+    ]  # fmt: skip
+
+
+class SimExecutor:
+    """Carries plans out on paper. Tokens come from each request's script, else they are the request's own token
+    until ``max_tokens``; durations come from the step-time model.
+    """
+
+    def __init__(self, model: StepTimeModel) -> None:
+        self.model = model
+
+    def execute(self, plan: Plan) -> StepResult:
+        tokens: list[int | None] = []
+        new = logits = context = pairs = 0
+        for request, n in plan.extend:  # the one loop over requests; all else is O(1)
+            end = request.num_computed_tokens + n
+            context += end
+            if n > 1:
+                pairs += n * (end - n) + n * (n + 1) / 2
+            new += n
+            if end == len(request.token_ids):
+                logits += 1
+                script, made = request.scripted_output, end - request.num_prompt_tokens
+                tokens.append(own_token(request.sequence) if script is None or made >= len(script) else script[made])
+            else:
+                tokens.append(None)
+        work = Work(new, logits, context, pairs) if plan.rows is None else Work.of_plan(plan)
+        return StepResult(tokens, self.seconds(work) + self.move_seconds(plan))
+
+    def seconds(self, work: Work) -> float:
+        return self.model.seconds(work) if work.new else 0.0
+
+    def move_seconds(self, plan: Plan) -> float:
+        """Blocks that go to the host or come back, over its link; block copies on the device are not charged."""
+        blocks = len(plan.moves.swap_out) + len(plan.moves.swap_in)
+        return blocks * self.block_nbytes / self.model.gpu.host_link if blocks else 0.0
+
+    block_nbytes = 0.0  # set by whoever knows the block size
+
+
+class PipelineExecutor(SimExecutor):
+    """One of several engines that take turns on the stages of one pipeline.
+
+    ``free_at[k]`` is when stage k has done all it was given; shared by the engines. A batch enters a stage when
+    the stage is free and the batch has left the one before: what it waits for in between is the bubble.
+    ``now`` asks the engine's clock. Engines must be stepped in the order of their clocks.
+    """
+
+    def __init__(self, model: StepTimeModel, free_at: list[float]) -> None:
+        super().__init__(model)
+        self.free_at, self.busy = free_at, 0.0
+        self.now = lambda: 0.0
+
+    def seconds(self, work: Work) -> float:
+        if not work.new:
+            return 0.0
+        begin = leaves = self.now()
+        hop = self.model.hop(work.new)
+        for stage, seconds in enumerate(self.model.stage_seconds(work)):
+            enters = max(leaves + hop * (stage > 0), self.free_at[stage])
+            leaves = self.free_at[stage] = enters + seconds
+            self.busy += seconds
+        return leaves - begin

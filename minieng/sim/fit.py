@@ -1,0 +1,120 @@
+"""The step-time formula for *this* machine: its constants from a trace of what really ran here.
+
+    report = fit_report(llm.trace, ModelSpec.of_config(llm.runner.model.config))
+    print(report)                    # fitted on every other step, checked on the rest
+    report.model.predict(record)     # seconds
+
+Five constants are fitted, all rates of the formula that belong to the machine: FLOP/s of matrix products and of
+attention, bytes/s of weights and of KV, and the fixed time of a step. The formula itself stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..observe.trace import StepRecord, Trace
+from .cost_model import StepTimeModel, Work
+from .hardware import GPU, ModelSpec
+
+FEWEST = 20  # steps below which five constants cannot be told apart
+ROUNDS, RIDGE = 80, 1e-3
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """A fitted model and how wrong it is: medians of |predicted / measured - 1|."""
+
+    model: StepTimeModel
+    num_fitted: int
+    num_checked: int
+    error_fitted: float
+    error_checked: float
+    worst_tenth: float  # the checked steps' 90th percentile
+
+    def __str__(self) -> str:
+        g = self.model.gpu
+        return (
+            f"{self.model.model.name} on this machine: matrices {g.flops / 1e9:.1f} GFLOP/s, weights {g.bandwidth / 1e9:.1f} GB/s, "
+            f"KV {g.bandwidth * g.eta_kv / 1e9:.1f} GB/s, fixed {self.model.host * 1e3:.2f} ms a step\n"
+            f"fitted on {self.num_fitted} steps: median error {self.error_fitted:.1%}; predicted {self.num_checked} others: "
+            f"median error {self.error_checked:.1%}, nine in ten within {self.worst_tenth:.1%}"
+        )
+
+
+def fit(trace: Trace | Sequence[StepRecord], model: ModelSpec) -> StepTimeModel:
+    """The formula with this machine's constants, from the steps of a trace. Raises ValueError for too few steps."""
+    records = measured(trace)
+    work, seconds = stack(records), np.array([r.duration for r in records])
+    start = np.log(first_guess(work, seconds, model))
+    return machine(model, np.exp(_least_squares(work, seconds, model, start)))
+
+
+def fit_report(trace: Trace | Sequence[StepRecord], model: ModelSpec) -> FitReport:
+    """Fit on every other step, predict the rest."""
+    records = measured(trace)
+    half, rest = records[::2], records[1::2]
+    fitted = fit(half, model)
+    errors = [np.abs(fitted.seconds(stack(part)) / [r.duration for r in part] - 1) for part in (half, rest)]
+    return FitReport(fitted, len(half), len(rest), *(float(np.median(e)) for e in errors), float(np.quantile(errors[1], 0.9)))
+
+
+def annotate(trace: Trace, model: StepTimeModel) -> Trace:
+    """The trace with ``predicted`` seconds beside each step's duration."""
+    predicted = [replace(r, predicted=float(model.predict(r)) if r.slices else None) for r in trace]
+    return replace(trace, steps=predicted)
+
+
+def measured(trace: Trace | Sequence[StepRecord]) -> list[StepRecord]:
+    records = [r for r in trace if r.slices and r.duration > 0]
+    if len(records) < FEWEST:
+        raise ValueError(f"{len(records)} steps with tokens and a duration: record at least {FEWEST}, of different sizes")
+    return records
+
+
+def stack(records: Sequence[StepRecord]) -> Work:
+    """The work of many steps as arrays."""
+    return Work(*np.array([Work.of_record(r) for r in records], dtype=float).T)
+
+
+def machine(model: ModelSpec, constants: np.ndarray) -> StepTimeModel:
+    """constants: FLOP/s of matrices, bytes/s of weights, bytes/s of KV, FLOP/s of attention, seconds a step."""
+    flops, weights, kv, attention, fixed = (float(c) for c in constants)
+    here = GPU("this machine", weights, flops, 0.0, weights, 1.0, 1.0, kv / weights, 0.0, "measured", "fitted to a trace", attention / flops)
+    return StepTimeModel(model, here, host=fixed)
+
+
+def first_guess(work: Work, seconds: np.ndarray, model: ModelSpec) -> np.ndarray:
+    """Orders of magnitude: the fastest step reads the weights, the densest one computes."""
+    weights = model.weight_bytes * (model.linear_params + model.head_params) / np.min(seconds)
+    flops = np.max(2 * model.linear_params * work.new / seconds)
+    return np.array([flops, weights, weights / 2, flops / 2, 0.1 * np.min(seconds)])
+
+
+def _least_squares(work: Work, seconds: np.ndarray, model: ModelSpec, start: np.ndarray) -> np.ndarray:
+    """Levenberg-Marquardt on log(predicted / measured); large errors (a disturbed step) count by size, not square.
+
+    A weak pull to the start keeps a constant that the trace says nothing about where it was.
+    """
+
+    def residual(x: np.ndarray) -> np.ndarray:
+        error = np.log(machine(model, np.exp(x)).seconds(work) / seconds)
+        return np.concatenate([np.sign(error) * np.sqrt(2 * (np.sqrt(1 + (error / SOFT) ** 2) - 1)) * SOFT, RIDGE * (x - start)])
+
+    x, damping = start, 1e-2
+    now = residual(x)
+    for _ in range(ROUNDS):
+        slope = np.stack([(residual(x + 1e-5 * unit) - now) / 1e-5 for unit in np.eye(len(x))], axis=1)
+        normal = slope.T @ slope
+        step = np.linalg.solve(normal + damping * (np.diag(np.diag(normal)) + 1e-9 * np.eye(len(x))), -slope.T @ now)
+        new = residual(x + np.clip(step, -1, 1))
+        better = new @ new < now @ now
+        if better:
+            x, now = x + np.clip(step, -1, 1), new
+        damping = damping / 3 if better else damping * 4
+    return x
+
+
+SOFT = 0.1  # relative error from which a step counts linearly

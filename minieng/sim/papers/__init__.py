@@ -1,0 +1,29 @@
+"""Published results, run again on the simulator: ``rerun("vllm")`` returns a table that prints itself.
+
+Each module holds one paper's set-up as data, with every constant that was assumed. Nothing is adjusted until a
+figure fits: what does not reproduce is shown as it came out, with the likely reason.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from .table import Row, Table
+
+PAPERS = {
+    "orca": "Yu et al., Orca, OSDI 2022",
+    "vllm": "Kwon et al., PagedAttention, SOSP 2023",
+    "sarathi": "Agrawal et al., Sarathi-Serve, OSDI 2024",
+    "sarathi-pp": "Agrawal et al., SARATHI, arXiv 2308.16369",
+    "anyscale": "Daniel et al., continuous batching, Anyscale blog, June 2023",
+}
+
+
+def rerun(paper: str, seed: int = 0) -> Table:
+    """Run a paper's experiment again (seconds to a minute). Raises ValueError with the names there are."""
+    if paper not in PAPERS:
+        raise ValueError(f"paper={paper!r}: choose one of {', '.join(PAPERS)}")
+    return import_module(f".{paper.replace('-', '_')}", __name__).run(seed)
+
+
+__all__ = ["PAPERS", "Row", "Table", "rerun"]

@@ -1,0 +1,50 @@
+"""What the papers measured: averages over a run, and the highest rate at which a limit still holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from statistics import median
+
+import numpy as np
+
+from ...config import EngineConfig
+from ...request import Request
+from ..cluster import Cluster
+from ..cost_model import StepTimeModel
+
+
+def serve(
+    times: StepTimeModel, config: EngineConfig, requests: Iterable[Request], replicas: int = 1, pipelined: bool = False
+) -> tuple[Cluster, list[Request]]:
+    """Run requests on replicas; ``pipelined`` keeps a batch in flight for each stage."""
+    cluster = Cluster.pipeline(times, config) if pipelined else Cluster.replicas(replicas, times, config)
+    return cluster, cluster.run(requests)
+
+
+def average(cluster: Cluster, value: Callable, until: float) -> float:
+    """Mean over time of ``value(record)``, over the steps that began before ``until``."""
+    steps = [r for engine in cluster.engines for r in engine.trace if r.start < until]
+    return sum(value(r) * r.duration for r in steps) / sum(r.duration for r in steps)
+
+
+def normalized_latency(requests: list[Request]) -> float:
+    """Median of end-to-end seconds for each output token (Orca's measure)."""
+    return median((r.finish_time - r.arrival_time) / r.num_output_tokens for r in requests)
+
+
+def tail_gap(requests: list[Request], percent: float = 99) -> float:
+    """Percentile of all gaps between the tokens of a request, pooled (Sarathi's TBT, vLLM's ITL)."""
+    return float(np.percentile(np.concatenate([np.diff(r.token_times) for r in requests if r.num_output_tokens > 1]), percent))
+
+
+def queueing(requests: list[Request]) -> float:
+    """Median seconds from arrival to the first step."""
+    return median(r.admitted_time - r.arrival_time for r in requests)
+
+
+def highest_rate(holds: Callable[[float], bool], low: float, high: float, rounds: int = 7) -> float:
+    """Bisection, on a logarithmic scale, for the highest rate at which ``holds``. ``low`` if it never does."""
+    for _ in range(rounds):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low

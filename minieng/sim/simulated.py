@@ -1,0 +1,53 @@
+"""An engine on a GPU that is not here: the real scheduler and block tables, a formula for the time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..clock import VirtualClock
+from ..config import EngineConfig
+from ..engine import Engine
+from ..kv.allocator import KVCache
+from ..observe.trace import Trace
+from ..scheduler.admission import reservation_of
+from .cost_model import HOST_SECONDS, StepTimeModel
+from .executor import SimExecutor
+from .hardware import GPU, ModelSpec
+
+
+def simulated_engine(
+    model: str | ModelSpec = "llama-7b",
+    gpu: str | GPU = "A100-80G",
+    *,
+    tensor: int = 1,
+    stages: int = 1,
+    host: float = HOST_SECONDS["vllm 2025"],
+    trace: Trace | None = None,
+    checked: bool = False,
+    **knobs: Any,
+) -> Engine:
+    """An engine in virtual time. ``knobs`` are those of ``EngineConfig``; model and gpu are names or specs.
+
+    With ``stages`` > 1 a batch passes all stages before the next one starts; a pipeline that is kept full is
+    ``Cluster.pipeline``.
+    """
+    times = StepTimeModel.named(model, gpu, tensor=tensor, stages=stages, host=host)
+    return engine_of(times, EngineConfig(**knobs), trace, checked)
+
+
+def engine_of(
+    times: StepTimeModel, config: EngineConfig, trace: Trace | None = None, checked: bool = False,
+    executor: SimExecutor | None = None, num_blocks: int | None = None,
+) -> Engine:  # fmt: skip
+    """An engine for a step-time model; its cache is sized from the GPU's memory unless the config says."""
+    blocks = num_blocks or config.num_blocks or times.num_blocks(config.block_size, config.memory_fraction)
+    block_nbytes = times.model.kv_nbytes_per_token * config.block_size
+    host_blocks = int(config.swap_space_gb * 2**30 // block_nbytes) if config.preemption == "swap" else 0
+    kv = KVCache(blocks, config.block_size, config.enable_prefix_caching, reservation_of(config.admission), host_blocks)
+    executor = executor or SimExecutor(times)
+    executor.block_nbytes = block_nbytes
+    engine = Engine(executor, kv, config, VirtualClock(), checked=checked, trace=trace)
+    engine.trace.meta |= {"device": f"simulated {times.gpu.name}", "model": times.model.name, "virtual": True}
+    if hasattr(executor, "now"):
+        executor.now = engine.clock.now
+    return engine
