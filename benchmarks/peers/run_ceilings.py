@@ -1,0 +1,103 @@
+"""What this processor can do at best: matrix products and memory copies, and the model's own linears by rows.
+
+A run answers with numbers instead of tokens. Rates are bests over many short repeats, so they are ceilings.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from peers.protocol import Peer, serve
+
+ROWS = (1, 4, 8, 16, 24, 32, 48, 64, 128, 256, 512)
+COPY_BYTES = 256 * 2**20
+MOST_BYTES = 2**30
+
+
+def load(job: dict) -> Peer:
+    """Random weights in the model's shapes, every layer apart, so that they come from memory as they do in a model."""
+    torch.set_num_threads(job["threads"])
+    dtype = getattr(torch, job["dtype"])
+    small = job.get("small", False)
+
+    def generate(_requests: list[dict]) -> dict:
+        return {
+            "gemm_gflops": max(gemm_rates(job["shapes"], dtype, small)),
+            "copy_gb_s": copy_rate(COPY_BYTES // (32 if small else 1)),
+            "linears_ms_by_rows": linears_by_rows(job["shapes"], job["layers"], dtype, ROWS[:5] if small else ROWS),
+            "head_ms_by_rows": linears_by_rows(job["head"], 1, dtype, ROWS[:5] if small else ROWS[:7]),
+        }
+
+    return Peer(generate, {"variants": [name for name, _ in variants(torch.randn(64, 64).to(dtype))]})
+
+
+def variants(weight: torch.Tensor) -> list[tuple[str, Callable[[torch.Tensor], torch.Tensor]]]:
+    """Ways to multiply by this weight: torch's own, and oneDNN's with packed weights where it exists."""
+    ways = [("plain", lambda x: F.linear(x, weight))]
+    try:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, 32)
+        torch.ops.mkldnn._linear_pointwise(weight[:1], packed, None, "none", [], "")
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return ways
+    return [*ways, ("packed", lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], ""))]
+
+
+def fastest(call: Callable[[], object], seconds: float = 0.4) -> float:
+    """The best time of a call repeated for a while, after one call to warm up."""
+    call()
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        begin = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - begin)
+    return best
+
+
+@torch.inference_mode()
+def gemm_rates(shapes: list[list[int]], dtype: torch.dtype, small: bool) -> list[float]:
+    """GFLOP/s of large products: the model's layers at 512 rows, and a square one."""
+    rates = []
+    side = 256 if small else 2048
+    for outs, ins in [*shapes, [side, side]]:
+        x, weight = torch.randn(side if outs == ins == side else 512, ins).to(dtype), torch.randn(outs, ins).to(dtype)
+        for _, way in variants(weight):
+            best = fastest(lambda way=way, x=x: way(x), 0.05 if small else 0.4)
+            rates.append(2 * len(x) * ins * outs / best / 1e9)
+    return rates
+
+
+def copy_rate(size: int) -> float:
+    """GB/s of a copy in memory, reading and writing both counted."""
+    source = torch.zeros(size, dtype=torch.uint8)
+    target = torch.ones_like(source)
+    return 2 * size / fastest(lambda: target.copy_(source), 1.0) / 1e9
+
+
+@torch.inference_mode()
+def linears_by_rows(
+    shapes: list[list[int]], layers: int, dtype: torch.dtype, rows: tuple[int, ...]
+) -> dict[str, float]:
+    """Milliseconds of all linears of all layers for a step of so many rows, by the faster variant."""
+    size = sum(outs * ins for outs, ins in shapes) * dtype.itemsize
+    made_layers = max(1, min(layers, MOST_BYTES // size))
+    weights = [torch.randn(outs, ins).to(dtype) for _ in range(made_layers) for outs, ins in shapes]
+    made = [[way for _, way in variants(weight)] for weight in weights]
+    inputs = {ins: torch.randn(max(rows), ins).to(dtype) for _, ins in shapes}
+    answer = {}
+    for n in rows:
+
+        def all_of(kind: int, n: int = n) -> None:
+            for weight, ways in zip(weights, made, strict=True):
+                ways[kind](inputs[weight.shape[1]][:n])
+
+        best = min(fastest(lambda k=k: all_of(k), 0.3) for k in range(len(made[0])))
+        answer[str(n)] = best * 1e3 * layers / made_layers
+    return answer
+
+
+if __name__ == "__main__":
+    serve(load)

