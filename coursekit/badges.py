@@ -1,0 +1,32 @@
+"""`coursekit badges OWNER/REPO`: the "Open in Colab" badge under each title, and the address in each set-up cell.
+
+The notebooks do not know where their repository lives; a teacher who publishes a copy writes it in with this.
+"""
+
+import copy
+import re
+
+BADGE = "[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+BADGE_LINE = re.compile(r"\n*^\[!\[Open In Colab\]\([^)]*\)\]\([^)]*\)$", re.MULTILINE)
+REPO_FIELD = re.compile(r'^REPO_URL = "[^"\n]*"', re.MULTILINE)
+REPO_NAME = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
+
+
+def with_badge(book, target, url):
+    """The notebook with a badge under its title and the address in its set-up cell; without both if target is None."""
+    book = copy.deepcopy(book)
+    first = next((cell for cell in book.cells if cell.cell_type == "markdown"), None)
+    if first is not None:
+        title, _, rest = BADGE_LINE.sub("", first.source, count=1).partition("\n")
+        badge = f"\n\n{BADGE}({target})" if target else ""
+        first.source = f"{title}{badge}\n{rest}" if rest else f"{title}{badge}"
+    for cell in book.cells:
+        if cell.cell_type == "code":
+            cell.source = REPO_FIELD.sub(f'REPO_URL = "{url or ""}"', cell.source)
+    return book
+
+
+def address(path, repo, branch="main"):
+    """Where Colab finds the notebook. The master of an exercise names the exercise: `coursekit build` copies that."""
+    folder = "exercises" if path.parent.name == "solutions" else path.resolve().parent.name
+    return f"https://colab.research.google.com/github/{repo}/blob/{branch}/{folder}/{path.name}"

@@ -1,0 +1,111 @@
+"""Reading notebooks as data: which cell holds the answer to which task. Nothing here runs a cell.
+
+An answer cell is known by the comment `# Task 02.1` that it starts with. That line survives what an editor
+or Colab does to ids, tags and order; a cell whose line was lost is found by the name it defines.
+"""
+
+import json
+import re
+
+MARK = re.compile(r"^#\s*Task\s+(\d\d\.\d+)\b", re.MULTILINE | re.IGNORECASE)
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+MAX_BYTES = 20_000_000
+
+
+class NotANotebook(Exception):
+    """The file cannot be read as a notebook; the message says why and what to do."""
+
+
+def parse(data):
+    """The notebook in `data` (bytes or text) as a dict with a list of cells."""
+    if len(data) > MAX_BYTES:
+        raise NotANotebook(f"the file has {len(data) / 1e6:.0f} MB; the limit is {MAX_BYTES / 1e6:.0f} MB. "
+                           "Clear its outputs and hand it in again")
+    try:
+        book = json.loads(data)
+    except (ValueError, RecursionError) as problem:
+        raise NotANotebook(f"the file is not a notebook: it is no JSON ({str(problem)[:80]})") from None
+    if not isinstance(book, dict) or not isinstance(book.get("cells"), list):
+        raise NotANotebook("the file is JSON but not a notebook of format 4: it has no list of cells")
+    return book
+
+
+def read(path):
+    return parse(path.read_bytes())
+
+
+def source_of(cell):
+    """The text of a cell; Jupyter stores one string or a list of lines."""
+    source = cell.get("source", "") if isinstance(cell, dict) else ""
+    if isinstance(source, list):
+        source = "".join(line for line in source if isinstance(line, str))
+    return source if isinstance(source, str) else ""
+
+
+def code_cells(book):
+    return [source_of(c) for c in book["cells"] if isinstance(c, dict) and c.get("cell_type") == "code"]
+
+
+def tags(cell):
+    found = (cell.get("metadata") or {}).get("tags") if isinstance(cell.get("metadata"), dict) else None
+    return found if isinstance(found, list) else []
+
+
+def marked(source):
+    """The task a cell says it answers, or None."""
+    found = MARK.search(source[:400])
+    return found.group(1) if found else None
+
+
+def defines(source, name):
+    return re.search(rf"^(?:async\s+)?(?:def|class)\s+{re.escape(name)}\b|^{re.escape(name)}\s*(?::[^=\n]+)?=(?!=)", source,
+                     re.MULTILINE) is not None
+
+
+def answers(book, tasks):
+    """{task id: source of its answer cell}, for the tasks whose cell can be found.
+
+    The last marked cell that defines the name wins, then the last marked one, then the last that defines the name.
+    """
+    sources, found = code_cells(book), {}
+    for task in tasks:
+        own = [s for s in sources if marked(s) == task.id]
+        named = [s for s in own if defines(s, task.name)]
+        stray = [s for s in sources if marked(s) is None and defines(s, task.name)]
+        for group in (named, stray, own):
+            if group:
+                found[task.id] = group[-1]
+                break
+    return found
+
+
+def lesson_of(book, known):
+    """The lesson most of whose tasks are marked in this notebook, or the one its metadata names."""
+    marks = [m.split(".")[0] for m in map(marked, code_cells(book)) if m]
+    marks = [m for m in marks if m in known]
+    if marks:
+        return max(sorted(set(marks)), key=marks.count)
+    meta = book.get("metadata")
+    named = meta.get("coursekit") if isinstance(meta, dict) else None
+    number = str(named.get("exercise", ""))[:2] if isinstance(named, dict) else ""
+    return number if number in known else None
+
+
+def given(book):
+    """The cells of the master that answers may rely on (tagged `given`): imports and the like."""
+    return [source_of(c) for c in book["cells"] if c.get("cell_type") == "code" and "given" in tags(c)]
+
+
+def needed(task, found, tasks):
+    """The answer cells task's own cell leans on, by the names it mentions, in the notebook's order; its own last."""
+    order, todo, seen = [], [task.id], set()
+    names = {t.id: t.name for t in tasks}
+    while todo:
+        this = todo.pop()
+        if this in seen or this not in found:
+            continue
+        seen.add(this)
+        order.append(this)
+        todo += [i for i, name in names.items() if re.search(rf"\b{re.escape(name)}\b", found[this])]
+    first = sorted(i for i in order if i != task.id)
+    return [(i, found[i]) for i in first + [task.id]]

@@ -1,0 +1,72 @@
+"""`check("02.1", globals())`: what is right, what is not, and why, about the answer in this notebook."""
+
+import os
+
+from . import store, words
+from .examine import BROKEN, DONE, ERROR, LATE, MISSING, TODO, WRONG, Verdict, caller, examine
+from .guard import guarded
+from .show import show
+from .task import UnknownTask, find_task
+
+SECONDS = 10
+
+
+def check(task_id, namespace):
+    """Say whether the answer to a task is right and, if not, why. Prints; returns None; takes at most 10 s.
+
+    namespace: `globals()`, where the learner's function is.
+    """
+    try:
+        task = find_task(task_id)
+    except UnknownTask as problem:
+        return show(f"check: {problem}")
+    verdict, printed = verdict_on(task, namespace)
+    record(task, verdict)
+    show(words.as_text(task, verdict, printed), words.as_html(task, verdict, printed))
+    if os.environ.get("COURSEKIT_STRICT") == "1" and verdict.status != DONE:
+        raise AssertionError(words.as_text(task, verdict, printed))
+
+
+def verdict_on(task, namespace, seconds=SECONDS):
+    """(verdict, what the code printed), for the answer found in `namespace`."""
+    if not isinstance(namespace, dict):
+        return Verdict(MISSING, note=f'write check("{task.id}", globals()), so that your function can be found.'), ""
+    if task.name not in namespace:
+        return Verdict(MISSING, note=f"`{task.name}` is not defined: run the cell with your answer first."), ""
+    answer = namespace[task.name]
+    if not callable(answer):
+        return Verdict(MISSING, note=f"`{task.name}` is a {type(answer).__name__}, not a function."), ""
+
+    def work(tell):
+        call = caller(answer, task.drive)
+
+        def told(args):
+            tell(list(args))
+            return call(args)
+
+        return examine(task, told).as_dict()
+
+    result, last, printed, state = guarded(work, seconds - 0.3)
+    if state == "ok":
+        return Verdict.from_dict(result), printed
+    if state == "late":
+        return Verdict(LATE, args=last, note=f"it did not finish in {seconds} s."), printed
+    return Verdict(BROKEN, args=last, note=gone(result)), printed
+
+
+def gone(result):
+    if result and str(result).startswith("MemoryError"):
+        return "your code asked for more memory than there is."
+    return f"your code ended the whole program ({result})." if result else "your code ended the whole program."
+
+
+def record(task, verdict):
+    with store.changing() as data:
+        row = data["tasks"].setdefault(task.id, {})
+        if verdict.status in (WRONG, ERROR, LATE, BROKEN, DONE):
+            row["tries"] = row.get("tries", 0) + 1
+        if verdict.status == DONE:
+            row["done"] = True
+
+
+__all__ = ["check", "verdict_on", "TODO"]

@@ -1,0 +1,85 @@
+"""`coursekit doctor`: can this machine run the course, and can it grade? One line for each thing looked at."""
+
+import os
+import sys
+from importlib import metadata
+
+NEEDED = {"ipykernel": "6.17", "ipython": "7.34", "ipywidgets": "7.7.1", "matplotlib": "3.9", "nbformat": "5.0"}
+WANTED = {"jupyterlab": "4.0", "nbval": "0.11", "nbclient": "0.7"}
+
+
+def version(text):
+    """(4, 6, 6) of "4.6.6rc1": enough to compare floors."""
+    numbers = []
+    for part in text.split(".")[:3]:
+        digits = "".join(c for c in part if c.isdigit())
+        numbers.append(int(digits or 0))
+    return tuple(numbers)
+
+
+def package(name, floor):
+    """(good, line) for one package."""
+    try:
+        found = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False, f"{name} is missing: pip install '{name}>={floor}'"
+    if version(found) < version(floor):
+        return False, f"{name} {found} is older than {floor}: pip install -U '{name}>={floor}'"
+    return True, f"{name} {found}"
+
+
+def python_line():
+    good = (3, 11) <= sys.version_info[:2]
+    return good, f"Python {sys.version.split()[0]}" + ("" if good else " is too old: the course needs 3.11 or newer")
+
+
+def place_line():
+    if "google.colab" in sys.modules or os.path.isdir("/usr/local/lib/python3/dist-packages/google/colab") or "COLAB_RELEASE_TAG" in os.environ:
+        return True, "this is Colab: progress is forgotten with the machine, so export_progress() before you leave"
+    return True, f"this is {sys.platform}, not Colab"
+
+
+def kernel_line():
+    """Whether a kernel called python3 is known, which is what the notebooks name."""
+    try:
+        from jupyter_client.kernelspec import KernelSpecManager
+
+        spec = KernelSpecManager().get_kernel_spec("python3")
+        return True, f"kernel python3: {spec.argv[0]}"
+    except Exception as problem:  # whatever is wrong with the installation, the remedy is the same
+        return False, f"no kernel python3 ({problem}): python -m ipykernel install --user"
+
+
+def store_line():
+    from . import store
+
+    path = store.place()
+    if path is None:
+        return True, "progress is switched off (COURSEKIT_PROGRESS=off)"
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    good = os.access(folder, os.W_OK)
+    return good, f"progress is kept in {path}" if good else f"{folder} cannot be written: set COURSEKIT_PROGRESS to another file"
+
+
+def grading_line():
+    from .grade import sandbox
+
+    if os.name != "posix":
+        return False, "grading needs Linux or macOS: use WSL (checks in notebooks work here)"
+    works, why = sandbox.probe()
+    return works, "grading: bubblewrap works" if works else f"grading: limits only, because bubblewrap does not run here ({why})"
+
+
+def doctor(say=print):
+    """Print what was found; returns 1 when something that lessons need is missing."""
+    needed = [python_line(), place_line(), *(package(*item) for item in NEEDED.items()), kernel_line(), store_line()]
+    wanted = [*(package(*item) for item in WANTED.items()), grading_line()]
+    for good, line in needed:
+        say(f"{'✓' if good else '✗'} {line}")
+    for good, line in wanted:
+        say(f"{'✓' if good else '!'} {line}")
+    bad = sum(not good for good, _ in needed)
+    say("Ready." if not bad else f"{bad} to mend, marked ✗. Lines marked ! matter to authors and teachers only.")
+    return 1 if bad else 0

@@ -1,0 +1,189 @@
+"""Run one answer on its cases and find out what is wrong: the same steps in the notebook and in the grader.
+
+`examine` knows nothing of where the answer runs. It is given `call(args)`, which returns plain data or
+raises `Failed`, and it returns a `Verdict`.
+"""
+
+import time
+from dataclasses import asdict, dataclass
+
+from .plain import NotPlain, same, to_plain
+from .shrink import shrink, size_of
+from .task import Case, Finding
+
+DONE, WRONG, TODO, ERROR, LATE, MISSING, BROKEN = "done", "wrong", "todo", "error", "late", "missing", "broken"
+
+
+class Failed(Exception):
+    """A call that gave no answer. kind: one of the statuses above; text: what happened; where: the line."""
+
+    def __init__(self, kind, text, where="", error=""):
+        super().__init__(text)
+        self.kind, self.text, self.where, self.error = kind, text, where, error
+
+
+@dataclass
+class Verdict:
+    """What a check found. `args` is the call that failed; `finding` says why, in the learner's words."""
+
+    status: str
+    tried: int = 0
+    args: list | None = None
+    finding: Finding | None = None
+    note: str = ""
+    where: str = ""
+
+    @property
+    def slip(self):
+        return self.finding.slip if self.finding else self.status
+
+    def as_dict(self):
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data):
+        finding = data.get("finding")
+        return cls(**{**data, "finding": Finding(**finding) if finding else None})
+
+
+def examine(task, call, seed="public", reference=None, shrink_seconds=2.0):
+    """The verdict on one answer: written-out cases first, then random ones; then the commonest mistake, shrunk.
+
+    Every case is tried, because on the tiniest call two mistakes may look alike: the one that most calls show is named.
+    reference(args) -> the right answer, known only to the grader; without it the properties decide.
+    """
+    cases = list(task.cases) + [Case(args, None) for args in task.random_cases(seed)]
+    wrong = []
+    for number, case in enumerate(cases, 1):
+        expected = reference(case.args) if case.expected is None and reference else case.expected
+        verdict = try_case(task, call, case.args, expected)
+        if verdict is None:
+            continue
+        verdict.tried = number
+        if verdict.status not in (WRONG, ERROR):  # late or gone: there is nobody left to ask
+            return commonest(wrong) if wrong else verdict
+        wrong.append(verdict)
+    return simplest(task, call, commonest(wrong), reference, shrink_seconds) if wrong else Verdict(DONE, tried=len(cases))
+
+
+def commonest(verdicts):
+    """The first verdict that names the mistake named most often."""
+    slips = [v.slip for v in verdicts]
+    return max(verdicts, key=lambda v: slips.count(v.slip))
+
+
+def try_case(task, call, args, expected=None):
+    """None when the answer to this call is right, else a Verdict that says what is not."""
+    try:
+        got = call(args)
+    except Failed as failure:
+        return failed_verdict(task, args, failure)
+    finding = judge(task, args, got, expected)
+    return Verdict(WRONG, args=list(args), finding=finding) if finding else None
+
+
+def failed_verdict(task, args, failure):
+    if failure.kind != ERROR:
+        return Verdict(failure.kind, args=list(args), note=failure.text, where=failure.where)
+    if failure.error == "not plain":
+        finding = Finding("the answer is made of plain lists and numbers", failure.text, "not plain data")
+        return Verdict(ERROR, args=list(args), finding=finding, where=failure.where)
+    cause = task.on_error(args, failure.error, failure.text) or f"your code stopped with: {failure.text}"
+    finding = Finding("the function returns an answer", cause, f"raises {failure.error or 'an error'}")
+    return Verdict(ERROR, args=list(args), finding=finding, note=failure.text, where=failure.where)
+
+
+def judge(task, args, got, expected=None):
+    """The Finding about one answer, or None. The written-out answer has the last word where it is the only one."""
+    if got is None:
+        return Finding("the function returns an answer", "it returned None: is there a `return` line, and is it "
+                       "reached on every path?", "returns nothing", expected, None)
+    try:
+        finding = task.judge(args, got)
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError, ZeroDivisionError, OverflowError):
+        finding = misshapen(task, got, expected)
+    if finding is None and expected is not None and task.exact and not same(got, expected):
+        finding = Finding("the answer is the one worked out by hand", "the shape is right, the values are not",
+                          "other values", expected, got)
+    if finding and expected is not None:
+        finding = Finding(finding.rule, finding.cause, finding.slip, expected, got)
+    return finding
+
+
+def misshapen(task, got, expected=None):
+    return Finding(f"the answer has this shape: {task.returns}",
+                   "it has another shape or other types than the docstring asks for", "other shape",
+                   expected if expected is not None else task.returns, got)
+
+
+def simplest(task, call, verdict, reference, seconds):
+    """The same mistake on the smallest call that shows it; a written-out case wins a tie."""
+    if verdict.status not in (WRONG, ERROR):
+        return verdict
+    start, small = tuple(verdict.args), {}
+
+    def fails_alike(args):
+        other = try_case(task, call, args)
+        if other and other.status == verdict.status and other.slip == verdict.slip:
+            small[repr(args)] = other
+            return True
+        return False
+
+    end = time.monotonic() + seconds
+    args = shrink(start, fails_alike, task.valid, seconds)
+    best = small.get(repr(args), verdict)
+    for case in task.cases:
+        if size_of(case.args) <= size_of(args) and time.monotonic() < end:
+            other = try_case(task, call, case.args, case.expected)
+            if other and other.slip == verdict.slip:
+                best = other
+                break
+    else:
+        best = with_expected(task, call, best, reference)
+    best.tried = verdict.tried
+    return best
+
+
+def with_expected(task, call, verdict, reference):
+    """The grader knows the right answer to the shrunk call too: show it."""
+    if not reference or verdict.status != WRONG:
+        return verdict
+    args = tuple(verdict.args)
+    return try_case(task, call, args, reference(args)) or verdict
+
+
+def caller(answer, drive=None):
+    """A `call(args)` for `examine` that runs a learner's own function here, in this process."""
+    from .task import copy_of
+
+    def call(args):
+        args = [copy_of(a) for a in args]
+        try:
+            return to_plain(drive(answer, args) if drive else answer(*args))
+        except NotImplementedError:
+            raise Failed(TODO, "not done yet") from None
+        except NotPlain as problem:
+            raise Failed(ERROR, str(problem), error="not plain") from None
+        except RecursionError as problem:
+            raise Failed(ERROR, f"RecursionError: {problem}", error="RecursionError") from None
+        except Exception as problem:  # any mistake of the learner's becomes a diagnosis, never a traceback
+            raise Failed(ERROR, describe(problem), where_in_answer(problem), type(problem).__name__) from None
+
+    return call
+
+
+def describe(problem):
+    text = str(problem)[:300]
+    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
+
+
+def where_in_answer(problem):
+    """The last line of the learner's own code on the way to the exception: `line 4: x = y[9]`."""
+    import traceback
+
+    frames = traceback.extract_tb(problem.__traceback__)
+    own = [f for f in frames if "/coursekit/" not in f.filename.replace("\\", "/")]
+    if not own:
+        return ""
+    return f"line {own[-1].lineno}: {own[-1].line}" if own[-1].line else f"line {own[-1].lineno}"
+

@@ -1,0 +1,96 @@
+"""Finding the submissions in a folder or a zip. Nothing is unpacked to disk and no link is followed."""
+
+import hashlib
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..cells import MAX_BYTES
+
+SKIP = {".ipynb_checkpoints", "__MACOSX", "__pycache__"}
+MAX_MEMBERS = 20_000
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One notebook. `student` is unique in a run; `place` says where it was found."""
+
+    student: str
+    place: str
+    source: str
+    member: str = ""
+
+    def read(self):
+        """Its bytes; one byte more than the limit at most, so that a zip bomb stays small."""
+        if self.member:
+            with zipfile.ZipFile(self.source) as box, box.open(self.member) as file:
+                return file.read(MAX_BYTES + 1)
+        with open(self.source, "rb") as file:
+            return file.read(MAX_BYTES + 1)
+
+    def size(self):
+        if self.member:
+            with zipfile.ZipFile(self.source) as box:
+                return box.getinfo(self.member).file_size
+        return Path(self.source).stat().st_size
+
+
+def collect(path):
+    """(submissions, notes): every notebook under `path`, with a name for its student."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}: name the folder or the zip that holds the notebooks")
+    found, notes = [], []
+    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*")):
+        inside = PurePosixPath(file.name) if path.is_file() else PurePosixPath(file.relative_to(path).as_posix())
+        if SKIP & set(inside.parts) or any(part.startswith(".") for part in inside.parts):
+            continue
+        if file.is_symlink() and not str(file.resolve()).startswith(str(path.resolve())):
+            notes.append(f"{inside}: a link out of the folder was left alone")
+        elif file.suffix.lower() == ".ipynb" and file.is_file():
+            found.append((student_of(inside), str(inside), str(file), ""))
+        elif file.suffix.lower() == ".zip" and file.is_file():
+            in_zip(file, inside, path.is_file(), found, notes)
+    return with_unique_names(found), notes
+
+
+def in_zip(file, inside, whole, found, notes):
+    """The notebooks of a zip: one student's, or (when the zip is the whole collection) everybody's."""
+    try:
+        with zipfile.ZipFile(file) as box:
+            names = [n for n in sorted(box.namelist()[:MAX_MEMBERS]) if n.lower().endswith(".ipynb")]
+    except (zipfile.BadZipFile, OSError) as problem:
+        notes.append(f"{inside}: no zip that can be read ({problem})")
+        return
+    for name in names:
+        member = PurePosixPath(name)
+        if SKIP & set(member.parts):
+            continue
+        student = student_of(member) if whole else student_of(inside.with_suffix(".ipynb"))
+        found.append((student, f"{inside}/{name}", str(file), name))
+
+
+def student_of(inside):
+    """The first folder of the path, or the file's own name where there is no folder."""
+    name = inside.parts[0] if len(inside.parts) > 1 else inside.stem
+    return re.sub(r"_\d+_assignsubmission_file_?$", "", name) or "unnamed"
+
+
+def with_unique_names(found):
+    """Equal names (also up to upper and lower case) become `ada`, `ada (2)`, in the order of their places."""
+    counts, taken, out = {}, {student.casefold() for student, *_ in found}, []
+    for student, place, source, member in sorted(found, key=lambda row: (row[0].casefold(), row[1])):
+        number = counts.get(student.casefold(), 0) + 1
+        name = student if number == 1 else f"{student} ({number})"
+        while number > 1 and name.casefold() in taken:
+            number += 1
+            name = f"{student} ({number})"
+        counts[student.casefold()] = number
+        taken.add(name.casefold())
+        out.append(Submission(name, place, source, member))
+    return out
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest()

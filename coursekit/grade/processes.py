@@ -1,0 +1,95 @@
+"""Finding and ending every process that a submission started, also those that ran away from their parent."""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+
+LINUX = sys.platform.startswith("linux")
+PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+def adopt_orphans():
+    """Become the parent of orphaned descendants, so that a child that calls setsid and forks stays in sight."""
+    if LINUX:
+        ctypes.CDLL(None).prctl(36, 1)
+
+
+def end_with_parent(sig=signal.SIGTERM):
+    if LINUX:
+        ctypes.CDLL(None).prctl(1, int(sig))
+
+
+def table():
+    """{pid: (parent, state)} of every process to be seen; empty where there is no /proc."""
+    found = {}
+    for name in os.listdir("/proc") if LINUX else ():
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as file:
+                    rest = file.read().rpartition(")")[2].split()
+                found[int(name)] = (int(rest[1]), rest[0])
+            except (OSError, IndexError):
+                pass  # it ended while we looked
+    return found
+
+
+def descendants(root):
+    """The living processes below `root`."""
+    below, known, grew = {root}, table(), True
+    while grew:
+        grew = False
+        for pid, (parent, _) in known.items():
+            if parent in below and pid not in below:
+                below.add(pid)
+                grew = True
+    return [pid for pid in below - {root} if known[pid][1] not in "ZX"]
+
+
+def memory_of(pids):
+    """Resident bytes of these processes together."""
+    total = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/statm") as file:
+                total += int(file.read().split()[1]) * PAGE
+        except (OSError, IndexError):
+            pass
+    return total
+
+
+def end_all(process, patience=5.0):
+    """Kill the child, then everything below this process, until nothing is left; True when nothing is."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    try:
+        process.kill()
+        process.wait(timeout=patience)
+    except Exception:  # a child that cannot be waited for is found below
+        pass
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        left = descendants(os.getpid())
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+        reap()
+        if not left:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def reap():
+    """Collect adopted children that have ended."""
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                return
+        except ChildProcessError:
+            return

@@ -1,0 +1,152 @@
+"""What grading leaves: the CSV, one feedback page a student, and a summary of the class."""
+
+import csv
+import html
+import io
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+from .. import words
+from ..examine import DONE, MISSING, TODO, Verdict
+from ..task import tasks_of
+
+STYLE = ("<style>body{font:16px/1.5 system-ui,sans-serif;max-width:56em;margin:2em auto;padding:0 1em;color:#222}"
+         "code,pre{font-family:ui-monospace,monospace;white-space:pre-wrap}table.t{border-collapse:collapse}"
+         "table.t td,table.t th{padding:.2em .9em;border-bottom:1px solid #ccc;text-align:left}"
+         ".bar{background:#0072b2;height:1em;display:inline-block}h2{margin-top:1.6em}</style>")
+
+
+def verdicts_of(row):
+    return {name: Verdict.from_dict(v) for name, v in row.get("verdicts", {}).items()}
+
+
+def points_of(row):
+    """{task id: points} of a graded row; empty for a file that could not be read."""
+    got = verdicts_of(row)
+    return {t.id: t.points if got[t.id].status == DONE else 0 for t in tasks_of(row["lesson"])} if got else {}
+
+
+def out_of(row):
+    return sum(t.points for t in tasks_of(row["lesson"])) if "lesson" in row else 0
+
+
+def in_short(row):
+    if "problem" in row:
+        return f"0 points: {row['problem'][:90]}"
+    return f"{sum(points_of(row).values())} of {out_of(row)}"
+
+
+def remarks(row):
+    """One line on everything that is not plainly right or open."""
+    if "problem" in row:
+        return row["problem"]
+    return "; ".join(f"{name}: {v.note.rstrip('.') or v.slip}" if not v.finding else f"{name}: {v.slip}"
+                     for name, v in verdicts_of(row).items() if v.status not in (DONE, TODO))
+
+
+def plain_cell(text):
+    """A text that a spreadsheet shows and never runs."""
+    text = re.sub(r"[\x00-\x1f]", " ", str(text))
+    return "'" + text if text.startswith(("=", "+", "-", "@")) else text
+
+
+def csv_text(rows):
+    ids = sorted({t.id for row in rows if "lesson" in row for t in tasks_of(row["lesson"])})
+    file = io.StringIO()
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(["student", "file", *ids, "total", "out_of", "remarks"])
+    for row in sorted(rows, key=lambda r: (r["student"].casefold(), r["file"])):
+        points = points_of(row)
+        table.writerow([plain_cell(row["student"]), plain_cell(row["file"]), *[points.get(i, "") for i in ids],
+                        sum(points.values()), out_of(row) or "", plain_cell(remarks(row))])
+    return file.getvalue()
+
+
+def put(path, text):
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(text, encoding="utf-8", errors="replace")
+    os.replace(fresh, path)
+
+
+def write_all(rows, out, feedback, settings, say):
+    put(out, csv_text(rows))
+    say(f"\n{out}: {len(rows)} rows; seed {settings['seed']} (give it as --seed for the same hidden cases)")
+    say(summary_text(rows))
+    if feedback:
+        folder, names = Path(feedback), Counter()
+        for row in rows:
+            name = re.sub(r"[^\w.() -]", "_", row["student"])[:80].strip(". ") or "student"
+            names[name.casefold()] += 1
+            number = names[name.casefold()]
+            put(folder / f"{name}{f'-{number}' if number > 1 else ''}.html", page(row))
+        put(folder / "class" / "summary.html", summary_page(rows))
+        say(f"{folder}: {len(rows)} feedback pages, and class/summary.html")
+
+
+def page(row):
+    """The feedback page of one submission."""
+    title = html.escape(f"Feedback for {row['student']}")
+    body = f"<h1>{title}</h1><p>{html.escape(row['file'])}</p>"
+    if "problem" in row:
+        body += f"<p><b>0 points.</b> {html.escape(row['problem'])}.</p>"
+    else:
+        body += f"<p><b>{sum(points_of(row).values())} of {out_of(row)} points</b></p>" + sections(row)
+    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>{STYLE}<body>{body}</body></html>\n'
+
+
+def sections(row):
+    got, points, out = verdicts_of(row), points_of(row), ""
+    for task in tasks_of(row["lesson"]):
+        out += f"<h2>{task.id} {html.escape(task.title)}: {points[task.id]} of {task.points}</h2>"
+        out += words.as_html(task, got[task.id], next_step=False)
+    return out
+
+
+def mistakes(rows):
+    """[(how many, task, what)], the commonest first."""
+    count = Counter()
+    for row in rows:
+        for name, v in verdicts_of(row).items():
+            if v.status != DONE:
+                count[name, {TODO: "not done", MISSING: "answer missing"}.get(v.status, v.slip)] += 1
+    return [(n, name, what) for (name, what), n in sorted(count.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def histogram(rows):
+    """[(label, how many)] in tenths of the points to be had."""
+    shares = [sum(points_of(r).values()) / out_of(r) if out_of(r) else 0.0 for r in rows]
+    bins = [0] * 11
+    for share in shares:
+        bins[int(share * 10 + 1e-9)] += 1
+    return [(f"{10 * i}-{10 * i + 9} %" if i < 10 else "100 %", n) for i, n in enumerate(bins)]
+
+
+def mean_points(rows):
+    graded = [sum(points_of(r).values()) for r in rows]
+    return sum(graded) / len(graded) if graded else 0.0
+
+
+def summary_text(rows):
+    lines = [f"{len(rows)} submissions, mean {mean_points(rows):.1f} points", "", "points of the class"]
+    widest = max((n for _, n in histogram(rows)), default=1) or 1
+    lines += [f"  {label:>8} {'█' * round(30 * n / widest)} {n or ''}".rstrip() for label, n in histogram(rows)]
+    lines += ["", "commonest mistakes"] + [f"  {n:>4} x {name} {what}" for n, name, what in mistakes(rows)[:10]]
+    return "\n".join(lines)
+
+
+def summary_page(rows):
+    widest = max((n for _, n in histogram(rows)), default=1) or 1
+    bars = "".join(f'<tr><td>{label}</td><td><span class="bar" style="width:{20 * n / widest:.2f}em"></span> {n}</td></tr>'
+                   for label, n in histogram(rows))
+    wrong = "".join(f"<tr><td>{n}</td><td>{name}</td><td>{html.escape(what)}</td></tr>" for n, name, what in mistakes(rows)[:20])
+    people = "".join(f"<tr><td>{html.escape(r['student'])}</td><td>{sum(points_of(r).values())}</td><td>"
+                     f"{html.escape(remarks(r))}</td></tr>" for r in sorted(rows, key=lambda r: r["student"].casefold()))
+    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Class summary</title>{STYLE}<body>'
+            f"<h1>Class summary</h1><p>{len(rows)} submissions, mean {mean_points(rows):.1f} points.</p>"
+            f'<h2>Points</h2><table class="t">{bars}</table><h2>Commonest mistakes</h2><table class="t"><tr><th>how many</th>'
+            f"<th>task</th><th>what</th></tr>{wrong}</table><h2>Everybody</h2><table class=\"t\"><tr><th>student</th>"
+            f"<th>points</th><th>remarks</th></tr>{people}</table></body></html>\n")

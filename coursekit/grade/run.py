@@ -1,0 +1,245 @@
+"""Grade a folder: hand each submission to a helper process, keep a journal, write the table at the end.
+
+The journal (`.NAME.journal` beside the CSV) gets one line as soon as a submission is graded. A second run
+reads it and grades only what is missing; the same seed and the same files give the same table.
+"""
+
+import json
+import os
+import queue
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from ..task import lessons
+from . import collect, processes, report, sandbox
+
+LONGEST_EXTRA = 120
+
+
+class CannotGrade(RuntimeError):
+    """Grading cannot begin; the message says what to do."""
+
+
+class Journal:
+    """One line a graded submission; the first line holds the settings that a resumed run must share."""
+
+    def __init__(self, path):
+        self.path, self.lock = Path(path), threading.Lock()
+
+    def begin(self, settings, fresh=False):
+        """{key: result} of an earlier run with these settings; the seed of that run when none is asked for."""
+        lines = [] if fresh else self.lines()
+        old = lines[0] if lines else {}
+        if settings["seed"] is None:
+            settings["seed"] = old.get("seed") if old.get("version") == settings["version"] else None
+        if settings["seed"] is None:
+            settings["seed"] = str(secrets.randbits(40))
+        if old == settings:
+            done = {row["key"]: row for row in lines[1:] if "key" in row}
+        else:
+            done = {}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(json.dumps(row) + "\n" for row in (settings, *done.values()))
+        fresh_file = self.path.with_suffix(".new")
+        fresh_file.write_text(text, encoding="utf-8")
+        os.replace(fresh_file, self.path)
+        return done
+
+    def lines(self):
+        """The whole lines; a last one cut short by a crash is left out."""
+        rows = []
+        try:
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(row, dict):
+                    rows.append(row)
+        except (OSError, UnicodeDecodeError):
+            return []
+        return rows
+
+    def add(self, row):
+        with self.lock, self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class Helper:
+    """A worker process, started again when it has died."""
+
+    def __init__(self, temp):
+        self.process, self.temp = None, temp
+
+    def ask(self, job, seconds):
+        """The result of a job, or None when the helper died or took too long over it."""
+        if self.process is None or self.process.poll() is not None:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "coursekit.grade.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                env={**os.environ, "TMPDIR": self.temp, "PYTHONPATH": search_path()}, start_new_session=True)
+        timer = threading.Timer(seconds, self.process.kill)
+        timer.start()
+        try:
+            self.process.stdin.write(json.dumps(job) + "\n")
+            self.process.stdin.flush()
+            return json.loads(self.process.stdout.readline())
+        except (OSError, ValueError):
+            self.process.kill()
+            self.process.wait()
+            return None
+        finally:
+            timer.cancel()
+
+    def end(self):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+
+
+def search_path():
+    own = str(sandbox.PACKAGE.parent)
+    return os.pathsep.join([own, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def masters_in(folder):
+    """{lesson: path} of the master notebooks."""
+    found = {p.stem[:2]: str(p.resolve()) for p in sorted(Path(folder).glob("[0-9][0-9]_*.ipynb")) if p.stem[:2] in lessons()}
+    if not found:
+        raise CannotGrade(f"no master notebooks in {folder}: hidden answers come from them; name the folder with --solutions")
+    return found
+
+
+def version_of(masters):
+    """Changes when a master or anything of the package does: then old grades are not reused."""
+    files = [*sorted(masters.values()), *sorted(map(str, sandbox.PACKAGE.rglob("*.py")))]
+    return collect.digest(b"".join(Path(f).read_bytes() for f in files))[:16]
+
+
+def grade_folder(options, say=print):
+    """Grade everything under `options.submissions`; writes the CSV, the pages and the summary. Returns the rows."""
+    mode, warning = sandbox.choose(options.sandbox)
+    if warning:
+        say(warning)
+    masters = masters_in(options.solutions)
+    found, notes = collect.collect(options.submissions)
+    for note in notes:
+        say("  " + note)
+    if not found:
+        raise CannotGrade(f"no notebooks in {options.submissions}")
+    out = Path(options.output)
+    journal = Journal(out.with_name(f".{out.name}.journal"))
+    settings = {"seed": str(options.seed) if options.seed is not None else None, "timeout": options.timeout, "mode": mode,
+                "exercise": options.exercise, "version": version_of(masters)}
+    done = journal.begin(settings, options.fresh)
+    job = {"lesson": options.exercise, "masters": masters, "mode": mode, "seed": settings["seed"],
+           "seconds": options.timeout, "packages": engine_folders(),
+           "hidden": hidden_folders(options, masters)}
+    rows = grade_all(found, job, journal, done, options.jobs, say)
+    report.write_all(rows, out, options.feedback, settings, say)
+    return rows
+
+
+def hidden_folders(options, masters):
+    """What a sandbox must never show, should it lie below a folder that Python needs."""
+    folders = {str(Path(options.submissions).resolve()), str(Path(options.output).resolve().parent)}
+    folders |= {str(Path(m).parent) for m in masters.values()}
+    return sorted(f for f in folders if os.path.isdir(f) and not sandbox.is_inside(sys.prefix, f))
+
+
+def engine_folders():
+    """The engine's folder, for tasks that run an answer inside it."""
+    folder = sandbox.PACKAGE.parent / "minieng"
+    return [str(folder)] if folder.is_dir() else []
+
+
+def grade_all(found, job, journal, done, jobs, say):
+    """A row for each submission, in the order they were found."""
+    processes.adopt_orphans()
+    clear_stale_boxes()
+    temp = tempfile.mkdtemp(prefix=f"coursekit-grade-{os.getpid()}-")
+    todo, rows = queue.Queue(), [None] * len(found)
+    count, lock, stop = [0], threading.Lock(), threading.Event()
+    for i, submission in enumerate(found):
+        todo.put((i, submission))
+    helpers = [Helper(temp) for _ in range(max(1, jobs))]
+
+    def finish(i, submission, row, seconds):
+        rows[i] = row
+        with lock:
+            count[0] += 1
+            say(f"[{count[0]}/{len(found)}] {submission.student}: {report.in_short(row)}{seconds}")
+
+    def serve(helper):
+        while not stop.is_set():
+            try:
+                i, submission = todo.get_nowait()
+            except queue.Empty:
+                return
+            key = key_of(submission)
+            if key in done:
+                finish(i, submission, done[key], " (from the journal)")
+                continue
+            begun = time.monotonic()
+            row = grade_one(helper, submission, job, key)
+            if not stop.is_set():
+                journal.add(row)
+                finish(i, submission, row, f" ({time.monotonic() - begun:.1f} s)")
+
+    threads = [threading.Thread(target=serve, args=(h,), daemon=True) for h in helpers]
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, interrupted)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.2)
+    finally:
+        stop.set()
+        for helper in helpers:
+            helper.end()
+        signal.signal(signal.SIGTERM, before)
+        shutil.rmtree(temp, ignore_errors=True)
+    return rows
+
+
+def interrupted(signum, frame):
+    raise KeyboardInterrupt
+
+
+def key_of(submission):
+    try:
+        size = submission.size()
+        content = collect.digest(submission.read())
+    except Exception as problem:  # a broken zip member is graded as unreadable, and named
+        size, content = 0, f"unreadable: {problem}"
+    return f"{submission.student}|{submission.place}|{size}|{content}"
+
+
+def grade_one(helper, submission, job, key):
+    seconds = 10 * (job["seconds"] + 10) + LONGEST_EXTRA
+    result = helper.ask({**job, "submission": asdict(submission)}, seconds)
+    if result is None:
+        result = {"problem": "the grader's helper process was killed or never came back while it graded this notebook"}
+    return {"key": key, "student": submission.student, "file": submission.place, **result}
+
+
+def clear_stale_boxes():
+    """Folders that a killed run left behind."""
+    for folder in Path(tempfile.gettempdir()).glob("coursekit-grade-*-*"):
+        pid = folder.name.split("-")[2]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}") and os.path.isdir("/proc/self"):
+            shutil.rmtree(folder, ignore_errors=True)

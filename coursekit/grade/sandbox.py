@@ -1,0 +1,111 @@
+"""Where learner code runs: bubblewrap where it really works, else limits with a loud warning, or nothing at all.
+
+| mode | files | network | processes | memory, time, output |
+| --- | --- | --- | --- | --- |
+| bwrap | only Python itself, read-only, and an empty home | none | die with the sandbox | limited |
+| rlimits | **within reach** | **within reach** | found and stopped afterwards | limited |
+| none | within reach | within reach | stopped afterwards | only the time-out |
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent
+CHILD = PACKAGE / "grade" / "child.py"
+WARNING = ("WARNING: bubblewrap does not run here, so the submissions run with limits on memory, time and output ONLY. "
+           "They can read and write your files and use the network. Install it (apt-get install bubblewrap) or grade "
+           "on a machine that you can lose.")
+NO_LIMITS = "WARNING: --sandbox none: the submissions run as you, without limits. Only for debugging your own code."
+
+
+class NoSandbox(RuntimeError):
+    """The sandbox that was asked for does not run here; the message says why and what to do."""
+
+
+def choose(wanted):
+    """("bwrap" | "rlimits" | "none", a warning or "") for what was asked for."""
+    if os.name != "posix":
+        raise NoSandbox("grading needs Linux or macOS; on Windows run it inside WSL")
+    if wanted == "none":
+        return "none", NO_LIMITS
+    if wanted == "rlimits":
+        return "rlimits", WARNING
+    works, why = probe()
+    if works:
+        return "bwrap", ""
+    if wanted == "bwrap":
+        raise NoSandbox(f"bubblewrap does not run here ({why}): install it, or use --sandbox auto and read its warning")
+    return "rlimits", WARNING
+
+
+@functools.cache
+def probe():
+    """(does bubblewrap run this Python here?, why not): found out by running it."""
+    if not shutil.which("bwrap"):
+        return False, "there is no command bwrap"
+    try:
+        done = subprocess.run([*bwrap_command(()), sys.executable, "-I", "-c", "print('inside')"], capture_output=True,
+                              text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        return False, str(problem)
+    return done.stdout.strip() == "inside", (done.stderr.strip() or "it gave no answer")[:200]
+
+
+def command(mode, hidden=(), packages=()):
+    """The command line of a child. hidden: folders that must be out of reach; packages: folders a task needs."""
+    python = [sys.executable, "-I", str(CHILD)]
+    return [*bwrap_command(hidden, packages), *python] if mode == "bwrap" else python
+
+
+def bwrap_command(hidden, packages=()):
+    """An empty system with Python in it: read-only, no network, no other processes, no rights, nobody's name."""
+    line = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL",
+            "--uid", "65534", "--gid", "65534", "--hostname", "sandbox", "--clearenv"]
+    for folder in system_folders():
+        line += ["--ro-bind-try", folder, folder]
+    line += ["--proc", "/proc", "--dev", "/dev", "--size", str(64 << 20), "--tmpfs", "/tmp"]
+    for folder in python_folders():
+        line += ["--ro-bind", folder, folder]
+    for folder in hidden:
+        if any(is_inside(folder, seen) for seen in (*system_folders(), *python_folders())):
+            line += ["--size", str(1 << 20), "--tmpfs", str(folder), "--remount-ro", str(folder)]
+    for folder in (PACKAGE, *packages):
+        line += ["--ro-bind", str(folder), str(folder)]
+    line += ["--remount-ro", "/dev", "--dir", "/tmp/home", "--chdir", "/tmp/home"]
+    for name, value in environment("/tmp/home").items():
+        line += ["--setenv", name, value]
+    return [*line, "--"]
+
+
+def system_folders():
+    return ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache", "/etc/alternatives")
+
+
+def python_folders():
+    """Every folder this Python lives in, outermost first, without those the system folders hold."""
+    found = {sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(sys.executable).resolve().parent.parent)}
+    found = {os.path.abspath(f) for f in found} | {os.path.realpath(f) for f in found}
+    return sorted(f for f in found if not any(is_inside(f, s) for s in system_folders()) and f != "/")
+
+
+def is_inside(path, folder):
+    path, folder = os.path.realpath(path), os.path.realpath(folder)
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def environment(home):
+    """The few variables a child gets; none of the teacher's."""
+    return {"HOME": home, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": "/tmp" if home.startswith("/tmp/home") else home}
+
+
+def limits(mode, memory_mb, seconds):
+    """rlimits by name for the child; the watch in session.py counts what they cannot."""
+    if mode == "none":
+        return {}
+    return {"RLIMIT_AS": memory_mb << 20, "RLIMIT_CPU": int(seconds) + 5, "RLIMIT_FSIZE": 16 << 20,
+            "RLIMIT_CORE": 0, "RLIMIT_NOFILE": 128}

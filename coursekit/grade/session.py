@@ -1,0 +1,161 @@
+"""One child in its sandbox, seen from the parent: start it, call it, watch it, end it with all its offspring.
+
+Every line from the child must answer the one question that is open, under that question's random number.
+Anything else on the channel ends the session: it is the mark of code that tries to answer for the judge.
+"""
+
+import json
+import os
+import secrets
+import selectors
+import shutil
+import subprocess
+import tempfile
+import time
+
+from ..examine import BROKEN, ERROR, LATE, MISSING, TODO, Failed
+from . import processes, sandbox
+
+MAX_LINE = 4_000_000
+MAX_PRINTED = 1_000_000
+MAX_PROCESSES = 8
+
+
+class Session:
+    """Answers calls of one task. Use as a context manager; `call(args)` returns plain data or raises Failed."""
+
+    def __init__(self, task, cells, mode, seconds, hidden=(), packages=()):
+        self.task, self.seconds, self.mode = task, seconds, mode
+        self.end = time.monotonic() + seconds
+        self.home = tempfile.mkdtemp(prefix="coursekit-box-") if mode != "bwrap" else None
+        self.buffer, self.printed, self.base, self.rule = b"", 0, 0, ""
+        self.looked = 0.0
+        self.process = subprocess.Popen(
+            sandbox.command(mode, hidden, packages), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            cwd=self.home or "/", env=sandbox.environment(self.home or "/tmp/home"), start_new_session=True, bufsize=0)
+        self.watch = selectors.DefaultSelector()
+        self.watch.register(self.process.stdout, selectors.EVENT_READ)
+        self.watch.register(self.process.stderr, selectors.EVENT_READ)
+        self.setup = {"cells": cells, "task": task.id, "name": task.name, "drive": task.drive is not None,
+                      "paths": [str(sandbox.PACKAGE.parent)], "limits": sandbox.limits(mode, task.memory_mb, seconds),
+                      "die": mode != "bwrap"}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *problem):
+        self.close()
+
+    def start(self):
+        """Load the cells; raises Failed when they do not load."""
+        self.setup["id"] = secrets.token_hex(16)
+        self.say(self.setup)
+        self.hear(self.setup["id"], ("ready",))
+        self.base = len(processes.descendants(os.getpid()))
+        self.end = time.monotonic() + self.seconds  # the sandbox's own start is not the learner's time
+        self.write(b"\n")
+        self.hear(self.setup["id"], ("loaded",))
+
+    def call(self, args):
+        number = secrets.token_hex(16)
+        self.say({"id": number, "args": list(args)})
+        return self.hear(number, ("value",))["value"]
+
+    def say(self, data):
+        self.write(json.dumps(data).encode() + b"\n")
+
+    def write(self, data):
+        os.set_blocking(self.process.stdin.fileno(), False)
+        while data:
+            try:
+                data = data[os.write(self.process.stdin.fileno(), data):]
+            except BlockingIOError:
+                self.wait_a_little()
+            except OSError:
+                raise self.broken("your code ended the program before it gave an answer") from None
+
+    def hear(self, number, wanted):
+        """The next line, which must be the answer to `number`."""
+        while b"\n" not in self.buffer:
+            self.wait_a_little()
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        if self.buffer:
+            raise self.broken("your code wrote into the grader's channel")
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError):
+            raise self.broken("your code wrote into the grader's channel") from None
+        if not isinstance(data, dict) or data.get("id") != number:
+            raise self.broken("your code wrote into the grader's channel")
+        kind = data.get("kind")
+        if kind in wanted and (kind != "value" or "value" in data):
+            return data
+        raise self.failure(kind, data)
+
+    def failure(self, kind, data):
+        text, where, error = (str(data.get(key, ""))[:400] for key in ("text", "where", "error"))
+        if kind == "missing":
+            return Failed(MISSING, f"the answer cell does not define `{self.task.name}`: was it renamed?")
+        if kind == "todo":
+            return Failed(TODO, "not done yet")
+        if kind == "error" and error in ("SystemExit", "KeyboardInterrupt", "GeneratorExit"):
+            return self.broken(f"your code ended the program ({error})")
+        if kind == "error":
+            return Failed(ERROR, text, where, error)
+        return self.broken("your code wrote into the grader's channel")
+
+    def wait_a_little(self):
+        """Read what there is; raise Failed when a limit is passed."""
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise Failed(LATE, f"it did not finish in {self.seconds:g} s.")
+        for key, _ in self.watch.select(min(left, 0.2)):
+            chunk = os.read(key.fd, 1 << 16)
+            if not chunk:
+                self.watch.unregister(key.fileobj)
+                if key.fileobj is self.process.stdout:
+                    raise self.broken("your code ended the program before it gave an answer")
+            elif key.fileobj is self.process.stdout:
+                self.buffer += chunk
+            else:
+                self.printed += len(chunk)
+        self.hold_limits()
+
+    def hold_limits(self):
+        if len(self.buffer) > MAX_LINE:
+            raise self.broken(f"the answer is larger than {MAX_LINE / 1e6:.0f} MB")
+        if self.printed > MAX_PRINTED:
+            raise self.broken(f"your code printed more than {MAX_PRINTED / 1e6:.0f} MB")
+        if time.monotonic() - self.looked > 0.2 and self.mode != "none":
+            self.looked = time.monotonic()
+            self.count_processes()
+
+    def count_processes(self):
+        pids = processes.descendants(os.getpid())
+        extra = len(pids) - self.base
+        if self.base and extra > MAX_PROCESSES:
+            raise self.broken(f"your code started {extra} more processes; the limit is {MAX_PROCESSES}")
+        used = processes.memory_of(pids) >> 20
+        if used > self.task.memory_mb * 1.5:
+            raise self.broken(f"your code used {used} MB of memory; the limit is {self.task.memory_mb} MB")
+
+    def broken(self, text):
+        self.rule = self.rule or text
+        return Failed(BROKEN, text + ".")
+
+    def finish(self):
+        """After the last answer: raise Failed if the channel is not silent or if processes were left behind."""
+        number = len(processes.descendants(os.getpid())) - self.base
+        if number > 0:
+            raise self.broken(f"your code left {number} processes running; they were stopped")
+        for key, _ in self.watch.select(0):
+            if key.fileobj is self.process.stdout and os.read(key.fd, 10):
+                raise self.broken("your code wrote into the grader's channel")
+
+    def close(self):
+        processes.end_all(self.process)
+        self.watch.close()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            pipe.close()
+        if self.home:
+            shutil.rmtree(self.home, ignore_errors=True)

@@ -1,0 +1,63 @@
+"""A helper process that grades one submission at a time: reads a job a line, writes a result a line.
+
+It judges and never runs learner code; it is a process of its own so that every stray process below it
+belongs to the one submission in hand, and so that a crash here costs one submission, not the class.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from .. import cells
+from ..examine import BROKEN, Verdict
+from ..task import tasks_of
+from . import collect, judge, processes
+
+
+def leave(signum, frame):
+    raise SystemExit(1)
+
+
+def results_of(job, references):
+    """The result of one job: {"lesson", "verdicts": {task: verdict}} or {"problem": why it could not be read}."""
+    submission = collect.Submission(**job["submission"])
+    if submission.size() > cells.MAX_BYTES:
+        return {"problem": f"the file has {submission.size() / 1e6:.0f} MB; the limit is {cells.MAX_BYTES / 1e6:.0f} MB. "
+                           "Clear its outputs and hand it in again"}
+    try:
+        book = cells.parse(submission.read())
+    except cells.NotANotebook as problem:
+        return {"problem": str(problem)}
+    lesson = judge.lesson_in(book, job["lesson"])
+    if lesson is None or lesson not in job["masters"]:
+        return {"problem": "no cell begins with `# Task NN.M`: this is no exercise of the course, or its answer cells are gone"}
+    if lesson not in references:
+        references[lesson] = judge.Reference(cells.read(Path(job["masters"][lesson])), tasks_of(lesson), job["mode"],
+                                             job["seconds"], job["packages"])
+    verdicts = judge.grade(book, lesson, references[lesson], job["seed"], job["mode"], job["seconds"], job["hidden"],
+                           job["packages"])
+    return {"lesson": lesson, "verdicts": {name: v.as_dict() for name, v in verdicts.items()}}
+
+
+def main():
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    processes.end_with_parent()
+    processes.adopt_orphans()
+    channel, references = os.fdopen(os.dup(1), "w"), {}
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        result = results_of(json.loads(line), references)
+        channel.write(json.dumps(result) + "\n")
+        channel.flush()
+
+
+def lost(lesson, why):
+    """The result when the helper itself died over a submission."""
+    return {"lesson": lesson, "verdicts": {t.id: Verdict(BROKEN, note=why).as_dict() for t in tasks_of(lesson)}}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""`coursekit new 03_static_batching`: the skeleton of an exercise: master notebook, task module, answers under test."""
+
+import json
+import re
+from pathlib import Path
+
+from .build import as_text
+
+MODULE = '''"""Exercise {number}: {title}. What each task asks, how it is judged, what each mistake looks like."""
+
+from ..task import Case, Finding, Task
+
+TITLE = "{title}"
+
+RULE = "the property that a right answer has, in words"
+
+
+def judge_double(args, got):
+    """None when the answer is right; else a Finding that says why not. Judge behaviour, never source text."""
+    (n,) = args
+    if got == n * n:
+        return Finding(RULE, "this is the square", "squares", {{"n": n}}, got)
+    if got - n != n:
+        return Finding(RULE, "this is another number", "other number", {{"n": n}}, got)
+    return None
+
+
+DOUBLE = Task(
+    id="{number}.1", name="double", title="Replace this by your first task", points=100,
+    returns="one number",
+    cases=(Case((0,), 0), Case((3,), 6)),
+    judge=judge_double,
+    generate=lambda rng, size: (rng.randint(0, 10 * size),),
+    valid=lambda args: args[0] >= 0,
+    hints=("A nudge: a question that points the way.", "A property: what always holds.", "pseudocode, line by line"),
+)
+
+TASKS = [DOUBLE]
+'''
+
+ANSWERS = '''"""Answers to exercise {number}: wrong ones, each with words of its own diagnosis, and right ones of several designs."""
+
+WRONG = {{
+    "{number}.1": [
+        (lambda n: n * n, "this is the square"),
+        # at least five, each with another diagnosis
+    ],
+}}
+
+RIGHT = {{
+    "{number}.1": [lambda n: n + n, lambda n: 2 * n],
+}}
+'''
+
+TESTS = '''"""What is special to exercise {number}; the tests that every task must pass are in test_checks_are_tested.py."""
+
+from coursekit.task import tasks_of
+
+
+def test_the_tasks_are_in_order():
+    assert [task.id for task in tasks_of("{number}")] == sorted(task.id for task in tasks_of("{number}"))
+'''
+
+STUB = '''# Task {number}.1: your answer goes in this cell.
+def double(n):
+    """Twice a number.
+
+    n: a whole number, in what unit?
+    Returns a whole number.
+    """
+    ### BEGIN SOLUTION
+    return n + n
+    ### END SOLUTION'''
+
+
+class CannotBegin(Exception):
+    """The skeleton cannot be written; the message says why."""
+
+
+def begin(root, name, say=print):
+    """Write the skeleton of exercise `name` under `root`; refuses to overwrite anything."""
+    if not re.fullmatch(r"\d\d_[a-z0-9_]+", name):
+        raise CannotBegin(f"{name!r} is no lesson name: two digits, then words, such as 03_static_batching")
+    root, number = Path(root), name[:2]
+    title = name[3:].replace("_", " ").capitalize()
+    files = {
+        root / "solutions" / f"{name}.ipynb": as_text(master(name, number, title)),
+        root / "coursekit" / "tasks" / f"lesson_{number}.py": MODULE.format(number=number, title=title),
+        root / "tests" / "coursekit" / "course_answers" / f"lesson_{number}.py": ANSWERS.format(number=number),
+        root / "tests" / "coursekit" / f"test_lesson_{number}.py": TESTS.format(number=number),
+    }
+    there = [str(path) for path in files if path.exists()]
+    if there:
+        raise CannotBegin(f"already there: {', '.join(there)}; move them away or choose another number")
+    if not (root / "coursekit").is_dir():
+        raise CannotBegin(f"{root.resolve()} is not the folder of the course: run this there, or name it with --root")
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        say(f"✓ {path}")
+    say("Now write the tasks, then: coursekit build, and the tests in tests/coursekit.")
+
+
+def master(name, number, title):
+    """The master notebook; its set-up cell is the one of exercise 02, so that all exercises begin alike."""
+    cells = [
+        ("markdown", [], f"# Exercise {number}: {title.lower()}\n\nOne sentence of what the learner does here."),
+        ("code", [], "from coursekit import check, hint, predict, progress, reveal"),
+        ("markdown", [], f"## Task {number}.1: title (100 points)\n\nA tiny example that can be held in the head."),
+        ("code", ["answer"], STUB.format(number=number)),
+        ("code", [], f'check("{number}.1", globals())'),
+        ("code", ["nbval-ignore-output"], "progress()"),
+    ]
+    book = {"metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+                         "language_info": {"name": "python"}}, "nbformat": 4, "nbformat_minor": 5}
+    book["cells"] = [cell(f"{name}-{i:03d}", *parts) for i, parts in enumerate(cells, 1)]
+    return json.loads(json.dumps(book))
+
+
+def cell(name, kind, tags, source):
+    new = {"cell_type": kind, "id": name, "metadata": {"tags": tags} if tags else {}, "source": source.splitlines(keepends=True)}
+    return {**new, "execution_count": None, "outputs": []} if kind == "code" else new

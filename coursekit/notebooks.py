@@ -1,0 +1,261 @@
+"""`coursekit notebooks run | clean | check` and `coursekit badges`: notebooks as files that live in a repository.
+
+run    executes each notebook top to bottom in a fresh kernel of this Python and stores its outputs, cleaned;
+       a notebook that fails is left as it was.
+clean  brings stored notebooks to one form, so that a difference between two versions is a difference in content:
+       no metadata but tags, cell ids `<file>-NNN`, no widget state, one kernelspec.
+check  changes nothing and says what is not in that form, not run top to bottom, or stored with an error.
+
+Also `python -m coursekit.notebooks run ...`. The form itself is in notebook_form.py.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .badges import REPO_NAME, address, with_badge
+from .notebook_form import SKIP, NotUsable, cleaned, problems, read, runnable, write
+
+FOLDERS = ("notebooks", "solutions")
+KERNEL = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+WHICH = "notebooks or folders (default: notebooks solutions)"
+
+
+# --- which notebooks --------------------------------------------------------------------------------------------------
+
+
+def find(paths, changed=False):
+    """The notebooks named by files and folders; with `changed`, those of them that differ from the last commit."""
+    found = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found += sorted(p for p in path.rglob("*.ipynb") if not hidden(p.relative_to(path)))
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise NotUsable(f"{path}: no such file or folder")
+    found = list(dict.fromkeys(found))
+    if changed:
+        touched = touched_files()
+        found = [path for path in found if path.resolve() in touched]
+    return found
+
+
+def hidden(path):
+    return any(part.startswith(".") for part in path.parts)
+
+
+def touched_files():
+    """What differs from the last commit: edited, staged or not yet known to git."""
+    top = Path(git("rev-parse", "--show-toplevel").strip())
+    names = git("ls-files", "-z", "--others", "--exclude-standard", cwd=top)
+    try:
+        names += git("diff", "-z", "--name-only", "--diff-filter=d", "HEAD", cwd=top)
+    except NotUsable:  # no commit yet: everything is new
+        names += git("ls-files", "-z", cwd=top)
+    return {(top / name).resolve() for name in names.split("\0") if name}
+
+
+def git(*arguments, cwd=None):
+    try:
+        done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise NotUsable("--changed asks git, and git is not installed") from None
+    if done.returncode:
+        raise NotUsable(f"git {arguments[0]}: {done.stderr.strip()}")
+    return done.stdout
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+class CellFailed(Exception):
+    """A cell raised, ran too long or killed its kernel; the message is what to show."""
+
+
+def execute(book, folder, timeout):
+    """Run all cells in a fresh kernel of this very Python, in the notebook's own folder. Changes `book`."""
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellControlSignal, DeadKernelError
+
+    class ThisPython(AsyncKernelManager):
+        """No look-up by name: a kernel registered elsewhere as python3 would win over this environment's."""
+
+        kernel_spec = KernelSpec(argv=KERNEL, display_name="Python 3", language="python")
+
+    at = [0]
+
+    def note_cell(cell, cell_index):
+        at[0] = cell_index
+
+    client = NotebookClient(book, timeout=timeout, record_timing=False, coalesce_streams=True, skip_cells_with_tag=SKIP,
+                            on_cell_start=note_cell, resources={"metadata": {"path": str(folder)}})  # fmt: skip
+    client.kernel_manager_class = ThisPython
+    try:
+        client.execute()
+    except (CellControlSignal, DeadKernelError) as problem:
+        raise CellFailed(failure(book.cells[at[0]], at[0] + 1, problem)) from None
+
+
+def failure(cell, number, problem):
+    """The failing cell in a few lines: where, which line, what was raised."""
+    name = getattr(problem, "ename", "") or type(problem).__name__
+    value = getattr(problem, "evalue", "") or str(problem)
+    lines = [f"cell {number} failed: {name}: {value.strip().splitlines()[0][:200] if value.strip() else ''}"]
+    arrow = re.search(r"-+> (\d+)", plain(getattr(problem, "traceback", "")))
+    source = cell.source.splitlines()
+    line = min(int(arrow.group(1)), len(source)) if arrow else 1
+    lines += [f"    {'>' if n == line and arrow else ' '} {n:3d} {source[n - 1]}"
+              for n in range(max(1, line - 2), min(len(source), line + 2) + 1)]  # fmt: skip
+    return "\n".join(lines)
+
+
+def plain(text):
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def run_one(path, timeout):
+    """Execute, clean and store one notebook; returns the number of cells that ran."""
+    book = read(path)
+    execute(book, path.parent.resolve(), timeout)
+    new = cleaned(book, path.stem)
+    if new != read(path):
+        write(new, path)
+    return sum(1 for _ in runnable(new))
+
+
+def run(paths, changed=False, timeout=600):
+    """Run the notebooks; returns the exit code."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    books, failed, start = find(paths, changed), [], time.perf_counter()
+    for path in books:
+        begun = time.perf_counter()
+        print(f"{path} ... ", end="", flush=True)
+        try:
+            cells = run_one(path, timeout)
+            print(f"{cells} cells, {time.perf_counter() - begun:.1f} s", flush=True)
+        except (CellFailed, NotUsable) as problem:
+            failed.append(path)
+            print(f"FAILED after {time.perf_counter() - begun:.1f} s; left as it was\n  {problem}", flush=True)
+    print(f"{len(books) - len(failed)} of {len(books)} notebooks run in {time.perf_counter() - start:.1f} s")
+    return 1 if failed else 0
+
+
+def clean(paths, changed=False):
+    """Bring the notebooks to clean form; returns the exit code."""
+    books, mended = find(paths, changed), 0
+    for path in books:
+        book = read(path)
+        new = cleaned(book, path.stem)
+        if new != book:
+            write(new, path)
+            mended += 1
+            print(f"cleaned {path}")
+    print(f"{mended} of {len(books)} notebooks cleaned, the others were clean")
+    return 0
+
+
+def check(paths, changed=False, unrun_ok=False):
+    """Print what is wrong with the notebooks, change nothing; returns the exit code."""
+    books, bad = find(paths, changed), 0
+    for path in books:
+        try:
+            reasons = problems(read(path), path.stem, unrun_ok)
+        except NotUsable as problem:
+            reasons = [str(problem)]
+        if reasons:
+            bad += 1
+            print("\n    ".join([f"{path}:", *reasons]))
+    print(f"{len(books) - bad} of {len(books)} notebooks are fit to be stored")
+    if bad:
+        print("mend the form with `coursekit notebooks clean PATH`, the rest with `coursekit notebooks run PATH`")
+    return 1 if bad else 0
+
+
+def badges(paths, repo=None, branch="main"):
+    """Write the Colab badges for OWNER/REPO, or without one take them away; returns the exit code."""
+    if repo is not None and not REPO_NAME.fullmatch(repo):
+        raise NotUsable(f"{repo!r} is not OWNER/REPO, as in jupyter/notebook")
+    books, written = find(paths), 0
+    for path in books:
+        book = read(path)
+        new = with_badge(book, repo and address(path, repo, branch), repo and f"https://github.com/{repo}")
+        if new != book:
+            write(new, path)
+            written += 1
+    print(f"{written} of {len(books)} notebooks changed; exercises/ follow with `coursekit build`")
+    return 0
+
+
+# --- command line -----------------------------------------------------------------------------------------------------
+
+
+def add_parser(commands):
+    """Mount `notebooks` and `badges` on the subparsers of `coursekit`."""
+    top = commands.add_parser("notebooks", help="run, clean or check stored notebooks")
+    add_actions(top.add_subparsers(required=True, metavar="ACTION"))
+    add_badges(commands)
+
+
+def add_actions(actions):
+    helps = {"run": "execute top to bottom and store the outputs", "clean": "bring stored notebooks to one form",
+             "check": "say what is not fit to be stored; changes nothing"}  # fmt: skip
+    for name, text in helps.items():
+        action = actions.add_parser(name, help=text)
+        action.add_argument("paths", nargs="*", metavar="PATH", help=WHICH)
+        action.add_argument("--changed", action="store_true", help="only what differs from the last commit")
+        action.set_defaults(run=command, action=name)
+        if name == "run":
+            action.add_argument("--timeout", type=int, default=600, metavar="S", help="seconds a cell may take (600)")
+        if name == "check":
+            action.add_argument("--unrun-ok", action="store_true", help="a notebook without any outputs is fit too")
+
+
+def add_badges(commands):
+    parser = commands.add_parser("badges", help="write Colab badges for OWNER/REPO into the notebooks")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("repo", nargs="?", metavar="OWNER/REPO")
+    what.add_argument("--remove", action="store_true", help="take the badges and the address away")
+    parser.add_argument("--branch", default="main")
+    parser.add_argument("--paths", nargs="+", metavar="PATH", help=WHICH)
+    parser.set_defaults(run=command, action="badges")
+
+
+def command(args):
+    """Carry out a parsed command; returns the exit code."""
+    try:
+        paths = args.paths or default_paths()
+        if args.action == "badges":
+            return badges(paths, args.repo, args.branch)
+        if args.action == "run":
+            return run(paths, args.changed, args.timeout)
+        return clean(paths, args.changed) if args.action == "clean" else check(paths, args.changed, args.unrun_ok)
+    except NotUsable as problem:
+        print(f"coursekit: {problem}", file=sys.stderr)
+        return 2
+
+
+def default_paths():
+    found = [folder for folder in FOLDERS if Path(folder).is_dir()]
+    if not found:
+        raise NotUsable(f"no folder {' or '.join(FOLDERS)} here: name the notebooks")
+    return found
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m coursekit.notebooks", description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="ACTION")
+    add_actions(commands)
+    add_badges(commands)
+    args = parser.parse_args(argv)
+    return args.run(args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

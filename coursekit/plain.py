@@ -1,0 +1,107 @@
+"""Plain data: the only thing that travels between a learner's answer and its judge.
+
+Promise: what comes out of `to_plain` is made of None, bool, int, float, str, list and dict, each of
+exactly that type. A subclass of `int` that lies about its value, or an object whose `==` always
+answers True, never reaches a comparison: it is refused by name.
+
+This file imports nothing but `math`, because the grader loads it alone inside the sandbox.
+"""
+
+import math
+
+MAX_DEPTH = 40
+MAX_ITEMS = 500_000
+MAX_TEXT = 1_000_000
+MAX_DIGITS = 4_000
+
+
+class NotPlain(Exception):
+    """The answer holds something that is not plain data; the message says what, in a learner's words."""
+
+
+def to_plain(value):
+    """`value` as plain data: tuples become lists, arrays and tensors their numbers. Raises NotPlain."""
+    return _convert(value, 0, [MAX_ITEMS])
+
+
+def _convert(value, depth, budget):
+    kind = type(value)
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise NotPlain(f"the answer holds more than {MAX_ITEMS:,} values: return only what the task asks for")
+    if depth > MAX_DEPTH:
+        raise NotPlain(f"the answer is nested more than {MAX_DEPTH} lists deep: return only what the task asks for")
+    if value is None or kind is bool or kind is float:
+        return value
+    if kind is int:
+        return _small_int(value)
+    if kind is str:
+        return _short_text(value)
+    if kind is list or kind is tuple:
+        return [_convert(item, depth + 1, budget) for item in value]
+    if kind is dict:
+        return {_key(k): _convert(v, depth + 1, budget) for k, v in value.items()}
+    return _convert(_unwrap(value, kind), depth + 1, budget)
+
+
+def _small_int(value):
+    if value.bit_length() > MAX_DIGITS * 3:
+        raise NotPlain(f"the answer holds a number of more than {MAX_DIGITS:,} digits")
+    return value
+
+
+def _short_text(value):
+    if len(value) > MAX_TEXT:
+        raise NotPlain(f"the answer holds a text of {len(value):,} letters; the limit is {MAX_TEXT:,}")
+    return value.encode("utf-8", "replace").decode("utf-8")
+
+
+def _key(key):
+    if type(key) not in (str, int):
+        raise NotPlain(f"a dict key is a {type(key).__name__}: use a str or an int")
+    return str(key)
+
+
+def _unwrap(value, kind):
+    """The numbers inside an array or tensor; every other class is refused."""
+    home = str(getattr(kind, "__module__", "")).split(".")[0]
+    if home in ("torch", "numpy") and hasattr(kind, "tolist"):
+        return value.tolist()
+    for base in (bool, int, float, str, list, tuple, dict):
+        if issubclass(kind, base):
+            raise NotPlain(f"the answer holds a `{kind.__name__}`, a class of its own built on "
+                           f"{base.__name__}: return a plain {base.__name__}")
+    if hasattr(kind, "__next__"):
+        raise NotPlain(f"the answer is a {kind.__name__}, which has to be run first: wrap it in list(...)")
+    if kind in (set, frozenset):
+        raise NotPlain("the answer holds a set, which has no order: return a list")
+    raise NotPlain(f"the answer holds a `{kind.__name__}` object: return plain lists, numbers, True or False")
+
+
+def same(a, b, tolerance=1e-9):
+    """Equality of two plain values; numbers within `tolerance`, and True counts as 1 as in Python."""
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(same(x, y, tolerance) for x, y in zip(a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k], tolerance) for k in a)
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        return _same_number(a, b, tolerance)
+    return type(a) is type(b) and a == b
+
+
+def _same_number(a, b, tolerance):
+    if isinstance(a, int) and isinstance(b, int):
+        return a == b
+    try:
+        return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
+    except OverflowError:
+        return False
+
+
+def brief(value, limit=160):
+    """One line of `repr`, cut in the middle when it is long."""
+    text = repr(value)
+    if len(text) <= limit:
+        return text
+    keep = (limit - 5) // 2
+    return f"{text[:keep]} ... {text[-keep:]}"

@@ -1,0 +1,125 @@
+"""What the learner sees: one message as text and as HTML, with expected and got side by side."""
+
+import html
+import sys
+
+from .plain import brief
+
+GOOD, BAD, QUIET = "#0072b2", "#d55e00", "#666"  # blue and vermilion: apart for every kind of colour vision
+MAX_SIDE = 24
+
+
+def show(text, page=None):
+    """Display in a notebook, print elsewhere. The text says everything that the page says."""
+    if page and in_notebook():
+        from IPython.display import display
+
+        display({"text/plain": text, "text/html": page}, raw=True)
+    else:
+        print(text)
+
+
+def in_notebook():
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return bool(shell is not None and getattr(shell, "kernel", None) is not None)
+
+
+def escape(value):
+    return html.escape(str(value))
+
+
+def box(colour, title, body):
+    return (f'<div style="border-left:5px solid {colour};padding:.3em .9em;margin:.3em 0;max-width:52em">'
+            f'<div style="font-weight:bold">{title}</div>{body}</div>')
+
+
+# ---------------------------------------------------------------- expected and got
+def parts(value, names):
+    """A value as (name, grid) pairs that can be drawn; a tuple of three grids has three names."""
+    if isinstance(value, dict):
+        return [(k, v) for k, v in value.items()]
+    if names and isinstance(value, list) and len(value) == len(names):
+        return list(zip(names, value))
+    return [("", value)]
+
+
+def is_grid(value):
+    return (isinstance(value, list) and 0 < len(value) <= MAX_SIDE and all(isinstance(r, list) for r in value)
+            and all(len(r) <= MAX_SIDE and all(not isinstance(x, (list, dict)) for x in r) for r in value))
+
+
+def part_names(task):
+    """The names inside `returns`: "(input_ids, position_ids, cu_seqlens), three flat lists" -> those three."""
+    text = task.returns
+    return [name.strip() for name in text[1:text.index(")")].split(",")] if text.startswith("(") else []
+
+
+def text_of(value, picture="auto"):
+    if is_grid(value):
+        if picture == "mask" and all(x in (0, 1) for row in value for x in row):
+            return "\n".join(" ".join("■" if x else "·" for x in row) for row in value)
+        width = max((len(str(x)) for row in value for x in row), default=1)
+        return "\n".join(" ".join(str(x).rjust(width) for x in row) for row in value)
+    return value if isinstance(value, str) else brief(value, 300)
+
+
+def side_by_side(left, right, gap=4):
+    """Two blocks of text as columns."""
+    a, b = left.split("\n"), right.split("\n")
+    width = max(map(len, a))
+    rows = max(len(a), len(b))
+    a, b = a + [""] * (rows - len(a)), b + [""] * (rows - len(b))
+    return "\n".join((x.ljust(width) + " " * gap + y).rstrip() for x, y in zip(a, b))
+
+
+def column_text(title, value, task):
+    lines = [title]
+    for name, part in parts(value, part_names(task)):
+        drawn = text_of(part, task.picture)
+        lines += ([f"{name}: {drawn}"] if name and "\n" not in drawn else [*([name] if name else []), drawn])
+    return "\n".join(lines)
+
+
+def compare_text(finding, task):
+    block = side_by_side(column_text("expected", finding.expected, task), column_text("got", finding.got, task))
+    return "\n".join("  " + line for line in block.split("\n"))
+
+
+def cell_html(x, other, mask):
+    differs = other is not None and x != other
+    mark = f"outline:2px solid {BAD};outline-offset:-2px;" if differs else ""
+    if mask:
+        fill = GOOD if x else "#fff"
+        ink = "#fff" if x else "#999"
+        return f'<td style="width:1.5em;text-align:center;border:1px solid #bbb;background:{fill};color:{ink};{mark}">{"✓" if x else "·"}</td>'
+    weight = "font-weight:bold;" if differs else ""
+    return f'<td style="text-align:right;border:1px solid #bbb;padding:.1em .5em;{weight}{mark}">{escape(x)}</td>'
+
+
+def grid_html(grid, other, mask):
+    alike = is_grid(other) and [len(r) for r in other] == [len(r) for r in grid]
+    rows = "".join(
+        "<tr>" + "".join(cell_html(x, other[i][j] if alike else None, mask) for j, x in enumerate(row)) + "</tr>"
+        for i, row in enumerate(grid))
+    return f'<table style="border-collapse:collapse;margin:.2em 0">{rows}</table>'
+
+
+def value_html(value, other, picture):
+    if is_grid(value):
+        mask = picture == "mask" and all(x in (0, 1) for row in value for x in row)
+        return grid_html(value, other, mask)
+    return f"<code>{escape(text_of(value))}</code>"
+
+
+def column_html(title, value, other, task):
+    others = dict(parts(other, part_names(task)))
+    inner = "".join(
+        (f'<div style="color:{QUIET}">{escape(name)}</div>' if name else "") + value_html(part, others.get(name), task.picture)
+        for name, part in parts(value, part_names(task)))
+    return f'<td style="vertical-align:top;text-align:left;padding-right:2em"><b>{title}</b>{inner}</td>'
+
+
+def compare_html(finding, task):
+    a, b = finding.expected, finding.got
+    return ("<table><tr>" + column_html("expected", a, None, task) + column_html("got", b, a, task) + "</tr></table>")

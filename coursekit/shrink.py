@@ -1,0 +1,74 @@
+"""From a failing call to the smallest one that fails in the same way."""
+
+import json
+import time
+
+
+def size_of(args):
+    """How much a reader has to hold in the head: the length of the call written out."""
+    return len(json.dumps(args))
+
+
+def shrink(args, still_fails, valid, seconds=2.0, tries=300):
+    """The smallest arguments found that are `valid` and for which `still_fails(args)` holds.
+
+    Greedy: take the first smaller candidate that still fails, start again from it, stop when none does.
+    """
+    end = time.monotonic() + seconds
+    best, seen = args, set()
+    progress = True
+    while progress:
+        progress = False
+        for candidate in candidates(best):
+            key = json.dumps(candidate)
+            if key in seen:
+                continue
+            seen.add(key)
+            if len(seen) > tries or time.monotonic() > end:
+                return best
+            if is_fair(valid, candidate) and still_fails(candidate):
+                best, progress = candidate, True
+                break
+    return best
+
+
+def is_fair(valid, args):
+    try:
+        return bool(valid(args))
+    except (TypeError, ValueError, IndexError, KeyError):
+        return False
+
+
+def candidates(args):
+    """Calls with one argument made smaller, boldest first."""
+    for i, value in enumerate(args):
+        for smaller in smaller_values(value):
+            yield args[:i] + (smaller,) + args[i + 1:]
+
+
+def smaller_values(value):
+    if isinstance(value, bool):
+        return
+    if isinstance(value, int):
+        yield from smaller_ints(value)
+    elif isinstance(value, list):
+        yield from smaller_lists(value)
+
+
+def smaller_ints(value):
+    for smaller in (0, 1, value // 2, value - 1):
+        if 0 <= smaller < value:
+            yield smaller
+
+
+def smaller_lists(items):
+    """Half of the list, the list without one item, then the list with one item made smaller."""
+    n = len(items)
+    if n > 3:
+        yield items[: n // 2]
+        yield items[n // 2:]
+    for i in range(n):
+        yield items[:i] + items[i + 1:]
+    for i, item in enumerate(items):
+        for smaller in smaller_values(item):
+            yield items[:i] + [smaller] + items[i + 1:]

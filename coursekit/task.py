@@ -1,0 +1,126 @@
+"""What a task is: the words, the cases and the judge of one exercise question. No answer lives here.
+
+A task module (`coursekit/tasks/lesson_NN.py`) holds `TITLE` and `TASKS`, a list of `Task`.
+"""
+
+import importlib
+import json
+import pkgutil
+import random
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from .plain import brief
+
+
+class UnknownTask(LookupError):
+    """No task of that name; the message lists what there is."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with one answer, in the learner's words.
+
+    rule: the property that should hold. cause: the likely mistake. slip: a name of two or three words
+    for the teacher's statistics. expected, got: plain values to set side by side.
+    """
+
+    rule: str
+    cause: str
+    slip: str
+    expected: Any = None
+    got: Any = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call with the answer written out by hand. `args` is a tuple of plain values."""
+
+    args: tuple
+    expected: Any
+
+
+def _always(args):
+    return True
+
+
+def _no_excuse(args, error, text):
+    return None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question. `judge(args, got)` returns None when every property holds, else a Finding.
+
+    returns: the shape of a good answer in words, shown when the answer cannot even be read.
+    generate(rng, size): arguments of a random call, size 1 (tiny) … 8; the grader's hidden cases come from it.
+    valid(args): whether a shrunk call is still a fair question.
+    exact: the written-out answer is the only right one (else the properties alone decide).
+    picture: how to lay out expected and got: "auto" or "mask".
+    on_error(args, error_name, text): a friendlier cause for an exception, or None.
+    drive(answer, args): runs the answer where a plain call is not enough, such as a class in an engine;
+    it runs beside the learner's code, returns plain data (a trace), and is judged elsewhere.
+    """
+
+    id: str
+    name: str
+    title: str
+    points: int
+    returns: str
+    cases: tuple
+    judge: Callable[[tuple, Any], Finding | None]
+    generate: Callable[[random.Random, int], tuple]
+    hints: tuple
+    valid: Callable[[tuple], bool] = _always
+    exact: bool = True
+    picture: str = "auto"
+    on_error: Callable[[tuple, str, str], str | None] = _no_excuse
+    drive: Callable | None = None
+    memory_mb: int = 1024
+    rounds: int = 40
+
+    @property
+    def lesson(self):
+        return self.id.split(".")[0]
+
+    def random_cases(self, seed):
+        """`rounds` random calls, small ones first; the same seed gives the same calls on every machine."""
+        rng = random.Random(f"{self.id}/{seed}")
+        sizes = [1 + (8 * i) // self.rounds for i in range(self.rounds)]
+        return [self.generate(rng, size) for size in sizes]
+
+    def call_text(self, args):
+        return f"{self.name}({', '.join(brief(a, 200) for a in args)})"
+
+
+def copy_of(value):
+    """A deep copy of plain data, so that a learner's function cannot change the judge's own."""
+    return json.loads(json.dumps(value))
+
+
+def lessons():
+    """The two-digit numbers of the lessons that have tasks."""
+    from . import tasks
+
+    found = (name.partition("lesson_")[2] for _, name, _ in pkgutil.iter_modules(tasks.__path__))
+    return sorted(number for number in found if number.isdigit())
+
+
+def lesson_module(number):
+    if number not in lessons():
+        raise UnknownTask(f"there are no exercises for lesson {number!r}; there are some for: {', '.join(lessons())}")
+    return importlib.import_module(f"coursekit.tasks.lesson_{number}")
+
+
+def tasks_of(number):
+    return list(lesson_module(number).TASKS)
+
+
+def find_task(task_id):
+    """The task called `task_id`, such as "02.1"."""
+    number = str(task_id).split(".")[0]
+    for task in tasks_of(number):
+        if task.id == task_id:
+            return task
+    known = ", ".join(task.id for task in tasks_of(number))
+    raise UnknownTask(f"there is no task {task_id!r}; lesson {number} has {known}")

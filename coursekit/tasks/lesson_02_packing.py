@@ -1,0 +1,182 @@
+"""Exercise 02, second half: packing instead of padding, and the mask that keeps packed prompts apart."""
+
+from ..task import Case, Finding, Task
+
+# ---------------------------------------------------------------- 02.4 pack
+IDS_RULE = "the packed ids are the prompts, one after the other, with nothing in between"
+RESTART_RULE = "the position ids start again at 0 with every prompt"
+CU_RULE = "cu_seqlens holds where each prompt starts, and the total at the end: prompt i is ids[cu[i]:cu[i+1]]"
+
+
+def judge_pack(args, got):
+    (prompts,) = args
+    ids, positions, cu = got
+    return judge_packed_ids(prompts, ids) or judge_cu(prompts, cu) or judge_restart(prompts, positions)
+
+
+def judge_packed_ids(prompts, ids):
+    total = sum(map(len, prompts))
+    if [t for p in prompts for t in p] == ids:
+        return None
+    expected = {"tokens": f"{total}, in the order of the prompts"}
+    if ids and isinstance(ids[0], list):
+        return Finding(IDS_RULE, "the ids are still one list a prompt: a packed batch is one flat list", "not flat", expected, ids)
+    if len(ids) > total:
+        return Finding(IDS_RULE, "there are more ids than tokens. Packing needs no padding and no separator: cu_seqlens "
+                       "says where a prompt ends", "padding between", expected, ids)
+    return Finding(IDS_RULE, "the tokens are not the prompts in their order", "other tokens", expected, ids)
+
+
+def judge_cu(prompts, cu):
+    lengths, total = [len(p) for p in prompts], sum(map(len, prompts))
+    slices = len(cu) == len(prompts) + 1 and [b - a for a, b in zip(cu, cu[1:])] == lengths
+    if slices and cu[0] == 0:
+        return None
+    expected = {"first": 0, "steps between": lengths, "last": total}
+
+    def wrong(cause, slip):
+        return Finding(CU_RULE, cause, slip, expected, {"cu_seqlens": cu})
+
+    if cu in (lengths, lengths + [0], [0] + lengths) and len(prompts) > 1:
+        return wrong("these are the lengths: cu_seqlens is their running sum (cu is short for cumulative)", "lengths, not sums")
+    if cu[:1] != [0] and len(cu) == len(prompts) and cu[-1:] == [total]:
+        return wrong("the leading 0 is missing: with B prompts there are B + 1 entries", "no leading 0")
+    if len(cu) == len(prompts) and cu[:1] == [0]:
+        return wrong("the total at the end is missing: the last prompt would have no end", "no total")
+    if len(cu) == len(prompts) + 1 and cu[0] == 0 and cu[-1] == total - 1:
+        return wrong("off by one: an entry is one *past* the last token of a prompt, as in a Python slice", "off by one")
+    if slices:
+        return wrong("off by one: the first prompt starts at 0, so the first entry is 0", "first entry")
+    return wrong("the steps from one entry to the next are not the lengths of the prompts", "other boundaries")
+
+
+def judge_restart(prompts, positions):
+    want = [list(range(len(p))) for p in prompts]
+    total = sum(map(len, prompts))
+    if positions == [x for row in want for x in row]:
+        return None
+    if positions == list(range(total)):
+        cause, slip = "your position ids run on from one prompt into the next: a prompt does not know its neighbours", "positions run on"
+    elif positions == [x + 1 for row in want for x in row]:
+        cause, slip = "your position ids start at 1: the first token of a prompt is at position 0", "positions from 1"
+    else:
+        cause, slip = "within each prompt the positions are 0, 1, 2, ...; one number for each token", "other positions"
+    return Finding(RESTART_RULE, cause, slip, {"positions of each prompt": want}, positions)
+
+
+def generate_pack(rng, size):
+    count = rng.randint(1, 1 + size // 2)
+    return ([[rng.randint(1, 9) for _ in range(rng.randint(1, size + 1))] for _ in range(count)],)
+
+
+PACK = Task(
+    id="02.4", name="pack", title="Pack instead of padding", points=20,
+    returns="(input_ids, position_ids, cu_seqlens), three flat lists",
+    cases=(
+        Case(([[5]],), [[5], [0], [0, 1]]),
+        Case(([[5], [6, 7]],), [[5, 6, 7], [0, 0, 1], [0, 1, 3]]),
+        Case(([[6, 7], [5]],), [[6, 7, 5], [0, 1, 0], [0, 2, 3]]),
+        Case(([[1, 2, 3], [4], [5, 6]],), [[1, 2, 3, 4, 5, 6], [0, 1, 2, 0, 0, 1], [0, 3, 4, 6]]),
+    ),
+    judge=judge_pack, generate=generate_pack,
+    valid=lambda args: len(args[0]) >= 1 and all(len(p) >= 1 for p in args[0]),
+    hints=(
+        "Lay [5] and [6, 7] end to end: 5 6 7. Nothing is wasted. What must be written down so that they can be told apart again?",
+        "One number for each border is enough: where each prompt starts, plus the end of the last. That is a running sum "
+        "of the lengths, with a 0 in front. Positions restart at every border.",
+        "ids = [], positions = [], cu = [0]\n"
+        "for each prompt:\n"
+        "    ids gets its tokens\n"
+        "    positions gets 0, 1, 2, ... up to its length\n"
+        "    cu gets (last entry + its length)",
+    ),
+)
+
+# ---------------------------------------------------------------- 02.5 packed_mask
+MASK_RULE = "token q may look at token k only if both are of one prompt and k is not after q"
+
+
+def owners(cu):
+    """Which prompt each packed token belongs to: [0, 2, 3] -> [0, 0, 1]."""
+    return [i for i, (a, b) in enumerate(zip(cu, cu[1:])) for _ in range(b - a)]
+
+
+def judge_mask(args, got):
+    (cu,) = args
+    owner, total = owners(cu), cu[-1]
+
+    def wrong(cause, slip, expected):
+        return Finding(MASK_RULE, cause, slip, expected, got)
+
+    if len(got) != total or any(len(row) != total for row in got):
+        return wrong("the mask is square: one row and one column for each packed token", "mask shape",
+                     f"{total} rows of {total}")
+    if any(x not in (0, 1) for row in got for x in row):
+        return wrong("each entry says yes or no: True or False (the -inf comes later, when the mask is added to the scores)",
+                     "not True or False", "True and False only")
+    seen = {(q, k) for q in range(total) for k in range(total) if got[q][k]}
+    own = {(q, k) for q in range(total) for k in range(total) if owner[q] == owner[k]}
+    missing = {(q, k) for q, k in own - seen if k <= q}
+    return judge_seen(wrong, seen, own, missing, total)
+
+
+def judge_seen(wrong, seen, own, missing, total):
+    """Name the mistake in the pairs (query, key) that are seen but should not be, or the other way round."""
+    future, foreign = {(q, k) for q, k in seen & own if k > q}, seen - own
+    blocked = {(q, k) for q in range(total) for k in range(total)} - seen
+    if not (missing or future or foreign):
+        return None
+    pair = min(missing | future | foreign)
+    expected = f"token {pair[0]} {'sees' if pair in missing else 'does not see'} token {pair[1]}"
+    if blocked == {(q, k) for q, k in own if k <= q}:
+        return wrong("the mask is the wrong way round: here True means 'may look'", "mask inverted", expected)
+    if {(k, q) for q, k in seen} == {(q, k) for q, k in own if k <= q}:
+        return wrong("rows and columns are swapped: the row is the token that looks, the column the one looked at",
+                     "mask transposed", expected)
+    if missing and not future and not foreign and all(q == k for q, k in missing):
+        return wrong("a token may look at itself. Without that the first token of a prompt sees nothing at all, and a "
+                     "softmax over nothing is NaN", "misses itself", expected)
+    if foreign and {k <= q for q, k in foreign} == {True} and not missing and seen >= {(q, k) for q in range(total) for k in range(q)}:
+        return wrong("the packing leaks: a request reads the tokens of the request packed in front of it", "leaks across requests",
+                     expected)
+    if future and not foreign and not missing:
+        return wrong("a token sees the future: inside a prompt the mask is causal, k <= q", "sees the future", expected)
+    if foreign:
+        return wrong("a border is off by one: prompt i owns the tokens from cu[i] up to, but not including, cu[i+1]",
+                     "border off by one", expected)
+    return wrong("a token is kept from one that it may look at", "hides a token", expected)
+
+
+def generate_mask(rng, size):
+    cu = [0]
+    for _ in range(rng.randint(1, 1 + size // 2)):
+        cu.append(cu[-1] + rng.randint(1, 1 + size // 2))
+    return (cu,)
+
+
+def valid_mask(args):
+    (cu,) = args
+    return len(cu) >= 2 and cu[0] == 0 and all(a < b for a, b in zip(cu, cu[1:]))
+
+
+PACKED_MASK = Task(
+    id="02.5", name="packed_mask", title="Keep packed prompts apart", points=20,
+    returns="a square list of rows of True and False: mask[query][key]",
+    cases=(
+        Case(([0, 1],), [[True]]),
+        Case(([0, 2],), [[True, False], [True, True]]),
+        Case(([0, 1, 2],), [[True, False], [False, True]]),
+        Case(([0, 2, 3],), [[True, False, False], [True, True, False], [False, False, True]]),
+        Case(([0, 1, 3],), [[True, False, False], [False, True, False], [False, True, True]]),
+        Case(([0, 2, 4],), [[True, False, False, False], [True, True, False, False],
+                            [False, False, True, False], [False, False, True, True]]),
+    ),
+    judge=judge_mask, generate=generate_mask, valid=valid_mask, picture="mask",
+    hints=(
+        "Two prompts of two tokens, packed: A a B b. Draw a 4 x 4 grid. Which boxes may B tick? And b?",
+        "Two conditions, and both must hold: same prompt, and not in the future. The first alone gives square blocks "
+        "along the diagonal; the second cuts each block to a triangle.",
+        "owner = the number of its prompt, for each packed token\n"
+        "mask[q][k] is True when  owner[q] == owner[k]  and  k <= q",
+    ),
+)

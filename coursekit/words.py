@@ -1,0 +1,75 @@
+"""A verdict in words: the message of a check, as text and as HTML. The grader's feedback uses the same."""
+
+from . import show
+from .examine import BROKEN, DONE, ERROR, LATE, MISSING, TODO, WRONG
+
+
+def head(task, verdict):
+    return {
+        DONE: f"✓ {task.id} {task.name}: right on all {verdict.tried} cases.",
+        TODO: f"○ {task.id} {task.name}: not done yet.",
+        WRONG: f"✗ {task.id} {task.name}: not right yet.",
+        ERROR: f"✗ {task.id} {task.name}: your code stopped with an error.",
+        LATE: f"✗ {task.id} {task.name}: {verdict.note}",
+        MISSING: f"○ {task.id} {task.name}: {verdict.note}",
+        BROKEN: f"✗ {task.id} {task.name}: {verdict.note}",
+    }[verdict.status]
+
+
+def advice(task, verdict):
+    """One line on what to do next."""
+    if verdict.status == TODO:
+        return f'Write your answer above the `raise` line and run this cell again. Stuck? hint("{task.id}")'
+    if verdict.status == LATE:
+        return "Is there a loop whose end is never reached?"
+    if verdict.status in (WRONG, ERROR):
+        return f'Stuck? hint("{task.id}")'
+    return ""
+
+
+def facts(task, verdict):
+    """The rows of a failure: (name, text)."""
+    rows = []
+    if verdict.finding:
+        rows.append(("should hold", verdict.finding.rule))
+    if verdict.args is not None and verdict.status not in (TODO, MISSING):
+        word = "smallest failing call" if verdict.status in (WRONG, ERROR) else "the call"
+        rows.append((word, task.call_text(verdict.args)))
+    if verdict.where:
+        rows.append(("stopped at", verdict.where))
+    if verdict.finding:
+        rows.append(("likely cause", verdict.finding.cause))
+    return rows
+
+
+def shows_values(verdict):
+    return verdict.finding is not None and (verdict.status == WRONG)
+
+
+def as_text(task, verdict, printed="", next_step=True):
+    lines = [head(task, verdict)]
+    rows = facts(task, verdict)
+    for name, text in rows:
+        if name == "likely cause" and shows_values(verdict):
+            lines.append(show.compare_text(verdict.finding, task))
+        lines.append(f"  {name}: {text}")
+    if printed:
+        lines += ["  your code printed:"] + ["    " + line for line in printed.rstrip("\n").split("\n")[:12]]
+    if next_step and advice(task, verdict):
+        lines.append("  " + advice(task, verdict))
+    return "\n".join(lines)
+
+
+def as_html(task, verdict, printed="", next_step=True):
+    body = ""
+    for name, text in facts(task, verdict):
+        if name == "likely cause" and shows_values(verdict):
+            body += show.compare_html(verdict.finding, task)
+        code = name in ("smallest failing call", "the call", "stopped at")
+        body += f'<div><span style="color:{show.QUIET}">{name}:</span> {f"<code>{show.escape(text)}</code>" if code else show.escape(text)}</div>'
+    if printed:
+        body += f'<div style="color:{show.QUIET}">your code printed:</div><pre>{show.escape(printed[:1000])}</pre>'
+    if next_step and advice(task, verdict):
+        body += f"<div>{show.escape(advice(task, verdict))}</div>"
+    colour = show.GOOD if verdict.status == DONE else show.QUIET if verdict.status in (TODO, MISSING) else show.BAD
+    return show.box(colour, show.escape(head(task, verdict)), body)

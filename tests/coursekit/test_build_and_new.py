@@ -1,0 +1,123 @@
+"""Exercises are what their masters say; nothing of a solution gets out; a new exercise begins whole."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from course_support import ROOT, master_of, put
+
+from coursekit import cells
+from coursekit.build import CannotBuild, build, exercise_of, stub
+from coursekit.cells import source_of
+from coursekit.new import CannotBegin, begin
+from coursekit.task import tasks_of
+
+STEM = "02_padding_and_masks"
+
+
+@pytest.fixture
+def course(tmp_path):
+    """A copy of the course's exercise folders, to be spoilt."""
+    for folder in ("solutions", "exercises"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(ROOT / folder / f"{STEM}.ipynb", tmp_path / folder)
+    return tmp_path
+
+
+def said(root, **options):
+    lines = []
+    return build(root, say=lines.append, **options), "\n".join(lines)
+
+
+def test_the_exercises_in_the_repo_are_as_their_masters_say():
+    wrong, text = said(ROOT, check=True)
+    assert not wrong, text
+
+
+def test_drift_is_shown_as_a_readable_difference(course):
+    path = course / "exercises" / f"{STEM}.ipynb"
+    path.write_text(path.read_text().replace("def pack(prompts):", "def pack(requests):"))
+    wrong, text = said(course, check=True)
+    assert wrong == 1 and "-def pack(requests):" in text and "+def pack(prompts):" in text and "coursekit build" in text
+    assert said(course)[0] == 0 and said(course, check=True)[0] == 0
+
+
+def test_an_exercise_without_a_master_is_named(course):
+    (course / "exercises" / "09_lost.ipynb").write_text("{}")
+    assert "09_lost.ipynb has no master" in said(course, check=True)[1]
+
+
+def test_no_solution_reaches_the_exercise():
+    book = exercise_of(master_of("02"), STEM)
+    text = "\n".join(map(source_of, book["cells"]))
+    assert "BEGIN SOLUTION" not in text and text.count("raise NotImplementedError") == 5
+    assert all(c["outputs"] == [] and c["execution_count"] is None for c in book["cells"] if c["cell_type"] == "code")
+    for task in tasks_of("02"):
+        assert f"def {task.name}(" in text and f'check("{task.id}"' in text
+
+
+@pytest.mark.parametrize("leak, found", [
+    ("ids.append([pad_id] * gap + list(prompt))", "the line"), ("a line\n    order = sorted(range(len(lengths)), key=lambda i: lengths[i])", "the line"),
+])
+def test_a_solution_line_in_the_prose_stops_the_build(course, leak, found):
+    book = master_of("02")
+    book["cells"][2]["source"] = [*book["cells"][2]["source"], "\n", leak]
+    put(course / "solutions" / f"{STEM}.ipynb", book)
+    wrong, text = said(course)
+    assert wrong and "give away" in text and found in text
+
+
+def test_a_name_that_only_a_solution_uses_stops_the_build():
+    book = master_of("02")
+    for cell in book["cells"]:
+        cell["source"] = source_of(cell).replace("borders", "own_borders")
+    book["cells"][0]["source"] += "\nThink of own_borders."
+    with pytest.raises(CannotBuild, match="own_borders"):
+        exercise_of(book, STEM)
+
+
+def test_a_stub_keeps_signature_docstring_and_helpers_stay_out():
+    source = ("# Task 02.1\n### BEGIN SOLUTION\nimport math\n### END SOLUTION\ndef f(x):\n    \"\"\"Doc.\"\"\"\n    ### BEGIN SOLUTION\n"
+              "    return 1\n    ### END SOLUTION")
+    assert stub(source) == '# Task 02.1\ndef f(x):\n    """Doc."""\n    raise NotImplementedError("02.1: write your answer above this line")'
+
+
+@pytest.mark.parametrize("source", ["### BEGIN SOLUTION\nx\n### END SOLUTION", "# Task 02.1\n### BEGIN SOLUTION\nx",
+                                    "# Task 02.1\n### BEGIN SOLUTION\n### BEGIN SOLUTION\n### END SOLUTION"])
+def test_broken_masters_are_refused(source):
+    with pytest.raises(CannotBuild):
+        stub(source)
+
+
+def test_colab_may_change_ids_tags_order_and_sources():
+    book = json.loads((ROOT / "solutions" / f"{STEM}.ipynb").read_text())
+    before = cells.answers(book, tasks_of("02"))
+    for i, cell in enumerate(book["cells"]):
+        cell["id"], cell["metadata"], cell["source"] = f"colab{i}", {"colab": {}}, source_of(cell)
+    book["cells"].reverse()
+    book["metadata"] = {"colab": {"provenance": []}}
+    assert cells.answers(book, tasks_of("02")) == before and cells.lesson_of(book, ["02"]) == "02"
+
+
+def test_a_lost_mark_and_a_second_try_still_find_the_answer():
+    task = tasks_of("02")[1]
+    lost = {"cells": [{"cell_type": "code", "source": "def padding_waste(lengths):\n    return 0"}]}
+    assert "return 0" in cells.answers(lost, [task])["02.2"]
+    twice = {"cells": [{"cell_type": "code", "source": f"# Task 02.2\ndef padding_waste(lengths):\n    return {i}"} for i in (1, 2)]}
+    assert "return 2" in cells.answers(twice, [task])["02.2"]
+
+
+def test_new_writes_a_skeleton_that_builds(tmp_path):
+    (tmp_path / "coursekit").mkdir()
+    begin(tmp_path, "77_some_lesson", say=lambda text: None)
+    shutil.copytree(ROOT / "coursekit", tmp_path / "coursekit", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run([sys.executable, "-m", "coursekit", "build"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "exercises" / "77_some_lesson.ipynb").exists()
+    assert (tmp_path / "tests" / "coursekit" / "course_answers" / "lesson_77.py").exists()
+    with pytest.raises(CannotBegin, match="already there"):
+        begin(tmp_path, "77_some_lesson")
+    with pytest.raises(CannotBegin, match="no lesson name"):
+        begin(tmp_path, "Some Lesson")
