@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LONGEST_ROW = 8  # new tokens; above that torch's matrix products are faster
 SOURCE = Path(__file__).with_name("native.c")
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-shared", "-fopenmp")
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-fopenmp")
 MAX_GROUP, MAX_DIM = 16, 256
 
 
@@ -78,13 +78,19 @@ def _machine() -> str:
 
 
 def _compile(compiler: str, flags: list[str], target: Path) -> None:
-    """Into a temporary file first: a second process never sees half a library."""
+    """Into a temporary file first: a second process never sees half a library.
+
+    Compiled and linked in two goes, because linking with -ffast-math would make the whole process round tiny
+    numbers to zero as soon as the library is loaded.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        built = Path(folder) / target.name
-        done = subprocess.run([compiler, *flags, "-o", built, str(SOURCE), "-lm"], capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"{compiler} failed: {done.stderr.strip().splitlines()[-1] if done.stderr else done.returncode}")
+        part, built = Path(folder) / "attend.o", Path(folder) / target.name
+        for command in (["-c", *flags, "-o", part, SOURCE], ["-shared", "-fopenmp", "-o", built, part, "-lm"]):
+            done = subprocess.run([compiler, *map(str, command)], capture_output=True, text=True)
+            if done.returncode:
+                reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit status {done.returncode}"
+                raise RuntimeError(f"{compiler} failed: {reason}")
         os.replace(built, target)
 
 

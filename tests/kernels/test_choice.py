@@ -75,3 +75,14 @@ def test_native_kernel_is_right_where_it_can_be_built():
         pytest.skip("no C compiler on this machine")
     for dtype, limit in ((torch.float32, 1e-5), (torch.bfloat16, 3e-2)):
         assert self_test(BACKENDS["native"], CPU, dtype, *SHAPE.values()) < limit
+
+
+def test_loading_the_native_kernel_leaves_floating_point_alone():
+    """Linked with -ffast-math it would flush tiny numbers to zero in the whole process."""
+    import subprocess
+    import sys
+
+    if not attention.native.shutil.which("cc"):
+        pytest.skip("no C compiler on this machine")
+    code = "import torch; from minieng.model.native import library; library(torch.float32); assert 1e-310 * 0.5 != 0.0"
+    subprocess.run([sys.executable, "-c", code], check=True)
