@@ -136,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
         say(f"cpu_peers: {error}")
         return 2
     except KeyboardInterrupt:
-        say("cpu_peers: interrupted; no process is left behind, no file was written")
+        say("cpu_peers: interrupted; no process is left behind, no result was written")
         return 130
 
 

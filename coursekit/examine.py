@@ -4,6 +4,7 @@
 raises `Failed`, and it returns a `Verdict`.
 """
 
+import os
 import time
 from dataclasses import asdict, dataclass
 
@@ -182,7 +183,7 @@ def where_in_answer(problem):
     import traceback
 
     frames = traceback.extract_tb(problem.__traceback__)
-    own = [f for f in frames if "/coursekit/" not in f.filename.replace("\\", "/")]
+    own = [f for f in frames if not os.path.abspath(f.filename).startswith(os.path.dirname(os.path.abspath(__file__)) + os.sep)]
     if not own:
         return ""
     return f"line {own[-1].lineno}: {own[-1].line}" if own[-1].line else f"line {own[-1].lineno}"

@@ -18,6 +18,7 @@ from io import StringIO
 
 SHOWN_OUTPUT = 2_000
 EXTRA_MEMORY = 4 << 30
+OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 class TooLate(BaseException):
@@ -184,16 +185,17 @@ def start_timer(seconds):
 
 
 def raise_everywhere(signum, frame):
-    """`except:` in an endless loop would swallow one exception, so raise one at every line of the frames below."""
+    """`except:` in an endless loop would swallow one exception, so raise another on the next line, and again half a second on."""
 
     def trace(frame, event, arg):
-        if "coursekit" not in frame.f_code.co_filename:
+        # a trace that raises is switched off: spend it on a line inside `except:`, not on the exception before it
+        if event == "line" and not frame.f_code.co_filename.startswith(OWN_FOLDER):
             raise TooLate
         return trace
 
     sys.settrace(trace)
     while frame:
-        if "coursekit" in frame.f_code.co_filename:
+        if frame.f_code.co_filename.startswith(OWN_FOLDER):
             break
         frame.f_trace = trace
         frame = frame.f_back

@@ -21,7 +21,8 @@ from .badges import REPO_NAME, address, with_badge
 from .notebook_form import SKIP, NotUsable, cleaned, problems, read, runnable, write
 
 FOLDERS = ("notebooks", "solutions")
-KERNEL = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+# ipykernel warns at each start that it talks over TCP, in the middle of a progress line: errors only
+KERNEL = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
 WHICH = "notebooks or folders (default: notebooks solutions)"
 
 

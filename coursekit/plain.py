@@ -58,7 +58,7 @@ def _short_text(value):
 
 def _key(key):
     if type(key) not in (str, int):
-        raise NotPlain(f"a dict key is a {type(key).__name__}: use a str or an int")
+        raise NotPlain(f"the answer holds a dict whose key is a {type(key).__name__}: use a str or an int")
     return str(key)
 
 

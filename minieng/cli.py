@@ -52,13 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code. Errors are one line on stderr; ``--debug`` shows where they come from."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        args = make_parser().parse_args(with_dashes(argv), argparse.Namespace(argv=argv))
-    except SystemExit as usage:  # argparse has said why
-        return int(usage.code or OK)
-    try:
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character is no reason to stop
-        code = args.run(args)
+        code = run(argv)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -67,7 +61,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
         return BROKEN_PIPE
     except Exception as error:
-        return explain_error(error, args.debug)
+        return explain_error(error, "--debug" in argv)
+
+
+def run(argv: list[str]) -> int:
+    try:
+        args = make_parser().parse_args(with_dashes(argv), argparse.Namespace(argv=argv))
+    except SystemExit as usage:  # argparse has said why
+        return int(usage.code or OK)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character is no reason to stop
+    return args.run(args)
 
 
 def explain_error(error: Exception, debug: bool) -> int:

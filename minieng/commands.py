@@ -107,8 +107,12 @@ def bench(args: argparse.Namespace) -> int:
         raise ValueError(f"--json {args.json}: there is no directory {Path(args.json).absolute().parent}")
     workload = read_workload(args)
     print(workload, file=sys.stderr)
-    runs = list(measure(args, workload, schedulers, goals))
-    print(table(runs))
+    runs: list[Metrics] = []
+    try:
+        runs.extend(measure(args, workload, schedulers, goals))
+    finally:  # what was measured before a failure or a Ctrl-C is shown
+        if runs:
+            print(table(runs))
     if args.json:
         Path(args.json).write_text(json.dumps(record(args, workload, runs), indent=2) + "\n", encoding="utf-8")
     return 0 if all(run.completed for run in runs) else 1

@@ -132,7 +132,8 @@ class LLM:
         if not ids:
             raise KeyError(f"no request {request_id!r}: unknown, or finished already")
         for each in ids:
-            self.engine.abort(each)
+            if each in self.engine.requests:  # an abort may let others of a static batch go
+                self.engine.abort(each)
 
     @property
     def trace(self) -> Trace:
@@ -162,8 +163,8 @@ class LLM:
     def close(self) -> None:
         """Abort what runs and give the cache's memory back."""
         if self.engine is not None:
-            for request_id in list(self.engine.requests):
-                self.engine.abort(request_id)
+            while self.engine.requests:  # an abort may let others of a static batch go
+                self.engine.abort(next(iter(self.engine.requests)))
         self.engine = self.runner = None
 
     def __enter__(self) -> LLM:

@@ -53,7 +53,8 @@ class ReplayScheduler(Scheduler):
 def replay(trace: Trace, engine: Engine) -> Trace:
     """Carry out the plans of ``trace`` on ``engine`` and return what happened, as a trace of its own.
 
-    The engine must be idle and have the knobs of the one that was recorded; its prefix cache is emptied first.
+    The engine must be idle and have the knobs of the one that was recorded; its prefix cache is emptied first. It may
+    have a model or be simulated, whichever the trace was recorded on.
     The same model gives the same tokens: compare ``outputs()`` of the two. Raises TraceError if the trace does
     not begin at the beginning, or does not fit the engine.
     """
@@ -92,13 +93,18 @@ def _check(trace: Trace, engine: Engine) -> None:
 
 
 def _add(trace: Trace, scheduler: ReplayScheduler, engine: Engine) -> None:
-    """Fresh copies of the requests, all arrived; samples of one prompt behind their first."""
-    now, children = engine.clock.now(), {}
+    """Fresh copies of the requests, all arrived; samples of one prompt behind their first.
+
+    The recorded output becomes the script, which the simulator follows and a model does not look at. Reservations
+    that go by the script keep the one that was recorded.
+    """
+    now, children, outputs = engine.clock.now(), {}, trace.outputs()
+    scripts = {} if engine.config.admission == "reserve_oracle" else outputs
     for old in trace.requests.values():
         request = fresh_request(
             old.request_id, old.token_ids[: old.num_prompt_tokens], old.params, old.max_num_tokens, old.sample_key,
             prompt=old.prompt, arrival_time=now, priority=old.priority, deadline=old.deadline, user=old.user,
-            eos_token_ids=old.eos_token_ids, scripted_output=old.scripted_output,
+            eos_token_ids=old.eos_token_ids, scripted_output=scripts.get(old.request_id, old.scripted_output),
         )  # fmt: skip
         request.sample_index = old.sample_index
         scheduler.requests[old.request_id] = request

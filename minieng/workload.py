@@ -102,7 +102,7 @@ class Workload:
 
     @classmethod
     def from_csv(cls, path: str | Path) -> Workload:
-        """Read ``arrival_s,prompt_tokens,output_tokens[,user,priority,deadline]``; lines that start with # are comments.
+        """Read ``arrival_s,prompt_tokens,output_tokens[,user,priority,deadline]``; lines after a # are comments.
 
         The Azure traces as they are published (TIMESTAMP,ContextTokens,GeneratedTokens) are read as well.
         Raises ValueError naming the line of each bad row (the first five).
@@ -140,7 +140,7 @@ class Workload:
         return Workload(self.name, self.jobs[:n])
 
     def scaled(self, rate: float) -> Workload:
-        """The same pattern of arrivals, faster or slower. Raises ValueError if all come at once: there is no pattern."""
+        """The same pattern of arrivals, faster or slower. Raises ValueError if all come at once: no pattern."""
         if not rate > 0:
             raise ValueError(f"rate={rate}: must be above 0 (inf is allowed)")
         if math.isinf(self.rate) and not math.isinf(rate):
@@ -151,7 +151,7 @@ class Workload:
         return Workload(self.name, tuple(job._replace(arrival_s=job.arrival_s * factor) for job in self))
 
     def shortened(self, factor: float) -> Workload:
-        """All lengths times ``factor``, at least 1: the shape of a data centre's traffic at the size of a small machine."""
+        """All lengths times ``factor``, at least 1: a data centre's traffic at the size of a small machine."""
         if not 0 < factor < math.inf:
             raise ValueError(f"factor={factor}: must be above 0")
         cut = [[max(1, round(tokens * factor)) for tokens in job[1:3]] for job in self]
@@ -160,7 +160,7 @@ class Workload:
         )
 
     def prompts(self, vocab_size: int, seed: int = 0) -> list[list[int]]:
-        """Random token ids for each job. No two begin alike (up to vocab_size jobs), so no prefix is shared by chance."""
+        """Random token ids for each job. No two of vocab_size jobs begin alike, so no prefix is shared by chance."""
         rng = np.random.default_rng(seed)
         first = rng.permutation(vocab_size).tolist()
         rest = [rng.integers(vocab_size, size=job.prompt_tokens - 1).tolist() for job in self]
@@ -185,7 +185,7 @@ class Workload:
 
 
 class Preset(NamedTuple):
-    """Distributions, arrivals and where the numbers come from."""
+    """Distributions, arrivals and where the numbers come from. CV: coefficient of variation, 1/√burstiness."""
 
     prompt: Lengths
     output: Lengths
@@ -196,15 +196,15 @@ class Preset(NamedTuple):
 
 PRESETS = {
     "uniform_short": Preset(uniform(16, 48), fixed(32), 4.0, 1.0, "ours: short and alike, a static batch's best case"),
-    "mixed_length": Preset(uniform(16, 256), uniform(16, 128), 4.0, 1.0, "ours: the lengths of benchmarks/cpu_peers.py"),
-    "bursty": Preset(uniform(16, 256), uniform(16, 128), 4.0, 0.25, "ours: mixed_length with gaps of coefficient of variation 2"),
+    "mixed_length": Preset(uniform(16, 256), uniform(16, 128), 4.0, 1.0, "ours: the lengths of benchmarks/cpu_peers"),
+    "bursty": Preset(uniform(16, 256), uniform(16, 128), 4.0, 0.25, "ours: mixed_length, its gaps with a CV of 2"),
     "chat": Preset(
         lognormal(1155, 0.985, 8192), lognormal(211, 0.859, 1000), 5.53, 0.84,
-        "Azure LLM inference trace 2023, conversation: 19,366 requests; gaps of coefficient of variation 1.09; Splitwise, ISCA 2024",
+        "Azure LLM inference trace 2023, conversation (Splitwise, ISCA 2024): 19,366 requests, CV of gaps 1.09",
     ),
     "code": Preset(
         lognormal(2048, 1.360, 8192), lognormal(27.9, 0.847, 1000), 2.57, 0.0058,
-        "Azure LLM inference trace 2023, code: 8,819 requests; gaps of coefficient of variation 13.15; Splitwise, ISCA 2024",
+        "Azure LLM inference trace 2023, code (Splitwise, ISCA 2024): 8,819 requests, CV of gaps 13.15",
     ),
     "long_prompt": Preset(
         lognormal(7906, 0.476), lognormal(230, 0.45), 0.5, 1.0,  # mean = median · e^(σ²/2)
@@ -212,11 +212,11 @@ PRESETS = {
     ),
     "sharegpt": Preset(
         lognormal(161.31, 1.2, 1024), lognormal(337.99, 1.0, 1024), 2.0, 1.0,
-        "ShareGPT in the vLLM paper, SOSP 2023, figures 11 and 13: means 161.31 and 337.99; the deviations are assumed",
+        "ShareGPT in the vLLM paper, SOSP 2023, figures 11 and 13: means 161.31, 337.99; the deviations are assumed",
     ),
     "alpaca": Preset(
         lognormal(19.31, 0.5, 512), lognormal(58.45, 1.0, 512), 30.0, 1.0,
-        "Alpaca in the vLLM paper, SOSP 2023, figures 11 and 13: means 19.31 and 58.45; the deviations are assumed",
+        "Alpaca in the vLLM paper, SOSP 2023, figures 11 and 13: means 19.31, 58.45; the deviations are assumed",
     ),
 }  # fmt: skip
 
@@ -233,7 +233,7 @@ def _azure_file() -> Path:
     where = f"the folder {folder} (MINIENG_TRACES) holds neither" if folder else "MINIENG_TRACES names no folder with"
     raise ValueError(
         f"azure_conv: {where} {AZURE_FILES[0]} nor {AZURE_FILES[1]}. Download {AZURE_FILES[1]} from "
-        "https://github.com/Azure/AzurePublicDataset (data, CC-BY-4.0), put it into a folder and set MINIENG_TRACES to it; "
+        "https://github.com/Azure/AzurePublicDataset (data, CC-BY-4.0) and set MINIENG_TRACES to its folder; "
         "the preset 'chat' has its statistics without the file"
     )
 

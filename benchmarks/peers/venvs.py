@@ -28,6 +28,7 @@ RECIPES: dict[str, list[list[str]]] = {
 }
 # torch's companions come as CUDA builds, fail beside a CPU torch, and nothing here needs them.
 UNWANTED = {"vllm": ["torchvision", "torchaudio", "torchcodec"], "ovx": ["torchvision"]}
+MARK = "recipe.txt"
 PROBES = {"vllm": "import vllm", "ov": "import openvino_genai", "ovx": "import optimum.intel"}
 
 
@@ -36,11 +37,22 @@ def python_of(peers_dir: Path, name: str) -> Path:
     return peers_dir / name / "bin" / "python"
 
 
+def recipe(name: str) -> str:
+    """All that an environment is made of, as text: kept in it when it is finished, so that another recipe shows."""
+    return "\n".join([*(" ".join(step) for step in RECIPES[name]), "without", *UNWANTED.get(name, [])]) + "\n"
+
+
+def is_made(peers_dir: Path, name: str) -> bool:
+    """Was this environment finished, by this recipe?"""
+    mark = peers_dir / name / MARK
+    return python_of(peers_dir, name).exists() and mark.exists() and mark.read_text() == recipe(name)
+
+
 def find(peers_dir: Path, name: str) -> tuple[str, str | None]:
     """The interpreter, and the reason if it is not there."""
-    python = python_of(peers_dir, name)
     remedy = f"make it with: python benchmarks/cpu_peers.py --setup-peers {peers_dir}"
-    return str(python), None if python.exists() else f"not installed ({python} is missing; {remedy})"
+    absent = None if is_made(peers_dir, name) else f"not installed in {peers_dir / name}; {remedy}"
+    return str(python_of(peers_dir, name)), absent
 
 
 def set_up(peers_dir: Path, pip_args: list[str], say: Say) -> bool:
@@ -88,12 +100,13 @@ def make(peers_dir: Path, name: str, pip_args: list[str], say: Say) -> None:
     if name in UNWANTED:
         say(f"{name}: pip uninstall {' '.join(UNWANTED[name])}")
         subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", *UNWANTED[name]], check=True)
+    (place / MARK).write_text(recipe(name))
 
 
 def works(peers_dir: Path, name: str, say: Say = lambda _: None) -> bool:
     """Can the environment import what it is for?"""
     python = python_of(peers_dir, name)
-    if not python.exists():
+    if not is_made(peers_dir, name):
         return False
     done = subprocess.run([str(python), "-c", PROBES[name]], capture_output=True, text=True)
     if done.returncode:

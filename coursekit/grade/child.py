@@ -106,6 +106,8 @@ def serve(setup, requests, reply, plain):
         try:
             out = {"kind": "value", "value": plain.to_plain(drive(answer, call["args"]))}
             text = dumps(out)
+        except MemoryError:  # leaving the block frees what the answer held; only then is there room for words
+            text = '{"kind": "error", "error": "MemoryError", "text": "MemoryError: it asked for more memory than allowed"}'
         except BaseException as problem:
             text = dumps(failure(problem, plain))
         reply({"id": call["id"]}, text)

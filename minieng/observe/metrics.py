@@ -140,7 +140,8 @@ class Metrics:
         good = sum(is_good(r, goals) for r in done) / seconds if goals else None
         inputs, outputs = sum(r.num_prompt_tokens for r in done), sum(r.num_output_tokens for r in done)
         return cls(
-            name=name, duration=duration, completed=len(done), failed=len(requests) - len(done) + refused, refused=refused,
+            name=name, duration=duration,
+            completed=len(done), failed=len(requests) - len(done) + refused, refused=refused,
             total_input=inputs, total_output=outputs, request_throughput=len(done) / seconds, request_goodput=good,
             output_throughput=outputs / seconds, total_token_throughput=(inputs + outputs) / seconds,
             max_output_tokens_per_s=_best_second(done), max_concurrent_requests=_most_at_once(done),
@@ -154,7 +155,7 @@ class Metrics:
             raise AttributeError(f"Metrics has no {name!r}") from None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, under the field names of the file that ``vllm bench serve --save-result`` writes; ours beside them."""
+        """For JSON, under the names of the file that ``vllm bench serve --save-result`` writes; ours beside them."""
         values = asdict(self)
         latencies = values.pop("latencies")
         return {JSON_NAMES.get(name, name): value for name, value in values.items()} | latencies
@@ -194,7 +195,7 @@ def _most_at_once(done: list[Request]) -> int:
 
 
 def _waste(steps: list[StepRecord], seconds: float, config: EngineConfig) -> dict[str, float]:
-    """What the trace says of padding, slots and cache. A padded scheduler has batch_size slots, a packed one max_num_seqs."""
+    """What the trace says of padding, slots and cache. Slots: batch_size of a padded scheduler, else max_num_seqs."""
     padding, finished = sum(s.padding for s in steps), sum(s.finished_rows for s in steps)
     positions = sum(s.num_tokens for s in steps) + padding + finished
     padded = any(s.rows is not None for s in steps)

@@ -36,8 +36,9 @@ def requests_of(workload: Workload, vocab_size: int, seed: int) -> list[Request]
     """A request for each job, "0", "1", …: random tokens in, exactly ``output_tokens`` out whatever the model says."""
     return [
         Request(
-            str(i), prompt, SamplingParams(max_tokens=job.output_tokens, ignore_eos=True), arrival_time=job.arrival_s,
-            user=job.user, priority=job.priority, deadline=None if job.deadline is None else job.arrival_s + job.deadline,
+            str(i), prompt, SamplingParams(max_tokens=job.output_tokens, ignore_eos=True),
+            arrival_time=job.arrival_s, user=job.user, priority=job.priority,
+            deadline=None if job.deadline is None else job.arrival_s + job.deadline,
         )
         for i, (job, prompt) in enumerate(zip(workload, workload.prompts(vocab_size, seed), strict=True))
     ]  # fmt: skip
@@ -50,7 +51,7 @@ def serve(
     """Run requests from arrival to end and measure. The engine keeps its own clock and trace for afterwards.
 
     The prefix cache is emptied first, so that a second run measures what the first did. Whoever can never fit is
-    refused. Raises RuntimeError if other requests are still in the engine; whatever goes wrong leaves none of these in it.
+    refused. Raises RuntimeError if other requests are still in the engine; whatever goes wrong, none of these stay.
     """
     if engine.has_work:
         raise RuntimeError(f"{len(engine.requests)} requests are still in the engine: finish or abort them first")

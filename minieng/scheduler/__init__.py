@@ -22,7 +22,7 @@ def make_scheduler(which: str | Scheduler) -> Scheduler:
         return which
     if isinstance(which, type) and issubclass(which, Scheduler):
         raise ValueError(f"scheduler={which.__name__}: pass an instance, {which.__name__}(), not the class")
-    if which not in SCHEDULERS:
+    if not isinstance(which, str) or which not in SCHEDULERS:
         raise ValueError(f"scheduler={which!r}: choose one of {', '.join(SCHEDULERS)}, or pass a Scheduler of your own")
     return SCHEDULERS[which]()
 

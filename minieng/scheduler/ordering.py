@@ -134,16 +134,18 @@ class Adaptive(KeyOrder):
 
     URGENCY, LENGTH, BALANCE, PATIENCE = 2.0, 1.0, 0.5, 10.0
 
+    def sort(self, waiting: Iterable[Request], now: float, kv: Ledger) -> Iterable[Request]:
+        ends = [max(0.0, self.predict(r) - r.num_output_tokens) for r in self.scheduler.running]
+        self.mean = sum(ends) / len(ends) if ends else 1.0  # nobody runs: the shorter, the better
+        return super().sort(waiting, now, kv)
+
     def key(self, request: Request, now: float) -> float:
         waited = now - request.arrival_time
         allowed = self.PATIENCE if request.deadline is None else max(1e-9, request.deadline - request.arrival_time)
         left = max(0.0, self.predict(request) - request.num_output_tokens)
-        running = self.scheduler.running
-        ends = [max(0.0, self.predict(r) - r.num_output_tokens) for r in running]
-        mean = sum(ends) / len(ends) if ends else left
         urgency = min(1.0, waited / allowed)
-        length = left / (left + mean) if left + mean else 0.0
-        balance = abs(left - mean) / max(left, mean, 1.0)
+        length = left / (left + self.mean) if left + self.mean else 0.0
+        balance = abs(left - self.mean) / max(left, self.mean, 1.0)
         return -self.URGENCY * urgency + self.LENGTH * length + self.BALANCE * balance
 
 

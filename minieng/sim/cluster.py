@@ -49,8 +49,8 @@ class Cluster:
         blocks = config.num_blocks or times.num_blocks(config.block_size, config.memory_fraction)
         if batch_share:
             config, blocks = replace(config, max_num_seqs=-(-config.max_num_seqs // stages)), blocks // stages
-        engines = [engine_of(times, config, lean(detail), executor=PipelineExecutor(times, free_at), num_blocks=blocks) for _ in free_at]
-        return cls(engines, "least", config.seed)
+        executors = [PipelineExecutor(times, free_at, config.block_size) for _ in free_at]
+        return cls([engine_of(times, config, lean(detail), executor=e, num_blocks=blocks) for e in executors], "least", config.seed)
 
     # -- running ------------------------------------------------------------------------------------------
 

@@ -91,8 +91,8 @@ class SimExecutor:
     until ``max_tokens``; durations come from the step-time model.
     """
 
-    def __init__(self, model: StepTimeModel) -> None:
-        self.model = model
+    def __init__(self, model: StepTimeModel, block_size: int = 16) -> None:
+        self.model, self.block_nbytes = model, model.model.kv_nbytes_per_token * block_size
 
     def execute(self, plan: Plan) -> StepResult:
         tokens: list[int | None] = []
@@ -120,8 +120,6 @@ class SimExecutor:
         blocks = len(plan.moves.swap_out) + len(plan.moves.swap_in)
         return blocks * self.block_nbytes / self.model.gpu.host_link if blocks else 0.0
 
-    block_nbytes = 0.0  # set by whoever knows the block size
-
 
 class PipelineExecutor(SimExecutor):
     """One of several engines that take turns on the stages of one pipeline.
@@ -131,8 +129,8 @@ class PipelineExecutor(SimExecutor):
     ``now`` asks the engine's clock. Engines must be stepped in the order of their clocks.
     """
 
-    def __init__(self, model: StepTimeModel, free_at: list[float]) -> None:
-        super().__init__(model)
+    def __init__(self, model: StepTimeModel, free_at: list[float], block_size: int = 16) -> None:
+        super().__init__(model, block_size)
         self.free_at, self.busy = free_at, 0.0
         self.now = lambda: 0.0
 

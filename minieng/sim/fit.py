@@ -19,7 +19,7 @@ from ..observe.trace import StepRecord, Trace
 from .cost_model import StepTimeModel, Work
 from .hardware import GPU, ModelSpec
 
-FEWEST = 20  # steps below which five constants cannot be told apart
+FEWEST = 16  # steps below which five constants cannot be told apart
 ROUNDS, RIDGE = 80, 1e-3
 
 

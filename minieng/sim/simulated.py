@@ -41,11 +41,9 @@ def engine_of(
 ) -> Engine:  # fmt: skip
     """An engine for a step-time model; its cache is sized from the GPU's memory unless the config says."""
     blocks = num_blocks or config.num_blocks or times.num_blocks(config.block_size, config.memory_fraction)
-    block_nbytes = times.model.kv_nbytes_per_token * config.block_size
-    host_blocks = int(config.swap_space_gb * 2**30 // block_nbytes) if config.preemption == "swap" else 0
+    executor = executor or SimExecutor(times, config.block_size)
+    host_blocks = int(config.swap_space_gb * 2**30 // executor.block_nbytes) if config.preemption == "swap" else 0
     kv = KVCache(blocks, config.block_size, config.enable_prefix_caching, reservation_of(config.admission), host_blocks)
-    executor = executor or SimExecutor(times)
-    executor.block_nbytes = block_nbytes
     engine = Engine(executor, kv, config, VirtualClock(), checked=checked, trace=trace)
     engine.trace.meta |= {"device": f"simulated {times.gpu.name}", "model": times.model.name, "virtual": True}
     if hasattr(executor, "now"):

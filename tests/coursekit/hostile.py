@@ -1,4 +1,4 @@
-"""Submissions that mean harm, as the source of the answer cell to task 02.2, and the words that name each.
+"""Submissions that mean harm, as the source of the answer cell to task 02.2, and the words (a pattern) that name each.
 
 HOSTILE = {name: (source, words of the remark)}. The other cells of such a notebook are right answers: they keep their points.
 NEEDS_WALLS names those that only bubblewrap can hold: with limits alone files and network are within reach.
@@ -122,7 +122,8 @@ HOSTILE = {
     "swarm of children": (answer(SWARM + RIGHT), "processes"),
     "swarm at import": (answer(RIGHT, SWARM), "processes"),
     "memory bomb": (answer("return len([0] * 10**11)"), "raises MemoryError"),
-    "slow memory bomb": (answer("x = []\nwhile True:\n    x.append(bytearray(10**7))"), "raises MemoryError"),
+    "slow memory bomb": (answer("x = []\nwhile True:\n    x.append(bytearray(10**7))"),
+                         "raises MemoryError|did not finish|ended the program|of memory"),
     "ten gigabytes of output": (answer("for _ in range(10**4):\n    print('x' * 10**6)\n" + RIGHT), "printed more than"),
     "huge list": (answer("return [0.0] * 10**7"), "not plain data"),
     "huge number": (answer("return 1 << 10**6"), "not plain data"),

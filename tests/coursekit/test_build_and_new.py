@@ -72,9 +72,11 @@ def test_a_solution_line_in_the_prose_stops_the_build(course, leak, found):
 def test_a_name_that_only_a_solution_uses_stops_the_build():
     book = master_of("02")
     for cell in book["cells"]:
-        cell["source"] = source_of(cell).replace("borders", "own_borders")
-    book["cells"][0]["source"] += "\nThink of own_borders."
-    with pytest.raises(CannotBuild, match="own_borders"):
+        if cell["cell_type"] == "code":
+            cell["source"] = source_of(cell).replace("gap", "own_gap")
+    exercise_of(book, STEM)
+    book["cells"][0]["source"] = "Think of own_gap."
+    with pytest.raises(CannotBuild, match="own_gap"):
         exercise_of(book, STEM)
 
 

@@ -88,7 +88,7 @@ def test_in_bubblewrap(name, tmp_path):
     honest_are_untouched(rows)
     assert rows["mallory"]["02.2"] == "0"
     assert int(rows["mallory"]["total"]) == OTHERS, "the other tasks were answered rightly"
-    assert said in rows["mallory"]["remarks"]
+    assert re.search(said, rows["mallory"]["remarks"])
     assert "Traceback" not in words_of(pages / "mallory.html")
     assert canary.read_text() == "alive" and not canary.with_suffix(".txt.new").exists() and not Path("/usr/evil").exists()
     listener.settimeout(0)
@@ -102,7 +102,7 @@ def test_with_limits_alone(name, tmp_path):
     rows, _ = grade(a_class(tmp_path, solved(**{"02.2": source})), tmp_path, "rlimits")
     honest_are_untouched(rows)
     assert rows["mallory"]["02.2"] == "0" and int(rows["mallory"]["total"]) == OTHERS
-    assert said in rows["mallory"]["remarks"]
+    assert re.search(said, rows["mallory"]["remarks"])
 
 
 @pytest.mark.parametrize("name", hostile.UNREADABLE)

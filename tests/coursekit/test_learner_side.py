@@ -209,15 +209,15 @@ class Sly(int):
 
 
 @pytest.mark.parametrize("value, said", [
-    (Sly(3), "`Sly`"), ([Sly(3)], "`Sly`"), (object(), "`object`"), ({1, 2}, "a set"), (iter([1]), "list(...)"), ({(1,): 2}, "dict key"),
+    (Sly(3), "`Sly`"), ([Sly(3)], "`Sly`"), (object(), "`object`"), ({1, 2}, "a set"), (iter([1]), "list(...)"), ({(1,): 2}, "key is a tuple"),
     ([0] * 600_000, "more than 500,000"), (1 << 100_000, "digits"), (b"x", "`bytes`"),
-])
+], ids=lambda v: v if isinstance(v, str) else type(v).__name__)
 def test_what_is_not_plain_is_refused_by_name(value, said):
     with pytest.raises(NotPlain, match="answer"):
         to_plain(value)
     with pytest.raises(NotPlain) as caught:
         to_plain(value)
-    assert said in str(caught.value) or said == "dict key"
+    assert said in str(caught.value)
 
 
 def test_tuples_arrays_and_tensors_are_plain():
@@ -229,7 +229,7 @@ def test_tuples_arrays_and_tensors_are_plain():
 @pytest.mark.parametrize("a, b, equal", [
     (1, 1.0, True), (0.1 + 0.2, 0.3, True), ([1, [2]], [1, [2]], True), (1, "1", False), (None, 0, False), ([1], [1, 2], False),
     (10**400, 1.5, False), ({"a": 1}, {"a": 1.0}, True), (True, 1, True), (float("nan"), 1.0, False),
-])
+], ids=lambda v: repr(v)[:20] if not isinstance(v, int) or v < 100 else "huge")
 def test_equality_of_plain_values(a, b, equal):
     assert same(a, b) is equal
 

@@ -16,7 +16,7 @@ from minieng.engine import Engine
 from minieng.kv.allocator import KVCache
 from minieng.plan import Plan, StepResult
 from minieng.request import Request, SamplingParams
-from minieng.scheduler import SCHEDULERS
+from minieng.scheduler import SCHEDULERS, Scheduler
 from minieng.scheduler.admission import reservation_of
 
 VOCABULARY = 97
@@ -156,3 +156,19 @@ def forced(scheduler: str, every: int, most: int = 40, pick: int = 0):
 
     Forced.__name__ = f"Forced{base.__name__}"
     return Forced()
+
+
+class Scripted(Scheduler):
+    """Plans that the test wrote down: {"a": 3, "b": 0} computes three tokens of a and preempts b. Goes on as continuous batching."""
+
+    def __init__(self, *steps: dict[str, int]) -> None:
+        self.steps = list(steps)
+
+    def plan(self, now: float) -> Plan:
+        known = {r.request_id: r for r in self.members}
+        if self.steps:
+            step = self.steps.pop(0)
+            return Plan([(known[name], n) for name, n in step.items() if n], [known[name] for name, n in step.items() if not n])
+        return SCHEDULERS["continuous"].plan(self, now)
+
+    decode = SCHEDULERS["continuous"].decode

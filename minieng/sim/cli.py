@@ -1,0 +1,119 @@
+"""``minieng simulate``: a workload on GPUs that are not here, or a published experiment again.
+
+    minieng simulate --model llama-3-8b --gpu A100-80G --replicas 4 --router least --workload azure.csv --scheduler chunked
+    minieng simulate --paper vllm
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..config import EngineConfig
+from ..observe.metrics import Metrics, parse_goodput, table
+from ..parallel.router import ROUTERS
+from ..workload import Workload
+from .cluster import Cluster
+from .cost_model import HOST_SECONDS, StepTimeModel
+from .executor import scripted_requests
+from .hardware import GPUS, MODELS
+from .papers import PAPERS, rerun
+
+SERVER = {"max_num_seqs": 256, "memory_fraction": 0.9}  # a GPU server's habits, where no flag says otherwise
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """The command by itself. With ``set_defaults(run=simulate)``; flags for the engine's knobs are the caller's."""
+    parser = subparsers.add_parser("simulate", help="a workload on GPUs that are not here", description=__doc__)
+    simulate_flags(parser)
+    parser.set_defaults(run=simulate)
+    return parser
+
+
+def simulate_flags(parser: argparse.ArgumentParser) -> None:
+    """All flags but the engine's knobs. ``--model`` is one of them: the simulator needs a shape, no weights."""
+    add = parser.add_argument
+    add("--paper", choices=[*PAPERS, "all"], help="run a published experiment again; only --seed and --json go with it")
+    add("--model", default="llama-3-8b", help=f"{', '.join(MODELS)} (default: %(default)s)")
+    add("--gpu", default="A100-80G", help=f"{', '.join(GPUS)} (default: %(default)s)")
+    add("--tensor", type=int, default=1, metavar="N", help="GPUs that split every layer (default: 1)")
+    add("--stages", type=int, default=1, metavar="N", help="pipeline stages, a batch in flight for each (default: 1)")
+    add("--replicas", type=int, default=1, metavar="N", help="copies of all this behind a router (default: 1)")
+    add("--router", default="least", choices=ROUTERS, help="which replica takes a request (default: least)")
+    text = f"milliseconds of each step on the host (default: {HOST_SECONDS['vllm 2025'] * 1e3:g}, vLLM of 2025)"
+    add("--host-ms", type=float, default=HOST_SECONDS["vllm 2025"] * 1e3, metavar="MS", help=text)
+    add("--workload", default="chat", metavar="NAME|CSV", help="as for bench (default: %(default)s)")
+    add("--num-prompts", type=int, metavar="N", help="requests (default: 1000 of a named workload, all of a CSV)")
+    add("--rate", type=float, metavar="R", help="requests a second (default: its own)")
+    add("--burstiness", type=float, metavar="B", help="1 is Poisson, below 1 bursty (default: its own)")
+    add("--goodput", nargs="+", default=[], metavar="NAME:MS", help="objectives that a good request meets: ttft, tpot, e2el")
+    add("--json", metavar="FILE", help="save everything, under the names of vllm bench serve")
+
+
+def simulate(args: argparse.Namespace) -> int:
+    """Tables to stdout, the set-up to stderr. Raises ValueError for bad input; 1 if nothing was completed."""
+    if args.json and not Path(args.json).absolute().parent.is_dir():
+        raise ValueError(f"--json {args.json}: there is no directory {Path(args.json).absolute().parent}")
+    if args.paper:
+        return _papers(args)
+    cluster, workload, goals = cluster_of(args), _workload(args), parse_goodput(args.goodput)
+    print(f"{workload}\n{describe(cluster, args)}", file=sys.stderr)
+    served = cluster.run(scripted_requests(workload, cluster.engines[0].config.max_model_len))
+    steps = [record for engine in cluster.engines for record in engine.trace]
+    config, name = cluster.engines[0].config, f"{args.replicas} x {args.gpu}"
+    metrics = Metrics.of(served, steps, cluster.seconds, config=config, refused=len(cluster.refused), goodput=goals, name=name)
+    print(table([metrics]))
+    if cluster.refused:
+        print(f"{len(cluster.refused)} refused, first: {cluster.refused[0][1]}", file=sys.stderr)
+    _save(args.json, {"setup": describe(cluster, args), "workload": str(workload), "engine": config.as_plain(), **metrics.as_dict()})
+    return 0 if served else 1
+
+
+def cluster_of(args: argparse.Namespace) -> Cluster:
+    """The engines that the flags describe. Raises ValueError naming the flag that cannot be."""
+    for flag in ("tensor", "stages", "replicas"):
+        if getattr(args, flag) < 1:
+            raise ValueError(f"--{flag} {getattr(args, flag)}: must be at least 1")
+    if args.stages > 1 and args.replicas > 1:
+        raise ValueError("--stages and --replicas: choose one of them (replicas of a pipeline are not simulated)")
+    times = StepTimeModel.named(args.model, args.gpu, tensor=args.tensor, stages=args.stages, host=args.host_ms / 1e3)
+    names = {f.name for f in dataclasses.fields(EngineConfig)}
+    given = {name: value for name, value in vars(args).items() if name in names}
+    config = EngineConfig(**{"max_model_len": times.model.max_len} | SERVER | given)
+    if args.stages > 1:
+        return Cluster.pipeline(times, config)
+    return Cluster.replicas(args.replicas, times, config, args.router)
+
+
+def describe(cluster: Cluster, args: argparse.Namespace) -> str:
+    engine = cluster.engines[0]
+    gpu = GPUS.get(args.gpu, engine.executor.model.gpu)
+    slots = engine.kv.num_slots
+    return (
+        f"{args.model} on {args.replicas} x {gpu.name} (tensor {args.tensor}, stages {args.stages}; kernel speeds: {gpu.standing}), "
+        f"{type(engine.scheduler).__name__}, at most {engine.config.max_num_seqs} requests and {slots:,} tokens of KV each, "
+        f"host {args.host_ms:g} ms a step, router {args.router}"
+    )
+
+
+def _workload(args: argparse.Namespace) -> Workload:
+    size = 1000 if args.num_prompts is None and not args.workload.endswith(".csv") else args.num_prompts
+    return Workload.named(args.workload, size, args.rate, args.burstiness, getattr(args, "seed", 0))
+
+
+def _papers(args: argparse.Namespace) -> int:
+    tables = []
+    for paper in PAPERS if args.paper == "all" else [args.paper]:
+        tables.append(rerun(paper, getattr(args, "seed", 0)))
+        print(tables[-1], end="\n\n" if args.paper == "all" else "\n", flush=True)
+    _save(args.json, [each.as_plain() for each in tables])
+    return 0
+
+
+def _save(path: str | None, what: Any) -> None:
+    if path:
+        Path(path).write_text(json.dumps(what, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,168 @@
+"""Who is next in the queue, and who goes when memory runs out. All orders are total."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from engine_fakes import ask, fake_engine, finish
+
+from minieng.config import ORDER_NAMES
+from minieng.plan import Plan
+
+
+def queue(engine, now: float = 0.0) -> str:
+    """The names of the waiting requests in the policy's order."""
+    engine.clock.wait_until(now)
+    engine._let_in_arrivals(None)
+    return "".join(r.request_id for r in engine.scheduler.queue(now, engine.kv.ledger()))
+
+
+def test_fcfs_is_the_order_of_arrival():
+    engine = fake_engine(order="fcfs")
+    for name, at in (("a", 2.0), ("b", 1.0), ("c", 1.0)):
+        ask(engine, name, 3, at=at)
+    assert queue(engine, 5.0) == "bca"
+
+
+def test_fcfs_puts_preempted_requests_in_front():
+    engine = fake_engine(num_blocks=4, block_size=4, watermark=0)
+    for name in "abc":
+        ask(engine, name, 6, 8)
+    while not engine.trace.total("num_waiting") or not engine.trace[-1].preempted:
+        engine.step()
+    assert engine.scheduler.waiting[0].request_id == engine.trace[-1].preempted[-1]
+
+
+def test_sjf_takes_the_shortest_predicted_output_less_what_is_made():
+    engine = fake_engine(order="sjf")
+    for name, count in (("a", 9), ("b", 3), ("c", 5)):
+        ask(engine, name, 2, count)
+    assert queue(engine) == "bca"
+    own = fake_engine(order="sjf", predictor=lambda r: {"a": 1, "b": 9, "c": 4}[r.request_id])
+    for name in "abc":
+        ask(own, name, 2, 9)
+    assert queue(own) == "acb"
+
+
+def test_priority_is_smallest_first_and_ageing_overtakes():
+    for ageing, want in ((0.0, "ba"), (1.0, "ab")):
+        engine = fake_engine(order="priority", ageing=ageing)
+        ask(engine, "a", 2, priority=5)
+        ask(engine, "b", 2, at=6.0, priority=0)
+        assert queue(engine, 6.0) == want, "a gap of 5 points is overtaken after 5 / ageing seconds"
+
+
+def test_hrrn_weighs_waiting_against_work():
+    engine = fake_engine(order="hrrn")
+    engine.scheduler.seconds_per_token = 1.0
+    ask(engine, "a", 8, 20)
+    ask(engine, "b", 2, 2, at=4.0)
+    assert queue(engine, 5.0) == "ba", "5 s for 28 tokens of work against 1 s for 4"
+    assert queue(engine, 400.0) == "ba" and queue(engine, 5.0) == "ba"
+    engine = fake_engine(order="hrrn")
+    engine.scheduler.seconds_per_token = 1.0
+    ask(engine, "a", 8, 20)
+    ask(engine, "b", 2, 2, at=40.0)
+    assert queue(engine, 41.0) == "ab", "who has waited long enough goes first, however long the work"
+
+
+def test_lpm_takes_the_longest_cached_prefix():
+    engine = fake_engine(num_blocks=16, block_size=4, order="lpm")
+    ask(engine, "warm", list(range(12)), 1)
+    finish(engine)
+    for name, prompt in (("a", [90, 91, 92]), ("b", list(range(6))), ("c", list(range(12)) + [50])):
+        ask(engine, name, prompt)
+    assert queue(engine, engine.clock.now()) == "cba"
+
+
+def test_fair_serves_the_user_who_was_served_least():
+    engine = fake_engine(order="fair", max_num_seqs=1, num_blocks=64)
+    for i in range(3):
+        ask(engine, f"x{i}", 10, 3, user="greedy")
+    ask(engine, "y0", 10, 3, user="modest", at=0.5)
+    finish(engine)
+    assert [record.finished[0] for record in engine.trace if record.finished] == ["x0", "y0", "x1", "x2"]
+
+
+def test_fair_charges_one_for_a_prompt_token_and_two_for_an_output_token():
+    engine = fake_engine(order="fair")
+    ask(engine, "a", 5, 4, user="u")
+    finish(engine)
+    assert engine.scheduler.order.counter == {"u": 5 * 1 + 4 * 2}
+
+
+@pytest.mark.parametrize("scheduler", ["continuous", "chunked"])
+def test_fair_charges_recomputation_as_prompt(scheduler):
+    engine = fake_engine(scheduler, num_blocks=4, block_size=4, order="fair", enable_prefix_caching=False, watermark=0)
+    requests = [ask(engine, name, 6, 8, user=name) for name in "ab"]
+    finish(engine)
+    recomputed = engine.trace.total("recomputed")
+    assert recomputed > 0 and sum(r.num_preemptions for r in requests) > 0
+    assert sum(engine.scheduler.order.counter.values()) == 2 * (6 + 8 * 2) + recomputed
+
+
+def test_fair_lifts_who_comes_back_to_the_smallest_counter_that_waits():
+    engine = fake_engine(order="fair", num_blocks=64)
+    ask(engine, "a", 20, 5, user="busy")
+    ask(engine, "b", 1, 1, user="pausing")
+    finish(engine)
+    ask(engine, "c", 9, 1, user="busy")
+    ask(engine, "d", 9, 1, user="pausing")
+    queue(engine, engine.clock.now())
+    counter = engine.scheduler.order.counter
+    assert counter["pausing"] == counter["busy"] == 30, "idling saves nothing up"
+
+
+def test_adaptive_takes_the_urgent_then_the_short():
+    engine = fake_engine(order="adaptive")
+    ask(engine, "a", 3, 8)
+    ask(engine, "b", 3, 2)
+    ask(engine, "c", 3, 8, deadline=1.0)
+    assert queue(engine, 0.9) == "cba"
+
+
+def test_an_order_of_ones_own_is_a_function():
+    engine = fake_engine(order=lambda request, now: -request.num_prompt_tokens)
+    for name, length in (("a", 2), ("b", 9), ("c", 5)):
+        ask(engine, name, length)
+    assert queue(engine) == "bca"
+
+
+@pytest.mark.parametrize("order", [*ORDER_NAMES, lambda request, now: 0])
+def test_ties_go_to_the_earlier_arrival_whatever_the_queue_looks_like(order):
+    for shuffled in itertools.permutations("abc"):
+        engine = fake_engine(order=order)
+        for name in "abc":
+            ask(engine, name, [1, 2, 3], 4)
+        queue(engine)
+        if order != "fcfs":  # whose order is the queue itself
+            known = {r.request_id: r for r in engine.scheduler.waiting}
+            engine.scheduler.waiting.clear()
+            engine.scheduler.waiting.extend(known[name] for name in shuffled)
+        assert queue(engine) == "abc"
+
+
+@pytest.mark.parametrize(
+    "victim, want",
+    [("newest", "d"), ("fewest_output", "b"), ("lowest_priority", "c")],
+)
+def test_the_victim(victim, want):
+    engine = fake_engine(num_blocks=64, victim=victim)
+    for name, length, priority in (("a", 3, 1), ("b", 9, 1), ("c", 3, 7), ("d", 3, 0)):
+        ask(engine, name, length, 9, priority=priority)
+    for _ in range(2):
+        engine.step()
+    scheduler = engine.scheduler
+    assert max(scheduler.running, key=scheduler.victim_key).request_id == want
+
+
+def test_a_victim_that_was_planned_already_is_taken_out_again():
+    engine = fake_engine("chunked", num_blocks=4, block_size=2, victim="lowest_priority", watermark=0)
+    a, b = ask(engine, "a", 3, 5, priority=9), ask(engine, "b", 3, 5, priority=0)
+    seen: list[Plan] = []
+    plan = engine.scheduler.plan
+    engine.scheduler.plan = lambda now: seen.append(plan(now)) or seen[-1]
+    finish(engine)
+    broke = next(p for p in seen if p.preempt)
+    assert broke.preempt == [a] and [r for r, _ in broke.extend] == [b]

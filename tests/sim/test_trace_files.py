@@ -1,0 +1,169 @@
+"""Traces on disk, and plans carried out again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from engine_fakes import ask, fake_engine, finish
+from sim_cases import RUNGS, on_model, on_simulator, requests, run
+
+from minieng import SamplingParams
+from minieng.observe.trace import Trace
+from minieng.observe.trace_file import TraceError
+from minieng.replay import replay
+
+
+def saved(engine, tmp_path) -> Trace:
+    engine.trace.save(tmp_path / "run.trace")
+    return Trace.load(tmp_path / "run.trace")
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_a_file_holds_the_whole_trace(rung, tmp_path):
+    engine = run(on_simulator(scheduler=rung, num_blocks=14), requests(7))
+    loaded = saved(engine, tmp_path)
+    assert list(loaded) == list(engine.trace)
+    assert loaded.meta == engine.trace.meta
+    assert loaded.outputs() == engine.trace.outputs()
+    for name, request in engine.trace.requests.items():
+        again = loaded.requests[name]
+        for field in ("token_ids", "num_prompt_tokens", "params", "arrival_time", "token_times", "finish_time", "finish_reason", "user"):
+            assert getattr(again, field) == getattr(request, field)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("make", [on_model, on_simulator])
+@pytest.mark.parametrize("knobs", [{}, {"preemption": "swap"}, {"enable_prefix_caching": False}], ids=str)
+def test_replay_makes_the_same_plans_and_tokens(rung, make, knobs, tmp_path):
+    trace = saved(run(make(scheduler=rung, num_blocks=14, **knobs), requests(8)), tmp_path)
+    again = replay(trace, make(scheduler=rung, num_blocks=14, **knobs))
+    assert again.plans() == trace.plans()
+    assert again.outputs() == trace.outputs()
+
+
+def test_replay_of_a_model_on_the_simulator_gives_the_models_tokens(tmp_path):
+    trace = saved(run(on_model(scheduler="chunked"), requests(9)), tmp_path)
+    again = replay(trace, on_simulator(scheduler="continuous"))  # whatever scheduler: it is not asked
+    assert (again.plans(), again.outputs()) == (trace.plans(), trace.outputs())
+
+
+def test_replay_on_a_real_model(shape, tmp_path):
+    """Sampled texts, two of one prompt, a stop string; and twice on one engine, whose cache is then warm."""
+    knobs = dict(scheduler="chunked", num_blocks=40, block_size=8, max_num_seqs=4, max_num_batched_tokens=24)
+    params = [SamplingParams(max_tokens=12, temperature=0.9, seed=3, n=2), SamplingParams(max_tokens=20, stop="e"), SamplingParams(max_tokens=9)]
+    with shape("llama").llm(**knobs) as llm:
+        llm.generate([[5, 9, 11, 40], [7] * 20, [9, 8, 7]], params)
+        trace = saved(llm.engine, tmp_path)
+        for _ in range(2):
+            assert replay(trace, llm.engine).outputs() == trace.outputs()
+        assert llm.engine.trace.plans() == trace.plans(), "the engine has its own trace back"
+
+
+def test_replay_with_an_abort(tmp_path):
+    engine = fake_engine(num_blocks=12)
+    for name in "abc":
+        ask(engine, name, 9, max_tokens=8)
+    for _ in range(4):
+        engine.step()
+    engine.abort("b")
+    finish(engine)
+    trace = saved(engine, tmp_path)
+    assert [r.aborted for r in trace if r.aborted] == [["b"]]
+    again = replay(trace, fake_engine(num_blocks=12))
+    assert (again.plans(), again.outputs()) == (trace.plans(), trace.outputs())
+
+
+def test_replay_says_what_does_not_fit():
+    trace = run(on_simulator(scheduler="chunked"), requests(10)).trace
+    with pytest.raises(TraceError, match="recorded with 24 blocks, the engine has 8: raise num_blocks"):
+        replay(trace, on_simulator(scheduler="chunked", num_blocks=8))
+    busy = on_simulator()
+    ask(busy, "x", 4)
+    with pytest.raises(ValueError, match="still has requests"):
+        replay(trace, busy)
+    trace.dropped = 1
+    with pytest.raises(TraceError, match="does not hold every step"):
+        replay(trace, on_simulator(scheduler="chunked"))
+
+
+def test_replay_notices_another_cache():
+    """Recorded with a warm prefix cache: what was found then is not there now."""
+    engine = on_simulator(scheduler="continuous")
+    run(engine, requests(11))
+    warm = [r for r in requests(11)]
+    engine.trace.clear()
+    for request in warm:
+        request.arrival_time = 0.0
+    run(engine, warm)
+    assert engine.trace.total("cached")
+    with pytest.raises(TraceError, match="the cache differs"):
+        replay(engine.trace, on_simulator(scheduler="continuous"))
+
+
+def spoil(tmp_path, change) -> None:
+    """Load a trace file that ``change`` has made something of."""
+    path = tmp_path / "run.trace"
+    run(on_simulator(), requests(12, n=3)).trace.save(path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(change(lines)))
+    Trace.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines[:-2], r"run\.trace: truncated: its first line promises \d+ lines, \d+ follow"),
+        (lambda lines: [*lines[:-1], lines[-1][:20]], r"line \d+: not JSON .*broken off or damaged"),
+        (lambda lines: ["hello"], r"line 1: not JSON .*not a trace file"),
+        (lambda lines: [], "not a trace: its first line does not say schema"),
+        (lambda lines: ['{"schema": "another"}'], "not a trace: its first line does not say schema"),
+        (lambda lines: [json.dumps(json.loads(lines[0]) | {"version": 2}), *lines[1:]], "a trace of version 2, this program reads version 1"),
+        (lambda lines: ['{"schema":"minieng.trace","version":1}'], "the first line lacks detail, dropped, meta"),
+        (lambda lines: [lines[0], "[1]", *lines[2:]], "line 2: not a request or step"),
+        (lambda lines: [*lines[:-1], '{"step": 3}'], r"line \d+: not a request or step"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path, change, message):
+    with pytest.raises(TraceError, match=message):
+        spoil(tmp_path, change)
+
+
+def test_a_binary_file_is_no_trace(tmp_path):
+    (tmp_path / "x").write_bytes(bytes(range(256)))
+    with pytest.raises(TraceError, match="not a text file"):
+        Trace.load(tmp_path / "x")
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("knobs", [{}, {"preemption": "swap"}, {"admission": "reserve_pow2", "num_blocks": 24}], ids=str)
+def test_tables_and_counts_of_blocks_are_the_pools(rung, knobs):
+    """What the records say of blocks, against the pool itself, after every step."""
+    engine = on_simulator(scheduler=rung, **{"num_blocks": 14, **knobs})
+    for request in requests(13):
+        engine.add_request(request)
+    class Spy:
+        def execute(self, plan, inner=engine.executor.execute):
+            self.held = {r.request_id: list(r.block_table) for r in engine.scheduler.running if r.block_table}
+            return inner(plan)
+
+    engine.executor = spy = Spy()
+    free = engine.kv.pool.num_free
+    while engine.has_work:
+        record = engine.step()
+        assert engine.trace.tables(-1) == spy.held
+        owned = {b for table in spy.held.values() for b in table}
+        assert record.freed >= 0
+        assert len(owned) <= engine.kv.pool.num_blocks
+        assert record.blocks_free == free - new_blocks(record, engine) + record.freed
+        free = record.blocks_free
+
+
+def new_blocks(record, engine) -> int:
+    """Blocks that nobody held before the step and somebody does in it: what the free count must have lost."""
+    before = engine.trace.tables(len(engine.trace) - 2) if len(engine.trace) > 1 else {}
+    gone = engine.trace[-2].finished if len(engine.trace) > 1 else []
+    old = {b for name, table in before.items() if name not in (*gone, *record.preempted) for b in table}
+    given_back = {b for name, table in before.items() if name in record.preempted and name not in gone for b in table}
+    taken = {b for _, blocks in record.taken for b in blocks} | {new for _, _, new in record.copied}
+    return len(taken - old - given_back) + len(taken & given_back - old)

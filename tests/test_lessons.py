@@ -1,0 +1,292 @@
+"""What every lesson in notebooks/ keeps, whoever wrote it: shape, limits, and prose that stands on its outputs.
+
+Running the notebooks and comparing their outputs is nbval's part (`make test`). This file reads the stored notebooks.
+
+Two rules of the house that are written down nowhere else:
+- A figure has its text in words, for those who do not see it: the cell that draws it prints a line that starts with
+  "Figure:" before `plt.show()`, its last line. It survives GitHub, Colab, JupyterLab and every clean-up of metadata.
+- A quantity in the prose (a share, a time, a size, a decimal) stands in an output that is compared on every run, so
+  that no sentence depends on a machine or on weights. Quoted claims and the card are free.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SECTIONS = ("The problem", "The same thing in `minieng`", "Measure", "Fact-check", "Interview corner", "Recap")
+CHECK, IGNORE = "nbval-check-output", "nbval-ignore-output"
+TAGS = {CHECK, IGNORE, "nbval-skip", "nbval-raises-exception"}
+MAX_CELLS, MAX_WORDS, MAX_LINES, MAX_LINES_ONCE = 60, 2500, 25, 40
+SCREEN_LINES, SCREEN_COLUMNS = 45, 130
+QUANTITY = re.compile(
+    r"(?<![\w.])\d+(?:\.\d+)?\s?(?:%|×|[mµ]?s\b|tok(?:ens)?/s|[KMGT]i?B\b|[GT]FLOP|times\b)|(?<![\w.])\d+\.\d+(?!\w)"
+)
+
+
+class Cell:
+    """A stored cell: kind, source, tags, what it printed, and whether it shows a picture."""
+
+    def __init__(self, stored: dict) -> None:
+        self.kind, self.source = stored["cell_type"], "".join(stored["source"])
+        self.tags = set(stored["metadata"].get("tags", []))
+        self.outputs = stored.get("outputs", [])
+        self.printed = "".join("".join(o["text"]) for o in self.outputs if o["output_type"] == "stream")
+        shown = ["".join(o["data"].get("text/plain", "")) for o in self.outputs if "data" in o]
+        self.text = "\n".join([self.printed, *shown])
+        self.has_picture = any("image/png" in o.get("data", {}) for o in self.outputs)
+
+
+class Lesson:
+    """A stored notebook. ``prose`` is its markdown without code."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.number = path, path.name[:2]
+        self.cells = [Cell(cell) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+        self.code = [cell for cell in self.cells if cell.kind == "code"]
+        self.markdown = "\n\n".join(cell.source for cell in self.cells if cell.kind == "markdown")
+        self.prose = without_code(self.markdown)
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+@pytest.fixture(params=LESSONS, ids=lambda path: path.stem)
+def lesson(request) -> Lesson:
+    return Lesson(request.param)
+
+
+def test_there_are_lessons():
+    assert LESSONS, "notebooks/ holds no lesson"
+
+
+# --- size -------------------------------------------------------------------------------------------------------------
+
+
+def test_fits_a_sitting(lesson):
+    assert len(lesson.cells) <= MAX_CELLS
+    assert len(lesson.markdown.split()) <= MAX_WORDS
+
+
+def test_cells_are_short(lesson):
+    lengths = sorted((len(cell.source.splitlines()) for cell in lesson.code), reverse=True)
+    assert lengths[0] <= MAX_LINES_ONCE
+    assert lengths[1:] == [] or lengths[1] <= MAX_LINES, "one cell a lesson may be longer, for the class built by hand"
+
+
+def test_outputs_fit_a_screen(lesson):
+    for cell in lesson.code:
+        lines = cell.text.splitlines()
+        assert len(lines) <= SCREEN_LINES, cell.source
+        if cell.tags & {CHECK}:
+            assert max(map(len, lines), default=0) <= SCREEN_COLUMNS, cell.source
+
+
+# --- shape ------------------------------------------------------------------------------------------------------------
+
+
+def test_opens_with_title_promise_card_and_aims(lesson):
+    first = lesson.cells[0]
+    assert first.kind == "markdown"
+    assert re.match(rf"# {int(lesson.number)} · \S", first.source), "the title is '# <number> · <name>'"
+    assert re.search(r"^\*\*[^*]+\.\*\*$", first.source, re.MULTILINE), "the promise is one bold sentence"
+    assert "| Minutes | Difficulty | Needs | Before this |" in first.source
+    aims = first.source.partition("You will be able to")[2]
+    assert len(re.findall(r"^- ", aims, re.MULTILINE)) >= 3
+
+
+def test_has_the_sections_of_a_lesson(lesson):
+    headings = [line.lstrip("# ") for line in lesson.markdown.splitlines() if line.startswith("#")]
+    wanted = SECTIONS if lesson.number != "00" else ("Interview corner", "Recap")
+    for section in wanted:
+        assert section in headings
+    assert lesson.markdown.count("**Write down your guess:**") >= 2
+    assert re.search(r"\*\*Verdict[^*]*: ?(true|true only if|false)", lesson.markdown), "no verdict"
+
+
+def test_model_answer_is_closed_and_has_three_sentences(lesson):
+    hidden = r"<details>\n<summary>A model answer</summary>\n\n(.+?)\n\n</details>"
+    answers = re.findall(hidden, lesson.markdown, re.DOTALL)
+    assert answers, "the interview corner hides its answer in a closed <details>"
+    for answer in answers:
+        assert len(re.findall(r"[.?!](?=\s|$)", without_code(answer))) == 3, answer
+    assert "| English | 中文 |" in lesson.markdown
+
+
+def test_links_resolve(lesson):
+    for target in re.findall(r"\]\(([^)\s]+)\)", lesson.prose):
+        if not target.startswith(("https://", "#")):
+            assert (lesson.path.parent / target.partition("#")[0]).exists(), f"{target} does not exist"
+    if lesson.number != "00":
+        assert f"](../exercises/{lesson.path.name})" in lesson.markdown, "a lesson names its exercise"
+
+
+def test_speaks_to_the_reader_only(lesson):
+    words = ("issue", "session", "/work", "../shared", "/tmp/")
+    everything = lesson.markdown + "".join(cell.source for cell in lesson.code)
+    everything += "".join(cell.text for cell in lesson.code if CHECK in cell.tags)
+    assert [word for word in words if word in everything.lower()] == []
+
+
+# --- outputs ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_output_is_compared_or_known_to_vary(lesson):
+    for cell in lesson.code:
+        assert cell.tags <= TAGS, cell.source
+        if cell.outputs:
+            assert len(cell.tags & {CHECK, IGNORE}) == 1, f"tag it {CHECK} or {IGNORE}:\n{cell.source}"
+
+
+def test_outputs_are_clean(lesson):
+    for cell in lesson.code:
+        for output in cell.outputs:
+            assert output["output_type"] != "error", cell.source
+            assert output.get("name") != "stderr", f"{cell.source}\nprints to stderr: {output['text']}"
+        assert not re.search(r" at 0x[0-9a-f]+", cell.text), f"shows an address:\n{cell.source}"
+
+
+def test_last_expressions_suit_nbval(lesson):
+    for cell in lesson.code:
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        assert not lines[-1].rstrip().endswith(";"), "nbval does not honour a trailing ';'"
+        if "plt." in cell.source and "subplots" in cell.source:
+            assert lines[-1] == "plt.show()"
+
+
+def test_figures_are_told_in_words(lesson):
+    for cell in lesson.code:
+        if cell.has_picture:
+            told = re.search(r"^Figure: (.+)", cell.printed, re.MULTILINE | re.DOTALL)
+            assert told and len(told.group(1).split()) >= 15, f"a figure without words:\n{cell.source}"
+
+
+def test_the_prose_stands_on_compared_outputs(lesson):
+    """A quantity that no compared cell prints would be wrong on the next machine."""
+    compared = squeezed("\n".join(cell.text for cell in lesson.code if CHECK in cell.tags))
+    own_words = "\n\n".join(without_code(cell.source) for cell in lesson.cells[1:] if cell.kind == "markdown")
+    own_words = re.sub(r"[\"“][^\"”\n]*[\"”]", "", own_words)  # a claim that is quoted is not ours
+    for quantity in QUANTITY.findall(own_words):
+        bare = re.match(r"[\d.]+\s?%?", quantity).group()
+        found = re.search(rf"(?<![\d.]){re.escape(squeezed(bare))}", compared)
+        assert found, f"{quantity!r} is printed by no compared cell"
+
+
+def squeezed(text: str) -> str:
+    return text.replace(" %", "%").replace("\u202f", "").replace("\u00a0", "")
+
+
+# --- the set-up cell --------------------------------------------------------------------------------------------------
+
+
+def setup_cell(path: Path) -> str:
+    return next(cell.source for cell in Lesson(path).cells if cell.kind == "code")
+
+
+def test_set_up_is_the_same_everywhere_and_the_model_is_named_only_there(lesson):
+    assert setup_cell(lesson.path) == setup_cell(LESSONS[0])
+    assert lesson.cells[1].source == setup_cell(lesson.path), "the set-up follows the card"
+    for cell in lesson.code[1:]:
+        assert "smollm2" not in cell.source.lower(), "use MODEL"
+
+
+def run_set_up(folder: Path, before: str = "", repo_url: str = "", **env: str) -> subprocess.CompletedProcess:
+    """The set-up cell in a Python that knows no installed minieng (-S: no site-packages), then where minieng is."""
+    cell = setup_cell(LESSONS[0]).replace('REPO_URL = ""', f"REPO_URL = {repo_url!r}")
+    script = f"{textwrap.dedent(before)}\n{cell}\nprint('FOUND', importlib.util.find_spec('minieng').origin)"
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIP_"))}
+    return subprocess.run(
+        [sys.executable, "-S", "-c", script], cwd=folder, env=clean | env, capture_output=True, text=True, timeout=120
+    )
+
+
+def make_package(folder: Path) -> Path:
+    (folder / "minieng").mkdir(parents=True)
+    (folder / "minieng" / "__init__.py").write_text("__version__ = '0'\n")
+    return folder
+
+
+def make_wheel(folder: Path) -> Path:
+    wheel, info = folder / "minieng-0.0.1-py3-none-any.whl", "minieng-0.0.1.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("minieng/__init__.py", "__version__ = '0'\n")
+        archive.writestr(f"{info}/RECORD", "")
+        for name, lines in {
+            "METADATA": ("Metadata-Version: 2.1", "Name: minieng", "Version: 0.0.1", "Requires-Dist: not-there"),
+            "WHEEL": ("Wheel-Version: 1.0", "Generator: test", "Root-Is-Purelib: true", "Tag: py3-none-any"),
+        }.items():
+            archive.writestr(f"{info}/{name}", "\n".join(lines) + "\n")
+    return wheel
+
+
+def installed_into(folder: Path) -> dict[str, str]:
+    """Makes pip install there and Python look there: the tests' own environment is left alone."""
+    folder.mkdir()
+    return {"PIP_TARGET": str(folder), "PYTHONPATH": str(folder), "PIP_NO_INDEX": "1"}
+
+
+def test_set_up_uses_what_is_installed(tmp_path):
+    make_package(tmp_path / "installed")
+    (make_package(tmp_path / "around") / "notebooks").mkdir()
+    done = run_set_up(tmp_path / "around" / "notebooks", PYTHONPATH=str(tmp_path / "installed"))
+    assert "FOUND " + str(tmp_path / "installed") in done.stdout, done.stderr
+
+
+def test_set_up_finds_the_checkout_around_the_notebook(tmp_path):
+    (make_package(tmp_path) / "notebooks").mkdir()
+    done = run_set_up(tmp_path / "notebooks")
+    assert "FOUND " + str(tmp_path / "minieng") in done.stdout, done.stderr
+
+
+def test_set_up_installs_a_wheel_beside_it_without_dependencies(tmp_path):
+    env = installed_into(tmp_path / "target")
+    (tmp_path / "here").mkdir()
+    make_wheel(tmp_path / "here")
+    done = run_set_up(tmp_path / "here", **env)
+    assert "FOUND " + env["PIP_TARGET"] in done.stdout, done.stderr
+
+
+def test_set_up_clones_the_repository_it_is_told(tmp_path):
+    origin, here = make_package(tmp_path / "origin"), tmp_path / "here"
+    here.mkdir()
+    commit = ["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "all"]
+    for command in (["init", "-q"], ["add", "."], commit):
+        subprocess.run(["git", *command], cwd=origin, check=True, capture_output=True)
+    for _ in range(2):  # the second run of the cell finds the clone
+        done = run_set_up(here, repo_url=origin.as_uri())
+        assert "FOUND " + str(here / "course") in done.stdout, done.stderr
+
+
+def test_set_up_asks_for_the_wheel_on_colab(tmp_path):
+    env = installed_into(tmp_path / "target")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "here").mkdir()
+    wheel = make_wheel(tmp_path / "elsewhere")
+    colab = f"""
+        import pathlib, sys, types
+        sys.modules["google"] = types.ModuleType("google")
+        colab = sys.modules["google.colab"] = types.ModuleType("google.colab")
+        def upload():
+            data = pathlib.Path({str(wheel)!r}).read_bytes()
+            pathlib.Path({wheel.name!r}).write_bytes(data)
+            return {{{wheel.name!r}: data}}
+        colab.files = types.SimpleNamespace(upload=upload)
+    """
+    done = run_set_up(tmp_path / "here", before=colab, **env)
+    assert "FOUND " + env["PIP_TARGET"] in done.stdout, done.stderr
+
+
+def test_set_up_says_what_to_do_when_there_is_nothing(tmp_path):
+    done = run_set_up(tmp_path)
+    assert done.returncode and "ImportError: minieng is not here: set REPO_URL" in done.stderr
