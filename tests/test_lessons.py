@@ -29,8 +29,9 @@ CHECK, IGNORE = "nbval-check-output", "nbval-ignore-output"
 TAGS = {CHECK, IGNORE, "nbval-skip", "nbval-raises-exception"}
 MAX_CELLS, MAX_WORDS, MAX_LINES, MAX_LINES_ONCE = 60, 2500, 25, 40
 SCREEN_LINES, SCREEN_COLUMNS = 45, 130
+UNIT = r"(?:%|[mµ]?s\b|tok(?:ens)?/s|[KMGT]i?B\b|[GT]FLOP)"
 QUANTITY = re.compile(
-    r"(?<![\w.])\d+(?:\.\d+)?\s?(?:%|×|[mµ]?s\b|tok(?:ens)?/s|[KMGT]i?B\b|[GT]FLOP|times\b)|(?<![\w.])\d+\.\d+(?!\w)"
+    rf"(?<![\w.])\d+(?:\.\d+)?\s?{UNIT}|(?<![\w.])\d+(?:\.\d+)?(?=\s?(?:×|times\b))|(?<![\w.])\d+\.\d+(?!\w)"
 )
 
 
@@ -178,13 +179,13 @@ def test_the_prose_stands_on_compared_outputs(lesson):
     own_words = "\n\n".join(without_code(cell.source) for cell in lesson.cells[1:] if cell.kind == "markdown")
     own_words = re.sub(r"[\"“][^\"”\n]*[\"”]", "", own_words)  # a claim that is quoted is not ours
     for quantity in QUANTITY.findall(own_words):
-        bare = re.match(r"[\d.]+\s?%?", quantity).group()
-        found = re.search(rf"(?<![\d.]){re.escape(squeezed(bare))}", compared)
+        found = re.search(rf"(?<![\w.]){re.escape(squeezed(quantity))}(?!\w)", compared)
         assert found, f"{quantity!r} is printed by no compared cell"
 
 
 def squeezed(text: str) -> str:
-    return text.replace(" %", "%").replace("\u202f", "").replace("\u00a0", "")
+    """Without the space before a unit: "37.5 %" and "37.5%" are the same."""
+    return re.sub(rf"(?<=\d)\s(?={UNIT})", "", text)
 
 
 # --- the set-up cell --------------------------------------------------------------------------------------------------
