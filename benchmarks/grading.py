@@ -1,9 +1,10 @@
 """How long a class takes: grade N submissions of exercise 02 and keep the time as JSON.
 
     python benchmarks/grading.py                 100 submissions, 2 at a time
-    python benchmarks/grading.py --kill          kill the first run half-way; the second one must finish with the same table
+    python benchmarks/grading.py --kill          kill a run half-way; the next must finish with the same table
 
-The class is mixed: right answers of several designs, half-done notebooks, wrong answers, and one endless loop in twenty.
+The class is mixed: right answers of several designs, half-done notebooks, wrong answers,
+and one endless loop in twenty.
 """
 
 import argparse
@@ -23,8 +24,10 @@ RESULT = Path(__file__).with_name("results") / "grading.json"
 KINDS = {
     "right": {},
     "half done": {"02.4": "# Task 02.4\ndef pack(prompts):\n    raise NotImplementedError", "02.5": "# Task 02.5"},
-    "wrong": {"02.2": "# Task 02.2\ndef padding_waste(lengths):\n    return 100 * (1 - sum(lengths) / (len(lengths) * max(lengths)))",
-              "02.5": "# Task 02.5\ndef packed_mask(cu):\n    return [[k <= q for k in range(cu[-1])] for q in range(cu[-1])]"},
+    "wrong": {
+        "02.2": "# Task 02.2\ndef padding_waste(lengths):\n    return 100 - 100 * sum(lengths) / len(lengths)",
+        "02.5": "# Task 02.5\ndef packed_mask(cu):\n    return [[1] * cu[-1]] * cu[-1]",
+    },
     "loop": {"02.3": "# Task 02.3\ndef bucket_by_length(lengths, batch_size):\n    while True:\n        pass"},
 }
 
@@ -46,8 +49,23 @@ def write_class(folder, count):
 
 
 def command(folder, out, jobs):
-    return [sys.executable, "-m", "coursekit", "grade", str(folder), "-o", str(out), "--feedback", str(out.parent / "pages"), "--jobs",
-            str(jobs), "--seed", "1", "--solutions", str(ROOT / "solutions")]
+    return [
+        sys.executable,
+        "-m",
+        "coursekit",
+        "grade",
+        str(folder),
+        "-o",
+        str(out),
+        "--feedback",
+        str(out.parent / "pages"),
+        "--jobs",
+        str(jobs),
+        "--seed",
+        "1",
+        "--solutions",
+        str(ROOT / "solutions"),
+    ]
 
 
 def timed(line):
@@ -81,10 +99,18 @@ def main():
         (folder / "in").mkdir()
         write_class(folder / "in", args.count)
         seconds = timed(command(folder / "in", folder / "a" / "grades.csv", args.jobs))
-        result = {"submissions": args.count, "jobs": args.jobs, "seconds": round(seconds, 1), "limit_seconds": 240,
-                  "sandbox": sandbox.choose("auto")[0], "cores": os.cpu_count(), "machine": platform.machine(),
-                  "python": platform.python_version(), "date": date.today().isoformat(),
-                  "command": "python benchmarks/grading.py" + (" --kill" if args.kill else "")}
+        result = {
+            "submissions": args.count,
+            "jobs": args.jobs,
+            "seconds": round(seconds, 1),
+            "limit_seconds": 240,
+            "sandbox": sandbox.choose("auto")[0],
+            "cores": os.cpu_count(),
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "date": date.today().isoformat(),
+            "command": "python benchmarks/grading.py" + (" --kill" if args.kill else ""),
+        }
         if args.kill:
             line = command(folder / "in", folder / "b" / "grades.csv", args.jobs)
             result["killed_after"] = killed_half_way(line, args.count)

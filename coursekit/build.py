@@ -94,17 +94,22 @@ def leaks(master, exercise):
     found = []
     for source in (source_of(c) for c in master["cells"] if c["cell_type"] == "code" and BEGIN in source_of(c)):
         allowed = {line.strip() for line in stub(source).split("\n")}
-        found += [f"the line `{line.strip()}`" for line in solution_lines(source)
-                  if len(line.strip()) > 6 and line.strip() in text_lines - allowed]
+        found += [
+            f"the line `{line.strip()}`"
+            for line in solution_lines(source)
+            if len(line.strip()) > 6 and line.strip() in text_lines - allowed
+        ]
         found += [f"the name `{name}`" for name in own_names(source) if "_" in name and name in words]
     return found
 
 
 def own_names(source):
     """Names the solution makes and the stub does not have."""
+
     def bound(text):
         return {n.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} | {
-            n.name for n in ast.walk(ast.parse(text)) if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+            n.name for n in ast.walk(ast.parse(text)) if isinstance(n, (ast.FunctionDef, ast.ClassDef))
+        }
 
     return sorted(bound(source) - bound(stub(source)) - set(re.findall(r"\w+", stub(source))))
 
@@ -116,7 +121,9 @@ def check_tasks(book, stem):
         try:
             find_task(task_id)
         except UnknownTask as problem:
-            raise CannotBuild(f"solutions/{stem}.ipynb: {problem}; add it to coursekit/tasks/lesson_{stem[:2]}.py") from None
+            raise CannotBuild(
+                f"solutions/{stem}.ipynb: {problem}; add it to coursekit/tasks/lesson_{stem[:2]}.py"
+            ) from None
         if not any(f'check("{task_id}"' in s for s in sources):
             raise CannotBuild(f'solutions/{stem}.ipynb: task {task_id} has no cell check("{task_id}", globals())')
 
@@ -130,7 +137,9 @@ def build(root, check=False, say=print):
     root, wrong = Path(root), 0
     masters = sorted(p for p in (root / "solutions").glob("*.ipynb") if p.stem[:2].isdigit())
     if not masters:
-        say(f"no master notebooks in {root / 'solutions'}: run this in the folder of the course, or name it with --root")
+        say(
+            f"no master notebooks in {root / 'solutions'}: run this in the folder of the course, or name it with --root"
+        )
         return 1
     for path in masters:
         target = root / "exercises" / path.name
@@ -164,7 +173,9 @@ def compare(target, text, say):
         say(f"✓ exercises/{target.name} is as its master says")
         return 0
     say(f"✗ exercises/{target.name} is not what solutions/{target.name} gives; run `coursekit build`:")
-    for line in difflib.unified_diff(readable(old), readable(text), "exercises (now)", "from solutions", lineterm="", n=2):
+    for line in difflib.unified_diff(
+        readable(old), readable(text), "exercises (now)", "from solutions", lineterm="", n=2
+    ):
         say("    " + line)
     return 1
 
@@ -178,5 +189,8 @@ def readable(text):
     lines = [f"metadata: {json.dumps(book.get('metadata'), sort_keys=True)}"]
     for number, cell in enumerate(book.get("cells", []), 1):
         rest = {k: v for k, v in cell.items() if k not in ("source", "cell_type")}
-        lines += [f"--- cell {number} ({cell.get('cell_type')}) {json.dumps(rest, sort_keys=True)[:200]}", *source_of(cell).split("\n")]
+        lines += [
+            f"--- cell {number} ({cell.get('cell_type')}) {json.dumps(rest, sort_keys=True)[:200]}",
+            *source_of(cell).split("\n"),
+        ]
     return lines

@@ -19,8 +19,10 @@ class NotANotebook(Exception):
 def parse(data):
     """The notebook in `data` (bytes or text) as a dict with a list of cells."""
     if len(data) > MAX_BYTES:
-        raise NotANotebook(f"the file has {len(data) / 1e6:.0f} MB; the limit is {MAX_BYTES / 1e6:.0f} MB. "
-                           "Clear its outputs and hand it in again")
+        raise NotANotebook(
+            f"the file has {len(data) / 1e6:.0f} MB; the limit is {MAX_BYTES / 1e6:.0f} MB. "
+            "Clear its outputs and hand it in again"
+        )
     try:
         book = json.loads(data)
     except (ValueError, RecursionError) as problem:
@@ -58,8 +60,14 @@ def marked(source):
 
 
 def defines(source, name):
-    return re.search(rf"^(?:async\s+)?(?:def|class)\s+{re.escape(name)}\b|^{re.escape(name)}\s*(?::[^=\n]+)?=(?!=)", source,
-                     re.MULTILINE) is not None
+    return (
+        re.search(
+            rf"^(?:async\s+)?(?:def|class)\s+{re.escape(name)}\b|^{re.escape(name)}\s*(?::[^=\n]+)?=(?!=)",
+            source,
+            re.MULTILINE,
+        )
+        is not None
+    )
 
 
 def answers(book, tasks):

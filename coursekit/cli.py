@@ -6,7 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-
 OWN = ("build", "new", "grade", "doctor")
 
 
@@ -32,7 +31,9 @@ def parser(with_notebooks=True):
 
 def add_build(commands):
     build = commands.add_parser("build", help="write exercises/ from the master notebooks in solutions/")
-    build.add_argument("--check", action="store_true", help="write nothing; fail with a difference when they have drifted")
+    build.add_argument(
+        "--check", action="store_true", help="write nothing; fail with a difference when they have drifted"
+    )
     build.add_argument("--root", default=".", help="the folder of the course (default: here)")
     build.set_defaults(run=run_build)
 
@@ -52,8 +53,12 @@ def add_grade(commands):
     add("--feedback", metavar="DIR", help="write a feedback page for each submission, and a class summary")
     add("--timeout", type=seconds, default=10.0, metavar="S", help="seconds for each task (default 10)")
     add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="submissions at once (default: the cores)")
-    add("--sandbox", choices=("auto", "bwrap", "rlimits", "none"), default="auto",
-        help="auto: bubblewrap where it runs, else limits with a warning; none: no limits, for debugging")
+    add(
+        "--sandbox",
+        choices=("auto", "bwrap", "rlimits", "none"),
+        default="auto",
+        help="auto: bubblewrap where it runs, else limits with a warning; none: no limits, for debugging",
+    )
     add("--seed", help="the seed of the hidden cases; without it one is drawn, printed and kept for a resumed run")
     add("--exercise", metavar="NN", help="grade every notebook as this exercise (default: by its task lines)")
     add("--solutions", default="solutions", metavar="DIR", help="where the master notebooks are")

@@ -34,7 +34,11 @@ def python_line():
 
 
 def place_line():
-    if "google.colab" in sys.modules or os.path.isdir("/usr/local/lib/python3/dist-packages/google/colab") or "COLAB_RELEASE_TAG" in os.environ:
+    if (
+        "google.colab" in sys.modules
+        or os.path.isdir("/usr/local/lib/python3/dist-packages/google/colab")
+        or "COLAB_RELEASE_TAG" in os.environ
+    ):
         return True, "this is Colab: progress is forgotten with the machine, so export_progress() before you leave"
     return True, f"this is {sys.platform}, not Colab"
 
@@ -60,7 +64,12 @@ def store_line():
     while not folder.exists():
         folder = folder.parent
     good = os.access(folder, os.W_OK)
-    return good, f"progress is kept in {path}" if good else f"{folder} cannot be written: set COURSEKIT_PROGRESS to another file"
+    return (
+        good,
+        f"progress is kept in {path}"
+        if good
+        else f"{folder} cannot be written: set COURSEKIT_PROGRESS to another file",
+    )
 
 
 def grading_line():
@@ -69,7 +78,10 @@ def grading_line():
     if os.name != "posix":
         return False, "grading needs Linux or macOS: use WSL (checks in notebooks work here)"
     works, why = sandbox.probe()
-    return works, "grading: bubblewrap works" if works else f"grading: limits only, because bubblewrap does not run here ({why})"
+    return (
+        works,
+        "grading: bubblewrap works" if works else f"grading: limits only, because bubblewrap does not run here ({why})",
+    )
 
 
 def doctor(say=print):

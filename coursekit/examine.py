@@ -36,7 +36,8 @@ class Verdict:
 
     @property
     def slip(self):
-        return self.finding.slip if self.finding else self.status
+        names = {LATE: "did not finish", BROKEN: "left the rules or the program"}
+        return self.finding.slip if self.finding else names.get(self.status, self.status)
 
     def as_dict(self):
         return asdict(self)
@@ -64,7 +65,9 @@ def examine(task, call, seed="public", reference=None, shrink_seconds=2.0):
         if verdict.status not in (WRONG, ERROR):  # late or gone: there is nobody left to ask
             return commonest(wrong) if wrong else verdict
         wrong.append(verdict)
-    return simplest(task, call, commonest(wrong), reference, shrink_seconds) if wrong else Verdict(DONE, tried=len(cases))
+    return (
+        simplest(task, call, commonest(wrong), reference, shrink_seconds) if wrong else Verdict(DONE, tried=len(cases))
+    )
 
 
 def commonest(verdicts):
@@ -97,24 +100,38 @@ def failed_verdict(task, args, failure):
 def judge(task, args, got, expected=None):
     """The Finding about one answer, or None. The written-out answer has the last word where it is the only one."""
     if got is None:
-        return Finding("the function returns an answer", "it returned None: is there a `return` line, and is it "
-                       "reached on every path?", "returns nothing", expected, None)
+        return Finding(
+            "the function returns an answer",
+            "it returned None: is there a `return` line, and is it reached on every path?",
+            "returns nothing",
+            expected,
+            None,
+        )
     try:
         finding = task.judge(args, got)
     except (TypeError, ValueError, IndexError, KeyError, AttributeError, ZeroDivisionError, OverflowError):
         finding = misshapen(task, got, expected)
     if finding is None and expected is not None and task.exact and not same(got, expected):
-        finding = Finding("the answer is the one worked out by hand", "the shape is right, the values are not",
-                          "other values", expected, got)
+        finding = Finding(
+            "the answer is the one worked out by hand",
+            "the shape is right, the values are not",
+            "other values",
+            expected,
+            got,
+        )
     if finding and expected is not None:
         finding = Finding(finding.rule, finding.cause, finding.slip, expected, got)
     return finding
 
 
 def misshapen(task, got, expected=None):
-    return Finding(f"the answer has this shape: {task.returns}",
-                   "it has another shape or other types than the docstring asks for", "other shape",
-                   expected if expected is not None else task.returns, got)
+    return Finding(
+        f"the answer has this shape: {task.returns}",
+        "it has another shape or other types than the docstring asks for",
+        "other shape",
+        expected if expected is not None else task.returns,
+        got,
+    )
 
 
 def simplest(task, call, verdict, reference, seconds):
@@ -183,8 +200,11 @@ def where_in_answer(problem):
     import traceback
 
     frames = traceback.extract_tb(problem.__traceback__)
-    own = [f for f in frames if not os.path.abspath(f.filename).startswith(os.path.dirname(os.path.abspath(__file__)) + os.sep)]
+    own = [
+        f
+        for f in frames
+        if not os.path.abspath(f.filename).startswith(os.path.dirname(os.path.abspath(__file__)) + os.sep)
+    ]
     if not own:
         return ""
     return f"line {own[-1].lineno}: {own[-1].line}" if own[-1].line else f"line {own[-1].lineno}"
-

@@ -52,7 +52,9 @@ def in_a_copy(work, seconds):
     here, there = os.pipe()
     sys.stdout.flush()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of forks beside threads; the copy uses none of them
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # 3.12 warns of forks beside threads; the copy uses none of them
         child = os.fork()
     if child == 0:
         os.close(here)
@@ -73,7 +75,7 @@ def run_as_copy(work, pipe):
     def tell(data, mark="t"):
         data = (mark + json.dumps(data) + "\n").encode()
         while data:
-            data = data[os.write(pipe, data):]
+            data = data[os.write(pipe, data) :]
 
     try:
         os.setpgid(0, 0)
@@ -185,7 +187,7 @@ def start_timer(seconds):
 
 
 def raise_everywhere(signum, frame):
-    """`except:` in an endless loop would swallow one exception, so raise another on the next line, and again half a second on."""
+    """Raise TooLate, and once more on the next line: `except:` in an endless loop would swallow the first."""
 
     def trace(frame, event, arg):
         # a trace that raises is switched off: spend it on a line inside `except:`, not on the exception before it

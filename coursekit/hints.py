@@ -10,8 +10,10 @@ _opened = {}  # what this kernel has shown: running a cell again opens the next 
 
 def ladder(task):
     """The four rungs of a task: three of its own, then the place of the worked answer."""
-    last = (f"A worked answer is in solutions/{task.lesson}_*.ipynb of the course, in the cell of task {task.id}. "
-            "Read it, close it, and write your own.")
+    last = (
+        f"A worked answer is in solutions/{task.lesson}_*.ipynb of the course, in the cell of task {task.id}. "
+        "Read it, close it, and write your own."
+    )
     return list(zip(RUNGS, (*task.hints, last)))
 
 
@@ -31,7 +33,11 @@ def hint(task_id, rung=None):
         row = data["tasks"].setdefault(task_id, {})
         row["hints"] = max(rung, row.get("hints", 0))
     title, text = rungs[rung - 1]
-    more = f'Run this cell again for the next one ("{rungs[rung][0].lower()}").' if rung < len(rungs) else "That was the last one."
+    more = (
+        f'Run this cell again for the next one ("{rungs[rung][0].lower()}").'
+        if rung < len(rungs)
+        else "That was the last one."
+    )
     top = f"{title} for {task_id} {task.name} ({rung} of {len(rungs)})"
     body = f'<div style="white-space:pre-wrap">{escape(text)}</div><div style="color:#666">{escape(more)}</div>'
     show(f"{top}\n{indent(text)}\n{more}", box(GOOD, escape(top), body))

@@ -38,7 +38,7 @@ DOUBLE = Task(
 TASKS = [DOUBLE]
 '''
 
-ANSWERS = '''"""Answers to exercise {number}: wrong ones, each with words of its own diagnosis, and right ones of several designs."""
+ANSWERS = '''"""Answers to exercise {number}: wrong ones with the words of their diagnoses, and right ones."""
 
 WRONG = {{
     "{number}.1": [
@@ -52,7 +52,7 @@ RIGHT = {{
 }}
 '''
 
-TESTS = '''"""What is special to exercise {number}; the tests that every task must pass are in test_checks_are_tested.py."""
+TESTS = '''"""What is special to exercise {number}; test_checks_are_tested.py has what every task must pass."""
 
 from coursekit.task import tasks_of
 
@@ -111,12 +111,23 @@ def master(name, number, title):
         ("code", [], f'check("{number}.1", globals())'),
         ("code", ["nbval-ignore-output"], "progress()"),
     ]
-    book = {"metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-                         "language_info": {"name": "python"}}, "nbformat": 4, "nbformat_minor": 5}
+    book = {
+        "metadata": {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
     book["cells"] = [cell(f"{name}-{i:03d}", *parts) for i, parts in enumerate(cells, 1)]
     return json.loads(json.dumps(book))
 
 
 def cell(name, kind, tags, source):
-    new = {"cell_type": kind, "id": name, "metadata": {"tags": tags} if tags else {}, "source": source.splitlines(keepends=True)}
+    new = {
+        "cell_type": kind,
+        "id": name,
+        "metadata": {"tags": tags} if tags else {},
+        "source": source.splitlines(keepends=True),
+    }
     return {**new, "execution_count": None, "outputs": []} if kind == "code" else new

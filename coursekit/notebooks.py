@@ -169,7 +169,7 @@ def check(paths, changed=False, unrun_ok=False):
         try:
             reasons = problems(read(path), path.stem, unrun_ok)
         except NotUsable as problem:
-            reasons = [str(problem)]
+            reasons = [str(problem).removeprefix(f"{path}: ")]
         if reasons:
             bad += 1
             print("\n    ".join([f"{path}:", *reasons]))

@@ -69,8 +69,10 @@ def _unwrap(value, kind):
         return value.tolist()
     for base in (bool, int, float, str, list, tuple, dict):
         if issubclass(kind, base):
-            raise NotPlain(f"the answer holds a `{kind.__name__}`, a class of its own built on "
-                           f"{base.__name__}: return a plain {base.__name__}")
+            raise NotPlain(
+                f"the answer holds a `{kind.__name__}`, a class of its own built on "
+                f"{base.__name__}: return a plain {base.__name__}"
+            )
     if hasattr(kind, "__next__"):
         raise NotPlain(f"the answer is a {kind.__name__}, which has to be run first: wrap it in list(...)")
     if kind in (set, frozenset):

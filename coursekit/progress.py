@@ -52,7 +52,7 @@ def as_text(rows, guesses):
 def bar(row):
     """One square a task: filled when done, half when tried; the words are in the alt text."""
     squares = ""
-    for i, (name, done, tried) in enumerate(row["marks"]):
+    for i, (_, done, tried) in enumerate(row["marks"]):
         x = i * 22
         squares += f'<rect x="{x + 1}" y="1" width="18" height="18" fill="{GOOD if done else "none"}" stroke="{GOOD}"/>'
         if done:
@@ -67,13 +67,23 @@ def as_html(rows, guesses):
     cell = 'style="text-align:left;padding:.1em 1em .1em 0"'
     body = "".join(
         f"<tr><td {cell}>{escape(r['lesson'])}</td><td {cell}>{bar(r)}</td><td {cell}>{r['points']} of {r['of']}</td>"
-        f"<td {cell}>{r['hints']}</td></tr>" for r in rows)
-    page = f"<table><tr>{''.join(f'<th {cell}>{h}</th>' for h in ('lesson', 'tasks', 'points', 'hints opened'))}</tr>{body}</table>"
+        f"<td {cell}>{r['hints']}</td></tr>"
+        for r in rows
+    )
+    head = "".join(f"<th {cell}>{h}</th>" for h in ("lesson", "tasks", "points", "hints opened"))
+    page = f"<table><tr>{head}</tr>{body}</table>"
     if guesses:
-        body = "".join(f"<tr>{''.join(f'<td {cell}>{escape(x)}</td>' for x in row[:3])}<td {cell}>{'● ' if row[4] else ''}"
-                       f"{escape(row[3])}</td></tr>" for row in guesses)
-        page += f"<table><tr>{''.join(f'<th {cell}>{h}</th>' for h in ('guess', 'yours', 'value', 'how close'))}</tr>{body}</table>"
-    return page + f'<div style="color:{QUIET}">Kept on this machine only. A Colab machine forgets: export_progress().</div>'
+        body = "".join(
+            f"<tr>{''.join(f'<td {cell}>{escape(x)}</td>' for x in row[:3])}<td {cell}>{'● ' if row[4] else ''}"
+            f"{escape(row[3])}</td></tr>"
+            for row in guesses
+        )
+        head = "".join(f"<th {cell}>{h}</th>" for h in ("guess", "yours", "value", "how close"))
+        page += f"<table><tr>{head}</tr>{body}</table>"
+    return (
+        page
+        + f'<div style="color:{QUIET}">Kept on this machine only. A Colab machine forgets: export_progress().</div>'
+    )
 
 
 def export_progress(path="coursekit-progress.json"):

@@ -30,8 +30,10 @@ def escape(value):
 
 
 def box(colour, title, body):
-    return (f'<div style="border-left:5px solid {colour};padding:.3em .9em;margin:.3em 0;max-width:52em">'
-            f'<div style="font-weight:bold">{title}</div>{body}</div>')
+    return (
+        f'<div style="border-left:5px solid {colour};padding:.3em .9em;margin:.3em 0;max-width:52em">'
+        f'<div style="font-weight:bold">{title}</div>{body}</div>'
+    )
 
 
 # ---------------------------------------------------------------- expected and got
@@ -45,14 +47,18 @@ def parts(value, names):
 
 
 def is_grid(value):
-    return (isinstance(value, list) and 0 < len(value) <= MAX_SIDE and all(isinstance(r, list) for r in value)
-            and all(len(r) <= MAX_SIDE and all(not isinstance(x, (list, dict)) for x in r) for r in value))
+    return (
+        isinstance(value, list)
+        and 0 < len(value) <= MAX_SIDE
+        and all(isinstance(r, list) for r in value)
+        and all(len(r) <= MAX_SIDE and all(not isinstance(x, (list, dict)) for x in r) for r in value)
+    )
 
 
 def part_names(task):
     """The names inside `returns`: "(input_ids, position_ids, cu_seqlens), three flat lists" -> those three."""
     text = task.returns
-    return [name.strip() for name in text[1:text.index(")")].split(",")] if text.startswith("(") else []
+    return [name.strip() for name in text[1 : text.index(")")].split(",")] if text.startswith("(") else []
 
 
 def text_of(value, picture="auto"):
@@ -77,7 +83,7 @@ def column_text(title, value, task):
     lines = [title]
     for name, part in parts(value, part_names(task)):
         drawn = text_of(part, task.picture)
-        lines += ([f"{name}: {drawn}"] if name and "\n" not in drawn else [*([name] if name else []), drawn])
+        lines += [f"{name}: {drawn}"] if name and "\n" not in drawn else [*([name] if name else []), drawn]
     return "\n".join(lines)
 
 
@@ -92,7 +98,8 @@ def cell_html(x, other, mask):
     if mask:
         fill = GOOD if x else "#fff"
         ink = "#fff" if x else "#999"
-        return f'<td style="width:1.5em;text-align:center;border:1px solid #bbb;background:{fill};color:{ink};{mark}">{"✓" if x else "·"}</td>'
+        style = f"width:1.5em;text-align:center;border:1px solid #bbb;background:{fill};color:{ink};{mark}"
+        return f'<td style="{style}">{"✓" if x else "·"}</td>'
     weight = "font-weight:bold;" if differs else ""
     return f'<td style="text-align:right;border:1px solid #bbb;padding:.1em .5em;{weight}{mark}">{escape(x)}</td>'
 
@@ -101,7 +108,8 @@ def grid_html(grid, other, mask):
     alike = is_grid(other) and [len(r) for r in other] == [len(r) for r in grid]
     rows = "".join(
         "<tr>" + "".join(cell_html(x, other[i][j] if alike else None, mask) for j, x in enumerate(row)) + "</tr>"
-        for i, row in enumerate(grid))
+        for i, row in enumerate(grid)
+    )
     return f'<table style="border-collapse:collapse;margin:.2em 0">{rows}</table>'
 
 
@@ -115,11 +123,13 @@ def value_html(value, other, picture):
 def column_html(title, value, other, task):
     others = dict(parts(other, part_names(task)))
     inner = "".join(
-        (f'<div style="color:{QUIET}">{escape(name)}</div>' if name else "") + value_html(part, others.get(name), task.picture)
-        for name, part in parts(value, part_names(task)))
+        (f'<div style="color:{QUIET}">{escape(name)}</div>' if name else "")
+        + value_html(part, others.get(name), task.picture)
+        for name, part in parts(value, part_names(task))
+    )
     return f'<td style="vertical-align:top;text-align:left;padding-right:2em"><b>{title}</b>{inner}</td>'
 
 
 def compare_html(finding, task):
     a, b = finding.expected, finding.got
-    return ("<table><tr>" + column_html("expected", a, None, task) + column_html("got", b, a, task) + "</tr></table>")
+    return "<table><tr>" + column_html("expected", a, None, task) + column_html("got", b, a, task) + "</tr></table>"

@@ -43,7 +43,7 @@ def candidates(args):
     """Calls with one argument made smaller, boldest first."""
     for i, value in enumerate(args):
         for smaller in smaller_values(value):
-            yield args[:i] + (smaller,) + args[i + 1:]
+            yield args[:i] + (smaller,) + args[i + 1 :]
 
 
 def smaller_values(value):
@@ -66,9 +66,9 @@ def smaller_lists(items):
     n = len(items)
     if n > 3:
         yield items[: n // 2]
-        yield items[n // 2:]
+        yield items[n // 2 :]
     for i in range(n):
-        yield items[:i] + items[i + 1:]
+        yield items[:i] + items[i + 1 :]
     for i, item in enumerate(items):
         for smaller in smaller_values(item):
-            yield items[:i] + [smaller] + items[i + 1:]
+            yield items[:i] + [smaller] + items[i + 1 :]

@@ -71,8 +71,10 @@ def set_aside(path, why):
         os.replace(path, other)
         print(f"Your progress file could not be used ({why}). It is kept as {other}; a new one begins here.")
     except OSError as problem:
-        print(f"Your progress file {path} could not be used ({why}) and not be moved ({problem}). It stays as it is; "
-              "progress is kept in memory until the kernel stops.")
+        print(
+            f"Your progress file {path} could not be used ({why}) and not be moved ({problem}). It stays as it is; "
+            "progress is kept in memory until the kernel stops."
+        )
         global _memory
         _memory = empty()
     return empty()

@@ -7,8 +7,9 @@ import importlib
 import json
 import pkgutil
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 from .plain import brief
 

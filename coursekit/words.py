@@ -66,7 +66,8 @@ def as_html(task, verdict, printed="", next_step=True):
         if name == "likely cause" and shows_values(verdict):
             body += show.compare_html(verdict.finding, task)
         code = name in ("smallest failing call", "the call", "stopped at")
-        body += f'<div><span style="color:{show.QUIET}">{name}:</span> {f"<code>{show.escape(text)}</code>" if code else show.escape(text)}</div>'
+        shown = f"<code>{show.escape(text)}</code>" if code else show.escape(text)
+        body += f'<div><span style="color:{show.QUIET}">{name}:</span> {shown}</div>'
     if printed:
         body += f'<div style="color:{show.QUIET}">your code printed:</div><pre>{show.escape(printed[:1000])}</pre>'
     if next_step and advice(task, verdict):

@@ -52,7 +52,8 @@ class EngineConfig:
     def as_plain(self) -> dict[str, Any]:
         """The knobs as JSON can hold them; a function or a scheduler of one's own becomes its name."""
         values = {knob_.name: getattr(self, knob_.name) for knob_ in fields(self)}
-        return {k: v if v is None or isinstance(v, (str, int, float)) else getattr(v, "__name__", type(v).__name__) for k, v in values.items()}
+        own = {k: v for k, v in values.items() if not (v is None or isinstance(v, (str, int, float)))}
+        return values | {name: getattr(value, "__name__", type(value).__name__) for name, value in own.items()}
 
 
 def check_knob(knob_: Field, value: Any) -> None:

@@ -19,8 +19,9 @@ from typing import Protocol
 
 from .clock import VirtualClock, WallClock
 from .config import EngineConfig
+from .interrupt import uninterrupted
 from .kv.allocator import KVCache
-from .observe.trace import StepRecord, Trace
+from .observe.trace import Draft, StepRecord, Trace
 from .plan import Plan, PlanError, StepResult
 from .request import Request, Status
 from .scheduler import Scheduler, make_scheduler
@@ -66,6 +67,7 @@ class Engine:
 
     # -- requests come and go ---------------------------------------------------------------------------
 
+    @uninterrupted()
     def add_request(self, request: Request) -> Request:
         """Queue a request; it arrives at its ``arrival_time`` (now, if that has passed).
 
@@ -89,6 +91,7 @@ class Engine:
         heapq.heappush(self._future, (request.arrival_time, request.sequence, request))
         return request
 
+    @uninterrupted()
     def add_siblings(self, first: Request, others: list[Request]) -> None:
         """More samples of one prompt: they start when the first has computed it, and share its blocks."""
         for request in others:
@@ -99,6 +102,7 @@ class Engine:
         if others:
             self._siblings[first] = list(others)
 
+    @uninterrupted()
     def abort(self, request_id: str) -> Request:
         """End a request at any moment; what it has made so far stays readable. Raises KeyError for an unknown id."""
         if request_id not in self.requests:
@@ -148,17 +152,28 @@ class Engine:
 
     def carry_out(self, plan: Plan, now: float) -> StepRecord:
         """Everything after the decision. Raises PlanError, with nothing changed, if the plan breaks a rule."""
-        scheduler = self.scheduler
-        newcomers = {r for r, _ in plan.extend if r.status is Status.WAITING}
-        had, free = sum(r.num_cached_tokens for r in newcomers), self.kv.pool.num_free
-        scheduler.reserve(plan, now)
-        cached = sum(r.num_cached_tokens for r in newcomers) - had
-        draft = self.trace.draft(plan, now, newcomers, cached, self.kv, free)
+        draft = None
         try:
+            with uninterrupted():
+                draft = self._reserve(plan, now)
             result = self.executor.execute(plan)
         except BaseException:
-            scheduler.roll_back(plan)
+            if draft is not None:
+                with uninterrupted():
+                    self.scheduler.roll_back(plan)
             raise
+        with uninterrupted():
+            return self._commit(plan, result, draft)
+
+    def _reserve(self, plan: Plan, now: float) -> Draft:
+        newcomers = {r for r, _ in plan.extend if r.status is Status.WAITING}
+        had, free = sum(r.num_cached_tokens for r in newcomers), self.kv.pool.num_free
+        self.scheduler.reserve(plan, now)
+        cached = sum(r.num_cached_tokens for r in newcomers) - had
+        return self.trace.draft(plan, now, newcomers, cached, self.kv, free)
+
+    def _commit(self, plan: Plan, result: StepResult, draft: Draft) -> StepRecord:
+        scheduler = self.scheduler
         self.clock.advance(result.duration)
         now = self.clock.now()
         scheduler.commit(plan, result, now)
@@ -198,6 +213,7 @@ class Engine:
             raise PlanError("plan() returns a Plan", f"{type(scheduler).__name__}.plan() returned {plan!r:.60}")
         return plan
 
+    @uninterrupted()
     def _let_in_arrivals(self, until: float | None) -> float:
         """Requests whose time has come join the queue; returns that time."""
         now, future = self.clock.now(), self._future

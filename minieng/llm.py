@@ -101,7 +101,7 @@ class LLM:
                 self.engine.step()
                 for request in list(seen):
                     yield from self._events(request, seen)
-                    if request.request_id not in self.engine.requests:
+                    if seen[request] is None and request.request_id not in self.engine.requests:
                         del seen[request]
         finally:
             self._forget(groups)
@@ -201,6 +201,7 @@ class LLM:
             for i, prompt in enumerate(prompts):
                 own = {name: values[i] for name, values in spread.items()}
                 groups.append(self._requests(ids[i], prompt, now, **own))
+            self._streams |= {r: TextStream(self.tokenizer, r) for r in itertools.chain.from_iterable(groups)}
             for first, *others in groups:
                 self.engine.add_request(first)
                 self.engine.add_siblings(first, others)
@@ -230,7 +231,6 @@ class LLM:
             )  # fmt: skip
             request.sample_index = index
             request.sample_key = sample_key(params.seed, self.config.seed, request_id, index)
-            self._streams[request] = TextStream(self.tokenizer, request)
             requests.append(request)
         return requests
 

@@ -60,7 +60,7 @@ def replay(trace: Trace, engine: Engine) -> Trace:
     """
     _check(trace, engine)
     engine.kv.forget_prefixes()
-    scheduler, kept, on_token = ReplayScheduler(trace), (engine.scheduler, engine.trace, engine.on_token), engine.on_token
+    scheduler, kept = ReplayScheduler(trace), (engine.scheduler, engine.trace, engine.on_token)
     lengths = {name: len(tokens) for name, tokens in trace.outputs().items()}
     engine.scheduler, engine.trace = scheduler, Trace(meta=dict(trace.meta))
     engine.on_token = lambda r: r.num_output_tokens >= lengths[r.request_id]  # also where a stop string ended it
@@ -84,12 +84,19 @@ def _check(trace: Trace, engine: Engine) -> None:
     if engine.has_work:
         raise ValueError("the engine still has requests: let it finish, then replay")
     if trace.dropped or not trace.detail:
-        raise TraceError("the trace does not hold every step with all names: record it with a larger limit and detail=True")
+        raise TraceError(
+            "the trace does not hold every step with all names: record it with a larger limit and detail=True"
+        )
     named = {name for record in trace for name, _, _ in record.slices}
     if named - trace.requests.keys():
-        raise TraceError(f"the trace plans {sorted(named - trace.requests.keys())[0]!r} but holds no such request: it was cut")
+        raise TraceError(
+            f"the trace plans {sorted(named - trace.requests.keys())[0]!r} but holds no such request: it was cut"
+        )
     if trace.meta.get("num_blocks", engine.kv.pool.num_blocks) > engine.kv.pool.num_blocks:
-        raise TraceError(f"recorded with {trace.meta['num_blocks']} blocks, the engine has {engine.kv.pool.num_blocks}: raise num_blocks")
+        raise TraceError(
+            f"recorded with {trace.meta['num_blocks']} blocks, the engine has {engine.kv.pool.num_blocks}: raise "
+            f"num_blocks"
+        )
 
 
 def _add(trace: Trace, scheduler: ReplayScheduler, engine: Engine) -> None:

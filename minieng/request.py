@@ -178,7 +178,7 @@ class Request:
         if len(self.token_ids) >= self.max_num_tokens:
             self.finish_reason = "length"
         params = self.params
-        if self.num_output_tokens >= params.min_tokens:
+        if len(self.token_ids) - self.num_prompt_tokens >= params.min_tokens:
             ends = not params.ignore_eos and token in self.eos_token_ids
             if ends or token in params.stop_token_ids:
                 self.finish_reason = "stop"

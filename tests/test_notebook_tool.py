@@ -244,7 +244,7 @@ def test_check_reports_what_is_no_notebook_and_goes_on(store, capsys):
     assert notebooks.check(["notebooks"]) == 1
     said = capsys.readouterr().out
     assert "1 of 4 notebooks are fit" in said
-    assert all(f"{name}.ipynb: not a notebook" in said for name in ("06_bad", "07_list", "08_old"))
+    assert all(f"{name}.ipynb:\n    not a notebook (" in said for name in ("06_bad", "07_list", "08_old"))
 
 
 # --- which notebooks --------------------------------------------------------------------------------------------------

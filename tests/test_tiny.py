@@ -12,8 +12,11 @@ from minieng.model.loader import describe, load_config, load_tokenizer, resolve
 from minieng.model.tiny.stories import ANIMALS, END, NAMES, TALK, document, story
 
 PROMPTS = [f"Tell me a story about {'an' if a[0] in 'aeiou' else 'a'} {a}." for a in ANIMALS[:10]]
-PROMPTS += [f"Write a very short story about {name} the {animal}." for name, animal in zip(NAMES, ANIMALS, strict=False)][:5]
-PROMPTS += ["Hello!", "What is the capital of France?", "Tell me a long story about a bear.", "Please tell me a story about a lost kite.",
+PROMPTS += [
+    f"Write a very short story about {name} the {animal}." for name, animal in zip(NAMES, ANIMALS, strict=False)
+][:5]
+PROMPTS += ["Hello!", "What is the capital of France?", "Tell me a long story about a bear.",
+            "Please tell me a story about a lost kite.",
             "Explain music."]  # fmt: skip
 
 
@@ -38,7 +41,12 @@ def test_size_and_shape(tiny):
     assert 400_000 < model.num_parameters() < 600_000
     config = load_config(resolve("tiny"))
     assert config.model_type == "llama" and config.tie_word_embeddings and config.vocab_size == 512
-    assert (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.num_key_value_heads) == (4, 96, 4, 2)
+    assert (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.num_key_value_heads) == (
+        4,
+        96,
+        4,
+        2,
+    )
     assert config.head_dim == 32 and config.max_position_embeddings >= 1024
     assert sum(f.stat().st_size for f in resolve("tiny").iterdir() if f.is_file()) < 1_500_000
     assert describe("tiny")["source"] == "bundled"
@@ -55,7 +63,9 @@ def test_it_ends_its_stories_by_itself(tiny):
 
 
 def test_it_tells_what_it_was_asked_for(tiny):
-    told = [tiny[1].decode(answer(tiny, f"Tell me a story about a {animal}.")) for animal in ("fox", "bear", "cat", "frog")]
+    told = [
+        tiny[1].decode(answer(tiny, f"Tell me a story about a {animal}.")) for animal in ("fox", "bear", "cat", "frog")
+    ]
     assert sum(animal in text for animal, text in zip(("fox", "bear", "cat", "frog"), told, strict=True)) >= 3
     assert tiny[1].decode(answer(tiny, "Hello!"), skip_special_tokens=True) == TALK[0][1]
 
@@ -65,12 +75,16 @@ def test_special_tokens_and_chat(tiny):
     assert (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id) == (0, 1, 2)
     assert model.generation_config.eos_token_id == model.config.eos_token_id == 2
     text = tokenizer.apply_chat_template(
-        [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
+        [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}],
+        tokenize=False,
+        add_generation_prompt=True,
     )
     assert text == "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 
 
-@pytest.mark.parametrize("text", ["", " two  spaces ", "naïve façade", "日本語 🦊🦉", "a\n\tb\r\n", "def f(x): return {x: 'y'}", "\x00\x7f"])
+@pytest.mark.parametrize(
+    "text", ["", " two  spaces ", "naïve façade", "日本語 🦊🦉", "a\n\tb\r\n", "def f(x): return {x: 'y'}", "\x00\x7f"]
+)
 def test_any_text_comes_back(tiny, text):
     tokenizer = tiny[1]
     ids = tokenizer.encode(text)

@@ -157,7 +157,7 @@ def timed_runs(child: Child, watch: Watch, patience: Patience, say: Callable[[st
         watch.lap()
         answer = child.ask("run", patience.timeout)
         load = watch.lap()
-        verdict = "disturbed, discarded" if load.foreign > patience.max_foreign else "counts"
+        verdict = "disturbed" if load.foreign > patience.max_foreign else "counts"
         say(f"    {answer['seconds']:8.2f} s, others {load.foreign:.1%} of the CPUs: {verdict}")
         return answer["seconds"], answer["tokens"], load
 

@@ -88,17 +88,21 @@ class Benchmark:
         return Child(spec.python, spec.module, {**self.env(), **spec.env}, self.cpus, self.logs / f"{spec.name}.log")
 
     def run(self) -> int:
-        """All rows, ceilings and the bound; 1 when a peer failed."""
+        """All rows, ceilings and the bound; 1 when a peer failed. Interrupted, it says where the rows so far are."""
         say(report.header(self.report))
-        if self.args.ceilings:
-            self.measure_ceilings()
-        self.find_reference()
-        for spec in self.specs:
-            say(f"{spec.name}: {spec.what}")
-            row = self.row(spec)
-            self.report["peers"].append(row)
-            if row["status"] in ("skipped", "failed"):
-                say(f"    {row['status']}: {row['reason']}")
+        so_far = self.logs / "so-far.json"
+        try:
+            if self.args.ceilings:
+                self.measure_ceilings()
+            self.find_reference()
+            for spec in self.specs:
+                say(f"{spec.name}: {spec.what}")
+                self.report["peers"].append(self.row(spec))
+                report.save(self.report, so_far)
+        except KeyboardInterrupt:
+            if self.report["peers"]:
+                say(f"cpu_peers: the rows so far are in {so_far}")
+            raise
         self.finish()
         failed = any(row["status"] == "failed" for row in self.report["peers"])
         if not failed:
@@ -114,10 +118,10 @@ class Benchmark:
                 spec = self.with_weights(spec)
             with self.child(spec) as child:
                 return self.measured(spec, child)
-        except PeerSkipped as reason:
-            return report.row_of(spec.name, spec.what, "skipped", str(reason))
-        except PeerFailed as reason:
-            return report.row_of(spec.name, spec.what, "failed", str(reason))
+        except (PeerSkipped, PeerFailed, venvs.ExportFailed) as error:
+            status = "skipped" if isinstance(error, PeerSkipped) else "failed"
+            say(f"    {status}: {error}")
+            return report.row_of(spec.name, spec.what, status, str(error))
 
     def with_weights(self, spec: registry.Spec) -> registry.Spec:
         """OpenVINO's row with its exported weights."""

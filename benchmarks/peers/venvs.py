@@ -32,6 +32,10 @@ MARK = "recipe.txt"
 PROBES = {"vllm": "import vllm", "ov": "import openvino_genai", "ovx": "import optimum.intel"}
 
 
+class ExportFailed(Exception):
+    """The exporter is there but could not write the weights; the message ends with its last words."""
+
+
 def python_of(peers_dir: Path, name: str) -> Path:
     """The interpreter of one environment."""
     return peers_dir / name / "bin" / "python"
@@ -126,7 +130,7 @@ def weights_hash(model_dir: Path) -> str:
 
 
 def openvino_weights(peers_dir: Path, model_dir: Path, digest: str, say: Say) -> tuple[Path, str | None]:
-    """The exported weights of this model, made once; and the reason if they cannot be had."""
+    """The exported weights of this model, made once; and the reason if the exporter is not there to make them."""
     place = peers_dir / "ir" / digest[:16]
     if (place / "openvino_model.xml").exists():
         return place, None
@@ -138,5 +142,5 @@ def openvino_weights(peers_dir: Path, model_dir: Path, digest: str, say: Say) ->
     command = [python, "-m", "peers.export_openvino", str(model_dir), str(place)]
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     if done.returncode:
-        return place, f"export failed: {' '.join(done.stderr.strip().splitlines()[-2:])[-300:]}"
+        raise ExportFailed(f"export failed: {' '.join(done.stderr.strip().splitlines()[-2:])[-300:]}")
     return place, None

@@ -77,7 +77,12 @@ def failure(problem, plain):
     name = "not plain" if isinstance(problem, plain.NotPlain) else type(problem).__name__
     text = f"{problem}"[:300] if name == "not plain" else f"{name}: {problem}"[:300]
     if isinstance(problem, SyntaxError):
-        return {"kind": kind, "error": name, "text": text, "where": f"line {problem.lineno}: {(problem.text or '').strip()[:150]}"}
+        return {
+            "kind": kind,
+            "error": name,
+            "text": text,
+            "where": f"line {problem.lineno}: {(problem.text or '').strip()[:150]}",
+        }
     return {"kind": kind, "error": name, "text": text, "where": where(problem)}
 
 
@@ -107,7 +112,7 @@ def serve(setup, requests, reply, plain):
             out = {"kind": "value", "value": plain.to_plain(drive(answer, call["args"]))}
             text = dumps(out)
         except MemoryError:  # leaving the block frees what the answer held; only then is there room for words
-            text = '{"kind": "error", "error": "MemoryError", "text": "MemoryError: it asked for more memory than allowed"}'
+            text = '{"kind": "error", "error": "MemoryError", "text": "MemoryError: over the limit"}'
         except BaseException as problem:
             text = dumps(failure(problem, plain))
         reply({"id": call["id"]}, text)
@@ -126,7 +131,7 @@ def main():
         line = dumps(head)
         data = ((line[:-1] + ", " + body[1:]) if body else line).encode() + b"\n"
         while data:
-            data = data[os.write(channel, data):]
+            data = data[os.write(channel, data) :]
 
     if setup["die"]:
         die_with_parent()

@@ -32,14 +32,18 @@ def grade(book, lesson, reference, seed, mode, seconds, hidden_folders=(), packa
     """{task id: Verdict} of one notebook."""
     tasks = tasks_of(lesson)
     found = cells.answers(book, tasks)
-    return {task.id: grade_task(task, tasks, book, found, reference, seed, mode, seconds, hidden_folders, packages)
-            for task in tasks}
+    return {
+        task.id: grade_task(task, tasks, book, found, reference, seed, mode, seconds, hidden_folders, packages)
+        for task in tasks
+    }
 
 
 def grade_task(task, tasks, book, found, reference, seed, mode, seconds, hidden_folders, packages):
     if task.id not in found:
-        return Verdict(MISSING, note=f"the answer cell is gone: no cell begins with `# Task {task.id}` and none defines "
-                                     f"`{task.name}`.")
+        return Verdict(
+            MISSING,
+            note=f"the answer cell is gone: no cell begins with `# Task {task.id}` and none defines `{task.name}`.",
+        )
     known = reference.hidden(task, seed)
     own = [*reference.given, *map(list, cells.needed(task, found, tasks))]
     with ExitStack() as stack:
@@ -58,7 +62,9 @@ def grade_task(task, tasks, book, found, reference, seed, mode, seconds, hidden_
 def not_loaded(failure):
     if failure.kind != ERROR:
         return Verdict(failure.kind, note=failure.text, where=failure.where)
-    finding = Finding("the answer cell runs", f"running the cell stopped with: {failure.text}", f"cell raises {failure.error}")
+    finding = Finding(
+        "the answer cell runs", f"running the cell stopped with: {failure.text}", f"cell raises {failure.error}"
+    )
     return Verdict(ERROR, finding=finding, note=failure.text, where=failure.where)
 
 
@@ -68,9 +74,11 @@ def explain(task, verdict, book, found):
     if verdict.status == ERROR and lost:
         elsewhere = [s for s in cells.code_cells(book) if cells.defines(s, lost.group(1)) and s != found.get(task.id)]
         if elsewhere:
-            verdict.finding = Finding("everything an answer needs is in its answer cell",
-                                      f"`{lost.group(1)}` is made in another cell. Only answer cells are graded: move it in",
-                                      "helper in another cell")
+            verdict.finding = Finding(
+                "everything an answer needs is in its answer cell",
+                f"`{lost.group(1)}` is made in another cell. Only answer cells are graded: move it in",
+                "helper in another cell",
+            )
     return verdict
 
 

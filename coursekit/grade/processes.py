@@ -59,6 +59,20 @@ def memory_of(pids):
     return total
 
 
+def cpu_seconds(pids):
+    """Processor time these processes, and the children they have waited for, have used; None where it cannot be seen."""
+    if not LINUX:
+        return None
+    total = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                total += sum(map(int, file.read().rpartition(")")[2].split()[11:15]))
+        except (OSError, ValueError):
+            pass
+    return total / os.sysconf("SC_CLK_TCK")
+
+
 def end_all(process, patience=5.0):
     """Kill the child, then everything below this process, until nothing is left; True when nothing is."""
     try:

@@ -12,10 +12,12 @@ from .. import words
 from ..examine import DONE, MISSING, TODO, Verdict
 from ..task import tasks_of
 
-STYLE = ("<style>body{font:16px/1.5 system-ui,sans-serif;max-width:56em;margin:2em auto;padding:0 1em;color:#222}"
-         "code,pre{font-family:ui-monospace,monospace;white-space:pre-wrap}table.t{border-collapse:collapse}"
-         "table.t td,table.t th{padding:.2em .9em;border-bottom:1px solid #ccc;text-align:left}"
-         ".bar{background:#0072b2;height:1em;display:inline-block}h2{margin-top:1.6em}</style>")
+STYLE = (
+    "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:56em;margin:2em auto;padding:0 1em;color:#222}"
+    "code,pre{font-family:ui-monospace,monospace;white-space:pre-wrap}table.t{border-collapse:collapse}"
+    "table.t td,table.t th{padding:.2em .9em;border-bottom:1px solid #ccc;text-align:left}"
+    ".bar{background:#0072b2;height:1em;display:inline-block}h2{margin-top:1.6em}</style>"
+)
 
 
 def verdicts_of(row):
@@ -42,8 +44,11 @@ def remarks(row):
     """One line on everything that is not plainly right or open."""
     if "problem" in row:
         return row["problem"]
-    return "; ".join(f"{name}: {v.note.rstrip('.') or v.slip}" if not v.finding else f"{name}: {v.slip}"
-                     for name, v in verdicts_of(row).items() if v.status not in (DONE, TODO))
+    return "; ".join(
+        f"{name}: {v.note.rstrip('.') or v.slip}" if not v.finding else f"{name}: {v.slip}"
+        for name, v in verdicts_of(row).items()
+        if v.status not in (DONE, TODO)
+    )
 
 
 def plain_cell(text):
@@ -59,8 +64,16 @@ def csv_text(rows):
     table.writerow(["student", "file", *ids, "total", "out_of", "remarks"])
     for row in sorted(rows, key=lambda r: (r["student"].casefold(), r["file"])):
         points = points_of(row)
-        table.writerow([plain_cell(row["student"]), plain_cell(row["file"]), *[points.get(i, "") for i in ids],
-                        sum(points.values()), out_of(row) or "", plain_cell(remarks(row))])
+        table.writerow(
+            [
+                plain_cell(row["student"]),
+                plain_cell(row["file"]),
+                *[points.get(i, "") for i in ids],
+                sum(points.values()),
+                out_of(row) or "",
+                plain_cell(remarks(row)),
+            ]
+        )
     return file.getvalue()
 
 
@@ -95,7 +108,8 @@ def page(row):
         body += f"<p><b>0 points.</b> {html.escape(row['problem'])}.</p>"
     else:
         body += f"<p><b>{sum(points_of(row).values())} of {out_of(row)} points</b></p>" + sections(row)
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>{STYLE}<body>{body}</body></html>\n'
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>{STYLE}'
+    return f"{head}<body>{body}</body></html>\n"
 
 
 def sections(row):
@@ -140,13 +154,23 @@ def summary_text(rows):
 
 def summary_page(rows):
     widest = max((n for _, n in histogram(rows)), default=1) or 1
-    bars = "".join(f'<tr><td>{label}</td><td><span class="bar" style="width:{20 * n / widest:.2f}em"></span> {n}</td></tr>'
-                   for label, n in histogram(rows))
-    wrong = "".join(f"<tr><td>{n}</td><td>{name}</td><td>{html.escape(what)}</td></tr>" for n, name, what in mistakes(rows)[:20])
-    people = "".join(f"<tr><td>{html.escape(r['student'])}</td><td>{sum(points_of(r).values())}</td><td>"
-                     f"{html.escape(remarks(r))}</td></tr>" for r in sorted(rows, key=lambda r: r["student"].casefold()))
-    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Class summary</title>{STYLE}<body>'
-            f"<h1>Class summary</h1><p>{len(rows)} submissions, mean {mean_points(rows):.1f} points.</p>"
-            f'<h2>Points</h2><table class="t">{bars}</table><h2>Commonest mistakes</h2><table class="t"><tr><th>how many</th>'
-            f"<th>task</th><th>what</th></tr>{wrong}</table><h2>Everybody</h2><table class=\"t\"><tr><th>student</th>"
-            f"<th>points</th><th>remarks</th></tr>{people}</table></body></html>\n")
+    bars = "".join(
+        f'<tr><td>{label}</td><td><span class="bar" style="width:{20 * n / widest:.2f}em"></span> {n}</td></tr>'
+        for label, n in histogram(rows)
+    )
+    wrong = "".join(
+        f"<tr><td>{n}</td><td>{name}</td><td>{html.escape(what)}</td></tr>" for n, name, what in mistakes(rows)[:20]
+    )
+    people = "".join(
+        f"<tr><td>{html.escape(r['student'])}</td><td>{sum(points_of(r).values())}</td><td>"
+        f"{html.escape(remarks(r))}</td></tr>"
+        for r in sorted(rows, key=lambda r: r["student"].casefold())
+    )
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Class summary</title>{STYLE}<body>'
+        f"<h1>Class summary</h1><p>{len(rows)} submissions, mean {mean_points(rows):.1f} points.</p>"
+        f'<h2>Points</h2><table class="t">{bars}</table><h2>Commonest mistakes</h2>'
+        '<table class="t"><tr><th>how many</th>'
+        f'<th>task</th><th>what</th></tr>{wrong}</table><h2>Everybody</h2><table class="t"><tr><th>student</th>'
+        f"<th>points</th><th>remarks</th></tr>{people}</table></body></html>\n"
+    )

@@ -85,8 +85,13 @@ class Helper:
         """The result of a job, or None when the helper died or took too long over it."""
         if self.process is None or self.process.poll() is not None:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "coursekit.grade.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                env={**os.environ, "TMPDIR": self.temp, "PYTHONPATH": search_path()}, start_new_session=True)
+                [sys.executable, "-m", "coursekit.grade.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "TMPDIR": self.temp, "PYTHONPATH": search_path()},
+                start_new_session=True,
+            )
         timer = threading.Timer(seconds, self.process.kill)
         timer.start()
         try:
@@ -116,9 +121,13 @@ def search_path():
 
 def masters_in(folder):
     """{lesson: path} of the master notebooks."""
-    found = {p.stem[:2]: str(p.resolve()) for p in sorted(Path(folder).glob("[0-9][0-9]_*.ipynb")) if p.stem[:2] in lessons()}
+    found = {
+        p.stem[:2]: str(p.resolve()) for p in sorted(Path(folder).glob("[0-9][0-9]_*.ipynb")) if p.stem[:2] in lessons()
+    }
     if not found:
-        raise CannotGrade(f"no master notebooks in {folder}: hidden answers come from them; name the folder with --solutions")
+        raise CannotGrade(
+            f"no master notebooks in {folder}: hidden answers come from them; name the folder with --solutions"
+        )
     return found
 
 
@@ -141,12 +150,23 @@ def grade_folder(options, say=print):
         raise CannotGrade(f"no notebooks in {options.submissions}")
     out = Path(options.output)
     journal = Journal(out.with_name(f".{out.name}.journal"))
-    settings = {"seed": str(options.seed) if options.seed is not None else None, "timeout": options.timeout, "mode": mode,
-                "exercise": options.exercise, "version": version_of(masters)}
+    settings = {
+        "seed": str(options.seed) if options.seed is not None else None,
+        "timeout": options.timeout,
+        "mode": mode,
+        "exercise": options.exercise,
+        "version": version_of(masters),
+    }
     done = journal.begin(settings, options.fresh)
-    job = {"lesson": options.exercise, "masters": masters, "mode": mode, "seed": settings["seed"],
-           "seconds": options.timeout, "packages": engine_folders(),
-           "hidden": hidden_folders(options, masters)}
+    job = {
+        "lesson": options.exercise,
+        "masters": masters,
+        "mode": mode,
+        "seed": settings["seed"],
+        "seconds": options.timeout,
+        "packages": engine_folders(),
+        "hidden": hidden_folders(options, masters),
+    }
     rows = grade_all(found, job, journal, done, options.jobs, say)
     report.write_all(rows, out, options.feedback, settings, say)
     return rows
@@ -230,7 +250,7 @@ def key_of(submission):
 
 
 def grade_one(helper, submission, job, key):
-    seconds = 10 * (job["seconds"] + 10) + LONGEST_EXTRA
+    seconds = 10 * (4 * job["seconds"] + 10) + LONGEST_EXTRA
     result = helper.ask({**job, "submission": asdict(submission)}, seconds)
     if result is None:
         result = {"problem": "the grader's helper process was killed or never came back while it graded this notebook"}

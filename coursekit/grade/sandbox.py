@@ -16,9 +16,11 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
 CHILD = PACKAGE / "grade" / "child.py"
-WARNING = ("WARNING: bubblewrap does not run here, so the submissions run with limits on memory, time and output ONLY. "
-           "They can read and write your files and use the network. Install it (apt-get install bubblewrap) or grade "
-           "on a machine that you can lose.")
+WARNING = (
+    "WARNING: bubblewrap does not run here, so the submissions run with limits on memory, time and output ONLY. "
+    "They can read and write your files and use the network. Install it (apt-get install bubblewrap) or grade "
+    "on a machine that you can lose."
+)
 NO_LIMITS = "WARNING: --sandbox none: the submissions run as you, without limits. Only for debugging your own code."
 
 
@@ -48,8 +50,13 @@ def probe():
     if not shutil.which("bwrap"):
         return False, "there is no command bwrap"
     try:
-        done = subprocess.run([*bwrap_command(()), sys.executable, "-I", "-c", "print('inside')"], capture_output=True,
-                              text=True, timeout=20, check=False)
+        done = subprocess.run(
+            [*bwrap_command(()), sys.executable, "-I", "-c", "print('inside')"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as problem:
         return False, str(problem)
     return done.stdout.strip() == "inside", (done.stderr.strip() or "it gave no answer")[:200]
@@ -63,8 +70,21 @@ def command(mode, hidden=(), packages=()):
 
 def bwrap_command(hidden, packages=()):
     """An empty system with Python in it: read-only, no network, no other processes, no rights, nobody's name."""
-    line = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL",
-            "--uid", "65534", "--gid", "65534", "--hostname", "sandbox", "--clearenv"]
+    line = [
+        "bwrap",
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--cap-drop",
+        "ALL",
+        "--uid",
+        "65534",
+        "--gid",
+        "65534",
+        "--hostname",
+        "sandbox",
+        "--clearenv",
+    ]
     for folder in system_folders():
         line += ["--ro-bind-try", folder, folder]
     line += ["--proc", "/proc", "--dev", "/dev", "--size", str(64 << 20), "--tmpfs", "/tmp"]
@@ -99,13 +119,25 @@ def is_inside(path, folder):
 
 def environment(home):
     """The few variables a child gets; none of the teacher's."""
-    return {"HOME": home, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
-            "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": "/tmp" if home.startswith("/tmp/home") else home}
+    return {
+        "HOME": home,
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TMPDIR": "/tmp" if home.startswith("/tmp/home") else home,
+    }
 
 
 def limits(mode, memory_mb, seconds):
     """rlimits by name for the child; the watch in session.py counts what they cannot."""
     if mode == "none":
         return {}
-    return {"RLIMIT_AS": memory_mb << 20, "RLIMIT_CPU": int(seconds) + 5, "RLIMIT_FSIZE": 16 << 20,
-            "RLIMIT_CORE": 0, "RLIMIT_NOFILE": 128}
+    return {
+        "RLIMIT_AS": memory_mb << 20,
+        "RLIMIT_CPU": int(seconds) + 5,
+        "RLIMIT_FSIZE": 16 << 20,
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NOFILE": 128,
+    }

@@ -19,6 +19,7 @@ from . import processes, sandbox
 MAX_LINE = 4_000_000
 MAX_PRINTED = 1_000_000
 MAX_PROCESSES = 8
+PATIENCE = 4
 
 
 class Session:
@@ -31,14 +32,27 @@ class Session:
         self.buffer, self.printed, self.base, self.rule = b"", 0, 0, ""
         self.looked = 0.0
         self.process = subprocess.Popen(
-            sandbox.command(mode, hidden, packages), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            cwd=self.home or "/", env=sandbox.environment(self.home or "/tmp/home"), start_new_session=True, bufsize=0)
+            sandbox.command(mode, hidden, packages),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.home or "/",
+            env=sandbox.environment(self.home or "/tmp/home"),
+            start_new_session=True,
+            bufsize=0,
+        )
         self.watch = selectors.DefaultSelector()
         self.watch.register(self.process.stdout, selectors.EVENT_READ)
         self.watch.register(self.process.stderr, selectors.EVENT_READ)
-        self.setup = {"cells": cells, "task": task.id, "name": task.name, "drive": task.drive is not None,
-                      "paths": [str(sandbox.PACKAGE.parent)], "limits": sandbox.limits(mode, task.memory_mb, seconds),
-                      "die": mode != "bwrap"}
+        self.setup = {
+            "cells": cells,
+            "task": task.id,
+            "name": task.name,
+            "drive": task.drive is not None,
+            "paths": [str(sandbox.PACKAGE.parent)],
+            "limits": sandbox.limits(mode, task.memory_mb, seconds),
+            "die": mode != "bwrap",
+        }
 
     def __enter__(self):
         return self
@@ -68,7 +82,7 @@ class Session:
         os.set_blocking(self.process.stdin.fileno(), False)
         while data:
             try:
-                data = data[os.write(self.process.stdin.fileno(), data):]
+                data = data[os.write(self.process.stdin.fileno(), data) :]
             except BlockingIOError:
                 self.wait_a_little()
             except OSError:
@@ -108,6 +122,8 @@ class Session:
         """Read what there is; raise Failed when a limit is passed."""
         left = self.end - time.monotonic()
         if left <= 0:
+            left = self.more_time()
+        if left <= 0:
             raise Failed(LATE, f"it did not finish in {self.seconds:g} s.")
         for key, _ in self.watch.select(min(left, 0.2)):
             chunk = os.read(key.fd, 1 << 16)
@@ -120,6 +136,15 @@ class Session:
             else:
                 self.printed += len(chunk)
         self.hold_limits()
+
+    def more_time(self):
+        """On a busy machine a child may hardly have run: it gets up to PATIENCE times as long, by the clock on the wall.
+
+        Without this a submission would lose points for what the others in its class do.
+        """
+        used = processes.cpu_seconds(processes.descendants(os.getpid()))
+        late = time.monotonic() > self.end + (PATIENCE - 1) * self.seconds
+        return 0 if used is None or late or used >= self.seconds * 0.9 else 0.2
 
     def hold_limits(self):
         if len(self.buffer) > MAX_LINE:

@@ -24,20 +24,24 @@ def results_of(job, references):
     """The result of one job: {"lesson", "verdicts": {task: verdict}} or {"problem": why it could not be read}."""
     submission = collect.Submission(**job["submission"])
     if submission.size() > cells.MAX_BYTES:
-        return {"problem": f"the file has {submission.size() / 1e6:.0f} MB; the limit is {cells.MAX_BYTES / 1e6:.0f} MB. "
-                           "Clear its outputs and hand it in again"}
+        return {
+            "problem": f"the file has {submission.size() / 1e6:.0f} MB; the limit is {cells.MAX_BYTES / 1e6:.0f} MB. "
+            "Clear its outputs and hand it in again"
+        }
     try:
         book = cells.parse(submission.read())
     except cells.NotANotebook as problem:
         return {"problem": str(problem)}
     lesson = judge.lesson_in(book, job["lesson"])
     if lesson is None or lesson not in job["masters"]:
-        return {"problem": "no cell begins with `# Task NN.M`: this is no exercise of the course, or its answer cells are gone"}
+        return {"problem": "no cell begins with `# Task NN.M`: no exercise of the course, or its answer cells are gone"}
     if lesson not in references:
-        references[lesson] = judge.Reference(cells.read(Path(job["masters"][lesson])), tasks_of(lesson), job["mode"],
-                                             job["seconds"], job["packages"])
-    verdicts = judge.grade(book, lesson, references[lesson], job["seed"], job["mode"], job["seconds"], job["hidden"],
-                           job["packages"])
+        references[lesson] = judge.Reference(
+            cells.read(Path(job["masters"][lesson])), tasks_of(lesson), job["mode"], job["seconds"], job["packages"]
+        )
+    verdicts = judge.grade(
+        book, lesson, references[lesson], job["seed"], job["mode"], job["seconds"], job["hidden"], job["packages"]
+    )
     return {"lesson": lesson, "verdicts": {name: v.as_dict() for name, v in verdicts.items()}}
 
 

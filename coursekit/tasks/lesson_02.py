@@ -1,6 +1,7 @@
 """Exercise 02: padding and masks. What each task asks, how it is judged, what each mistake looks like."""
 
 from ..task import Case, Finding, Task
+from .lesson_02_buckets import BUCKETS
 from .lesson_02_packing import PACK, PACKED_MASK
 
 TITLE = "Padding and masks"
@@ -15,9 +16,11 @@ def judge_left_pad(args, got):
     prompts, pad_id = args
     ids, mask, positions = got
     width = max(map(len, prompts))
-    return (judge_rows(prompts, pad_id, ids, width)
-            or judge_attention(prompts, pad_id, ids, mask, width)
-            or judge_positions(prompts, positions, width))
+    return (
+        judge_rows(prompts, pad_id, ids, width)
+        or judge_attention(prompts, pad_id, ids, mask, width)
+        or judge_positions(prompts, positions, width)
+    )
 
 
 def judge_rows(prompts, pad_id, ids, width):
@@ -28,25 +31,43 @@ def judge_rows(prompts, pad_id, ids, width):
         return wrong("there is one row for each prompt", "rows missing", f"{len(prompts)} rows", ids)
     widths = [len(row) for row in ids]
     if len(set(widths)) > 1:
-        return wrong("the rows have different lengths, so they are no rectangle", "no rectangle",
-                     f"every row {width} wide", ids)
+        return wrong(
+            "the rows have different lengths, so they are no rectangle", "no rectangle", f"every row {width} wide", ids
+        )
     if widths[0] < width:
-        return wrong("the rows are narrower than the longest prompt, so tokens were cut off", "cuts tokens",
-                     f"every row {width} wide", ids)
+        return wrong(
+            "the rows are narrower than the longest prompt, so tokens were cut off",
+            "cuts tokens",
+            f"every row {width} wide",
+            ids,
+        )
     if widths[0] > width:
-        return wrong("the rows are wider than the longest prompt: every extra column is pure waste", "too wide",
-                     f"every row {width} wide", ids)
+        return wrong(
+            "the rows are wider than the longest prompt: every extra column is pure waste",
+            "too wide",
+            f"every row {width} wide",
+            ids,
+        )
     for i, (row, prompt) in enumerate(zip(ids, prompts)):
         gap = width - len(prompt)
         if row[gap:] == prompt and row[:gap] == [pad_id] * gap:
             continue
         where = {f"row {i} ends with": prompt}
-        if gap and row[:len(prompt)] == prompt:
-            return wrong("the padding is on the right. The model writes its next token after the last column, "
-                         "so a short prompt would be continued after padding", "right padding", where, ids)
+        if gap and row[: len(prompt)] == prompt:
+            return wrong(
+                "the padding is on the right. The model writes its next token after the last column, "
+                "so a short prompt would be continued after padding",
+                "right padding",
+                where,
+                ids,
+            )
         if sorted(map(repr, ids)) == sorted(repr([pad_id] * (width - len(p)) + p) for p in prompts):
-            return wrong("the rows are in another order than the prompts: row i belongs to prompt i",
-                         "rows reordered", where, ids)
+            return wrong(
+                "the rows are in another order than the prompts: row i belongs to prompt i",
+                "rows reordered",
+                where,
+                ids,
+            )
         return wrong("a row does not hold its prompt in order, with pad_id in front", "other tokens", where, ids)
     return None
 
@@ -62,25 +83,32 @@ def judge_attention(prompts, pad_id, ids, mask, width):
     if all(bool(x) != w for x, w in zip(flat, want)):
         return wrong("the mask is the wrong way round: 1 means 'look at this', 0 means 'ignore this'", "mask inverted")
     if any(x and not w for x, w in zip(flat, want)):
-        return wrong("the mask lets a padded key in: the model would read padding as if it were text", "mask admits padding")
+        return wrong(
+            "the mask lets a padded key in: the model would read padding as if it were text", "mask admits padding"
+        )
     if any(w and not x for x, w in zip(flat, want)):
         if any(pad_id in p for p in prompts):
-            return wrong("the mask hides a real token that happens to equal pad_id. Many models use an ordinary "
-                         "token for padding: count the padding, do not look for it", "mask by value")
+            return wrong(
+                "the mask hides a real token that happens to equal pad_id. Many models use an ordinary "
+                "token for padding: count the padding, do not look for it",
+                "mask by value",
+            )
         return wrong("the mask hides a real token", "mask hides token")
     return None
 
 
 def judge_positions(prompts, positions, width):
-    tails = [row[width - len(p):] for row, p in zip(positions, prompts)]
+    tails = [row[width - len(p) :] for row, p in zip(positions, prompts)]
     want = [list(range(len(p))) for p in prompts]
     if tails == want and len(positions) == len(prompts):
         return None
     if any(len(row) != width for row in positions) or len(positions) != len(prompts):
         cause, slip = "the position ids have another shape than the padded ids", "position shape"
     elif all(t == list(range(width - len(p), width)) for t, p in zip(tails, prompts)):
-        cause = ("your position ids count the padding. A token two places from the start is at position 2, "
-                 "padded or not: else the answer depends on the neighbours")
+        cause = (
+            "your position ids count the padding. A token two places from the start is at position 2, "
+            "padded or not: else the answer depends on the neighbours"
+        )
         slip = "positions count padding"
     elif all(t == [x + 1 for x in w] for t, w in zip(tails, want)):
         cause, slip = "your position ids start at 1: the first token of a prompt is at position 0", "positions from 1"
@@ -92,7 +120,10 @@ def judge_positions(prompts, positions, width):
 def some_prompts(rng, size, low=1):
     """A few short prompts; now and then two are equally long."""
     vocabulary = range(1, 10)
-    return [[rng.choice(vocabulary) for _ in range(rng.randint(low, size + 1))] for _ in range(rng.randint(1, 1 + size // 2))]
+    return [
+        [rng.choice(vocabulary) for _ in range(rng.randint(low, size + 1))]
+        for _ in range(rng.randint(1, 1 + size // 2))
+    ]
 
 
 def generate_left_pad(rng, size):
@@ -107,20 +138,27 @@ def valid_left_pad(args):
 
 
 LEFT_PAD = Task(
-    id="02.1", name="left_pad", title="Pad on the left", points=25,
+    id="02.1",
+    name="left_pad",
+    title="Pad on the left",
+    points=25,
     returns="(input_ids, attention_mask, position_ids), each one row a prompt",
     cases=(
         Case(([[5]], 0), [[[5]], [[1]], [[0]]]),
         Case(([[5], [6, 7]], 0), [[[0, 5], [6, 7]], [[0, 1], [1, 1]], [[0, 0], [0, 1]]]),
         Case(([[6, 7], [5]], 0), [[[6, 7], [0, 5]], [[1, 1], [0, 1]], [[0, 1], [0, 0]]]),
         Case(([[9], [6, 9]], 9), [[[9, 9], [6, 9]], [[0, 1], [1, 1]], [[0, 0], [0, 1]]]),
-        Case(([[8], [1, 2, 3], [4, 5]], 0),
-             [[[0, 0, 8], [1, 2, 3], [0, 4, 5]], [[0, 0, 1], [1, 1, 1], [0, 1, 1]], [[0, 0, 0], [0, 1, 2], [0, 0, 1]]]),
+        Case(
+            ([[8], [1, 2, 3], [4, 5]], 0),
+            [[[0, 0, 8], [1, 2, 3], [0, 4, 5]], [[0, 0, 1], [1, 1, 1], [0, 1, 1]], [[0, 0, 0], [0, 1, 2], [0, 0, 1]]],
+        ),
     ),
-    judge=judge_left_pad, generate=generate_left_pad, valid=valid_left_pad,
+    judge=judge_left_pad,
+    generate=generate_left_pad,
+    valid=valid_left_pad,
     exact=False,  # the position id of a padded cell is free: nothing ever looks at it
     hints=(
-        "Write [[5], [6, 7]] on paper as a rectangle of two rows. Where does the 0 go, if the next token of *both* rows "
+        "Write [[5], [6, 7]] on paper as a rectangle of two rows. Where does the 0 go, if the next token of both rows "
         "must come right after the last column?",
         "A row with n real tokens in a width of w starts with w - n padded cells. The ids, the mask and the positions "
         "are three ways to fill the same row. Only the real cells count upwards, and they count from 0.",
@@ -155,8 +193,11 @@ def judge_waste(args, got):
     if near(padded / cells):
         return None
     if near(padded / real if real else -1):
-        return wrong("the denominator is wrong: you divide by the real tokens. Divide by every cell of the rectangle, "
-                     "padding included", "wrong denominator")
+        return wrong(
+            "the denominator is wrong: you divide by the real tokens. Divide by every cell of the rectangle, "
+            "padding included",
+            "wrong denominator",
+        )
     if near(real / cells):
         return wrong("this is the useful share: the waste is what is left of 1", "useful share")
     if near(100 * padded / cells):
@@ -167,7 +208,9 @@ def judge_waste(args, got):
         return wrong("`//` throws the fraction away: divide with `/`", "whole division")
     if near(1 - real / (len(lengths) * (max(lengths) + 1))):
         return wrong("your rectangle is one column too wide: it is as wide as the longest prompt, no wider", "too wide")
-    return wrong("count the cells of the rectangle, rows times longest, and how many of them hold no token", "other number")
+    return wrong(
+        "count the cells of the rectangle, rows times longest, and how many of them hold no token", "other number"
+    )
 
 
 def generate_lengths(rng, size):
@@ -181,112 +224,32 @@ def waste_error(args, error, text):
 
 
 PADDING_WASTE = Task(
-    id="02.2", name="padding_waste", title="How much of the rectangle is padding?", points=15,
+    id="02.2",
+    name="padding_waste",
+    title="How much of the rectangle is padding?",
+    points=15,
     returns="one number between 0 and 1",
     cases=(
-        Case(([3],), 0.0), Case(([2, 2],), 0.0), Case(([1, 2],), 0.25), Case(([1, 4],), 0.375),
-        Case(([1, 4, 4, 1],), 0.375), Case(([1, 1, 1, 5],), 0.6), Case(([50, 100, 200, 500],), 0.575), Case(([],), 0.0),
+        Case(([3],), 0.0),
+        Case(([2, 2],), 0.0),
+        Case(([1, 2],), 0.25),
+        Case(([1, 4],), 0.375),
+        Case(([1, 4, 4, 1],), 0.375),
+        Case(([1, 1, 1, 5],), 0.6),
+        Case(([50, 100, 200, 500],), 0.575),
+        Case(([],), 0.0),
     ),
-    judge=judge_waste, generate=generate_lengths, valid=lambda args: all(n >= 1 for n in args[0]),
+    judge=judge_waste,
+    generate=generate_lengths,
+    valid=lambda args: all(n >= 1 for n in args[0]),
     on_error=waste_error,
     hints=(
-        "Draw the lengths 1 and 4 as two rows of boxes, as wide as the longer one. Count the boxes. Count the empty ones.",
-        "The rectangle has (number of prompts) x (longest prompt) cells. Every token fills one. What is not filled is waste.",
+        "Draw the lengths 1 and 4 as two rows of boxes, both as wide as the longer. Count all boxes, then the empty.",
+        "The rectangle has (number of prompts) x (longest prompt) cells. Every token fills one. The rest is waste.",
         "if there is no prompt: return 0.0\n"
         "cells = number of lengths x the largest\n"
         "filled = sum of the lengths\n"
         "return (cells - filled) / cells",
-    ),
-)
-
-# ---------------------------------------------------------------- 02.3 bucket_by_length
-EACH_ONCE = "every request is in exactly one batch"
-FULL = "no batch is larger than batch_size, and there are as few batches as that allows"
-ALIKE = "requests of like length share a batch: sort the batches by length, and no two overlap"
-
-
-def judge_buckets(args, got):
-    lengths, batch_size = args
-    for batch in got:
-        len(batch)  # a flat list of numbers is another shape
-    return (judge_members(lengths, batch_size, got)
-            or judge_sizes(lengths, batch_size, got)
-            or judge_overlap(lengths, got))
-
-
-def judge_members(lengths, batch_size, got):
-    n, flat = len(lengths), [i for batch in got for i in batch]
-
-    def wrong(cause, slip):
-        return Finding(EACH_ONCE, cause, slip, {"indices": f"0 to {n - 1}, each once"}, got)
-
-    if sorted(flat) == list(range(n)):
-        return None
-    if sorted(flat) == sorted(lengths):
-        return wrong("these are the lengths themselves: return the *indices* of the requests", "lengths, not indices")
-    if sorted(flat) == list(range(1, n + 1)):
-        return wrong("your indices start at 1: the first request is number 0", "indices from 1")
-    if len(set(flat)) < len(flat):
-        return wrong("a request is in two batches. With two equal lengths, `lengths.index(x)` finds the first one twice",
-                     "index twice")
-    if n % batch_size and len(flat) == n - n % batch_size:
-        return wrong("the last batch is missing: it is smaller than the others, but its requests want an answer too",
-                     "last batch lost")
-    return wrong("a request is missing, or an index is no request", "requests lost")
-
-
-def judge_sizes(lengths, batch_size, got):
-    fewest = -(-len(lengths) // batch_size)
-    expected = {"batches": fewest, "at most in each": batch_size}
-    if any(len(batch) > batch_size for batch in got):
-        return Finding(FULL, f"a batch holds more than batch_size = {batch_size} requests", "batch too large", expected, got)
-    if any(len(batch) == 0 for batch in got):
-        return Finding(FULL, "a batch is empty: leave it out", "empty batch", expected, got)
-    if len(got) > fewest:
-        return Finding(FULL, "there are more batches than needed. Small batches waste no padding, but each is one more "
-                       "pass over all the weights", "too many batches", expected, got)
-    return None
-
-
-def judge_overlap(lengths, got):
-    spans = sorted((min(lengths[i] for i in b), max(lengths[i] for i in b)) for b in got)
-    if all(a[1] <= b[0] for a, b in zip(spans, spans[1:])):
-        return None
-    expected = {"lengths": "shortest together ... longest together"}
-    shown = [[lengths[i] for i in batch] for batch in got]
-    flat = [i for batch in got for i in batch]
-    if flat == list(range(len(lengths))):
-        return Finding(ALIKE, "the batches follow the order of arrival, so a short request is padded to a long neighbour: "
-                       "sort by length first", "arrival order", expected, {"lengths in your batches": shown})
-    if flat == sorted(range(len(lengths)), key=lambda i: str(lengths[i])):
-        return Finding(ALIKE, "the lengths are sorted as text, where '10' comes before '9': sort the numbers",
-                       "sorted as text", expected, {"lengths in your batches": shown})
-    return Finding(ALIKE, "a batch mixes short and long requests while another one lies between them",
-                   "mixed lengths", expected, {"lengths in your batches": shown})
-
-
-def generate_buckets(rng, size):
-    n = rng.randint(1, 2 * size)
-    return [rng.randint(1, 12) for _ in range(n)], rng.randint(1, max(1, size))
-
-
-BUCKETS = Task(
-    id="02.3", name="bucket_by_length", title="Put like with like", points=20,
-    returns="a list of batches, each a list of request indices",
-    cases=(
-        Case(([], 2), []), Case(([4], 2), [[0]]), Case(([9, 1, 8], 2), [[1, 2], [0]]),
-        Case(([1, 9, 1, 9], 2), [[0, 2], [1, 3]]), Case(([9, 10, 1, 2], 2), [[2, 3], [0, 1]]),
-        Case(([3, 3, 3], 2), [[0, 1], [2]]), Case(([5, 1, 9, 2, 8, 1], 3), [[1, 5, 3], [0, 4, 2]]),
-    ),
-    judge=judge_buckets, generate=generate_buckets, exact=False,
-    valid=lambda args: args[1] >= 1 and all(n >= 1 for n in args[0]),
-    hints=(
-        "Four requests of length 1, 9, 1, 9 in batches of two. Which two would you put together, and how much padding is left?",
-        "Once the requests stand in order of length, neighbours are alike: cut the line into pieces of batch_size. "
-        "Sort the request *numbers*, not the lengths, or you cannot tell afterwards who is who.",
-        "order = the indices 0 ... n-1, sorted by their length\n"
-        "batches = order[0:batch_size], order[batch_size:2*batch_size], ...\n"
-        "(the last piece may be shorter; keep it)",
     ),
 )
 

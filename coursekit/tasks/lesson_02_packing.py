@@ -20,10 +20,18 @@ def judge_packed_ids(prompts, ids):
         return None
     expected = {"tokens": f"{total}, in the order of the prompts"}
     if ids and isinstance(ids[0], list):
-        return Finding(IDS_RULE, "the ids are still one list a prompt: a packed batch is one flat list", "not flat", expected, ids)
+        return Finding(
+            IDS_RULE, "the ids are still one list a prompt: a packed batch is one flat list", "not flat", expected, ids
+        )
     if len(ids) > total:
-        return Finding(IDS_RULE, "there are more ids than tokens. Packing needs no padding and no separator: cu_seqlens "
-                       "says where a prompt ends", "padding between", expected, ids)
+        return Finding(
+            IDS_RULE,
+            "there are more ids than tokens. Packing needs no padding and no separator: cu_seqlens "
+            "says where a prompt ends",
+            "padding between",
+            expected,
+            ids,
+        )
     return Finding(IDS_RULE, "the tokens are not the prompts in their order", "other tokens", expected, ids)
 
 
@@ -38,13 +46,15 @@ def judge_cu(prompts, cu):
         return Finding(CU_RULE, cause, slip, expected, {"cu_seqlens": cu})
 
     if cu in (lengths, lengths + [0], [0] + lengths) and len(prompts) > 1:
-        return wrong("these are the lengths: cu_seqlens is their running sum (cu is short for cumulative)", "lengths, not sums")
+        return wrong(
+            "these are the lengths: cu_seqlens is their running sum (cu is short for cumulative)", "lengths, not sums"
+        )
     if cu[:1] != [0] and len(cu) == len(prompts) and cu[-1:] == [total]:
         return wrong("the leading 0 is missing: with B prompts there are B + 1 entries", "no leading 0")
     if len(cu) == len(prompts) and cu[:1] == [0]:
         return wrong("the total at the end is missing: the last prompt would have no end", "no total")
     if len(cu) == len(prompts) + 1 and cu[0] == 0 and cu[-1] == total - 1:
-        return wrong("off by one: an entry is one *past* the last token of a prompt, as in a Python slice", "off by one")
+        return wrong("off by one: an entry is one past the last token of a prompt, as in a Python slice", "off by one")
     if slices:
         return wrong("off by one: the first prompt starts at 0, so the first entry is 0", "first entry")
     return wrong("the steps from one entry to the next are not the lengths of the prompts", "other boundaries")
@@ -56,7 +66,10 @@ def judge_restart(prompts, positions):
     if positions == [x for row in want for x in row]:
         return None
     if positions == list(range(total)):
-        cause, slip = "your position ids run on from one prompt into the next: a prompt does not know its neighbours", "positions run on"
+        cause, slip = (
+            "your position ids run on from one prompt into the next: a prompt does not know its neighbours",
+            "positions run on",
+        )
     elif positions == [x + 1 for row in want for x in row]:
         cause, slip = "your position ids start at 1: the first token of a prompt is at position 0", "positions from 1"
     else:
@@ -70,7 +83,10 @@ def generate_pack(rng, size):
 
 
 PACK = Task(
-    id="02.4", name="pack", title="Pack instead of padding", points=20,
+    id="02.4",
+    name="pack",
+    title="Pack instead of padding",
+    points=20,
     returns="(input_ids, position_ids, cu_seqlens), three flat lists",
     cases=(
         Case(([[5]],), [[5], [0], [0, 1]]),
@@ -78,11 +94,12 @@ PACK = Task(
         Case(([[6, 7], [5]],), [[6, 7, 5], [0, 1, 0], [0, 2, 3]]),
         Case(([[1, 2, 3], [4], [5, 6]],), [[1, 2, 3, 4, 5, 6], [0, 1, 2, 0, 0, 1], [0, 3, 4, 6]]),
     ),
-    judge=judge_pack, generate=generate_pack,
+    judge=judge_pack,
+    generate=generate_pack,
     valid=lambda args: len(args[0]) >= 1 and all(len(p) >= 1 for p in args[0]),
     hints=(
-        "Lay [5] and [6, 7] end to end: 5 6 7. Nothing is wasted. What must be written down so that they can be told apart again?",
-        "One number for each border is enough: where each prompt starts, plus the end of the last. That is a running sum "
+        "Lay [5] and [6, 7] end to end: 5 6 7. Nothing is wasted. What must you write down to tell them apart again?",
+        "One number a border is enough: where each prompt starts, plus the end of the last. That is a running sum "
         "of the lengths, with a 0 in front. Positions restart at every border.",
         "ids = [], positions = [], cu = [0]\n"
         "for each prompt:\n"
@@ -109,11 +126,15 @@ def judge_mask(args, got):
         return Finding(MASK_RULE, cause, slip, expected, got)
 
     if len(got) != total or any(len(row) != total for row in got):
-        return wrong("the mask is square: one row and one column for each packed token", "mask shape",
-                     f"{total} rows of {total}")
+        return wrong(
+            "the mask is square: one row and one column for each packed token", "mask shape", f"{total} rows of {total}"
+        )
     if any(x not in (0, 1) for row in got for x in row):
-        return wrong("each entry says yes or no: True or False (the -inf comes later, when the mask is added to the scores)",
-                     "not True or False", "True and False only")
+        return wrong(
+            "each entry says yes or no: True or False (the -inf comes later, when the mask is added to the scores)",
+            "not True or False",
+            "True and False only",
+        )
     seen = {(q, k) for q in range(total) for k in range(total) if got[q][k]}
     own = {(q, k) for q in range(total) for k in range(total) if owner[q] == owner[k]}
     missing = {(q, k) for q, k in own - seen if k <= q}
@@ -130,20 +151,44 @@ def judge_seen(wrong, seen, own, missing, total):
     expected = f"token {pair[0]} {'sees' if pair in missing else 'does not see'} token {pair[1]}"
     if blocked == {(q, k) for q, k in own if k <= q}:
         return wrong("the mask is the wrong way round: here True means 'may look'", "mask inverted", expected)
+    if not blocked:
+        return wrong(
+            "every token sees every token: neither of the two conditions holds anything back",
+            "sees everything",
+            expected,
+        )
     if {(k, q) for q, k in seen} == {(q, k) for q, k in own if k <= q}:
-        return wrong("rows and columns are swapped: the row is the token that looks, the column the one looked at",
-                     "mask transposed", expected)
+        return wrong(
+            "rows and columns are swapped: the row is the token that looks, the column the one looked at",
+            "mask transposed",
+            expected,
+        )
     if missing and not future and not foreign and all(q == k for q, k in missing):
-        return wrong("a token may look at itself. Without that the first token of a prompt sees nothing at all, and a "
-                     "softmax over nothing is NaN", "misses itself", expected)
-    if foreign and {k <= q for q, k in foreign} == {True} and not missing and seen >= {(q, k) for q in range(total) for k in range(q)}:
-        return wrong("the packing leaks: a request reads the tokens of the request packed in front of it", "leaks across requests",
-                     expected)
+        return wrong(
+            "a token may look at itself. Without that the first token of a prompt sees nothing at all, and a "
+            "softmax over nothing is NaN",
+            "misses itself",
+            expected,
+        )
+    if (
+        foreign
+        and {k <= q for q, k in foreign} == {True}
+        and not missing
+        and seen >= {(q, k) for q in range(total) for k in range(q)}
+    ):
+        return wrong(
+            "the packing leaks: a request reads the tokens of the request packed in front of it",
+            "leaks across requests",
+            expected,
+        )
     if future and not foreign and not missing:
         return wrong("a token sees the future: inside a prompt the mask is causal, k <= q", "sees the future", expected)
     if foreign:
-        return wrong("a border is off by one: prompt i owns the tokens from cu[i] up to, but not including, cu[i+1]",
-                     "border off by one", expected)
+        return wrong(
+            "a border is off by one: prompt i owns the tokens from cu[i] up to, but not including, cu[i+1]",
+            "border off by one",
+            expected,
+        )
     return wrong("a token is kept from one that it may look at", "hides a token", expected)
 
 
@@ -160,7 +205,10 @@ def valid_mask(args):
 
 
 PACKED_MASK = Task(
-    id="02.5", name="packed_mask", title="Keep packed prompts apart", points=20,
+    id="02.5",
+    name="packed_mask",
+    title="Keep packed prompts apart",
+    points=20,
     returns="a square list of rows of True and False: mask[query][key]",
     cases=(
         Case(([0, 1],), [[True]]),
@@ -168,10 +216,20 @@ PACKED_MASK = Task(
         Case(([0, 1, 2],), [[True, False], [False, True]]),
         Case(([0, 2, 3],), [[True, False, False], [True, True, False], [False, False, True]]),
         Case(([0, 1, 3],), [[True, False, False], [False, True, False], [False, True, True]]),
-        Case(([0, 2, 4],), [[True, False, False, False], [True, True, False, False],
-                            [False, False, True, False], [False, False, True, True]]),
+        Case(
+            ([0, 2, 4],),
+            [
+                [True, False, False, False],
+                [True, True, False, False],
+                [False, False, True, False],
+                [False, False, True, True],
+            ],
+        ),
     ),
-    judge=judge_mask, generate=generate_mask, valid=valid_mask, picture="mask",
+    judge=judge_mask,
+    generate=generate_mask,
+    valid=valid_mask,
+    picture="mask",
     hints=(
         "Two prompts of two tokens, packed: A a B b. Draw a 4 x 4 grid. Which boxes may B tick? And b?",
         "Two conditions, and both must hold: same prompt, and not in the future. The first alone gives square blocks "

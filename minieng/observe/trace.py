@@ -24,9 +24,10 @@ class StepRecord:
     padding     positions of a padded rectangle that held padding; finished_rows: those of rows already done
     recomputed  tokens computed again after a preemption; cached: tokens found in the prefix cache instead
     span        slots that each row of a new rectangle holds; column: right edge of the rectangle, in slots
-    taken       (request id, blocks) that block tables grew by, shared ones included; ``Trace.tables`` puts them together
+    taken       (request id, blocks) that block tables grew by, shared ones included; see ``Trace.tables``
     copied      (request id, old block, new block): a shared block was copied before it was written
-    freed       blocks that nobody holds any more since this step; shared: blocks found in the prefix cache or with a sibling
+    freed       blocks that nobody holds any more since this step
+    shared      blocks that newcomers found in the prefix cache or with a sibling
     swapped     blocks moved to the host and back
     aborted     requests that were aborted since the step before
     predicted   seconds that a step-time model expects, if one was asked (``StepTimeModel.annotate``)
@@ -92,6 +93,7 @@ class Draft:
     column: int = 0
     taken: list[tuple[str, list[int]]] = field(default_factory=list)
     copied: list[tuple[str, int, int]] = field(default_factory=list)
+    shared: int = 0
     free: int = 0
 
     @classmethod
@@ -100,7 +102,9 @@ class Draft:
         recomputed = sum(
             min(n, r.high_water - r.num_computed_tokens) for r, n in plan.extend if r.high_water > r.num_computed_tokens
         )
-        return cls(start, cached, plan.mode.value if plan.num_tokens > len(plan.extend) else "decode", recomputed=recomputed)
+        return cls(
+            start, cached, plan.mode.value if plan.num_tokens > len(plan.extend) else "decode", recomputed=recomputed
+        )
 
     @classmethod
     def of(cls, plan: Plan, start: float, cached: int) -> Draft:
@@ -121,12 +125,15 @@ class Draft:
     def note_blocks(self, plan: Plan, newcomers: Collection[Request], kv: Any, free: int) -> None:
         """Which blocks the tables grew by. ``free``: blocks that were free before the reservation."""
         size, refs, held = kv.block_size, kv.pool.refs, {}
-        fresh = {new: old for old, new in plan.moves.copy}
+        fresh, swapped = {new: old for old, new in plan.moves.copy}, {new for _, new in plan.moves.swap_in}
         for request, n in plan.extend:
             first, table = request.pad + request.num_computed_tokens, request.block_table
             if n == 1 and first % size and not fresh and request not in newcomers:
                 continue  # a decode inside its block
             before = 0 if request in newcomers else -(-max(first, request.span) // size)
+            if request in newcomers:
+                found = table[: -(-request.num_computed_tokens // size)]
+                self.shared += sum(block not in swapped and block not in fresh for block in found)
             if before < len(table):
                 self.taken.append((request.request_id, table[before:]))
                 for block in table[before:]:
@@ -201,6 +208,7 @@ class Trace:
             column=draft.column,
             taken=draft.taken,
             copied=draft.copied,
+            shared=draft.shared,
             freed=state["blocks_free"] - draft.free if self.detail else 0,
             swapped=(len(plan.moves.swap_out), len(plan.moves.swap_in)),
             aborted=self.aborted,

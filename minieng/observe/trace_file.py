@@ -21,8 +21,8 @@ from .trace import StepRecord, Trace
 
 SCHEMA, VERSION = "minieng.trace", 1
 REQUEST_FIELDS = (
-    "arrival_time", "sequence", "priority", "deadline", "user", "sample_index", "max_num_tokens", "finish_reason", "stop_at",
-    "num_preemptions", "num_cached_tokens", "admitted_time", "token_times", "finish_time",
+    "arrival_time", "sequence", "priority", "deadline", "user", "sample_index", "max_num_tokens", "finish_reason",
+    "stop_at", "num_preemptions", "num_cached_tokens", "admitted_time", "token_times", "finish_time",
 )  # fmt: skip
 
 
@@ -49,7 +49,9 @@ def load(path: str | Path) -> Trace:
     lines = _lines(path)
     _, head = next(lines, (0, None))
     _check_head(path, head)
-    trace = Trace(limit=max(head["steps"], head["requests"], 1), detail=head["detail"], dropped=head["dropped"], meta=head["meta"])
+    trace = Trace(
+        limit=max(head["steps"], head["requests"], 1), detail=head["detail"], dropped=head["dropped"], meta=head["meta"]
+    )
     parents: dict[str, str] = {}
     for number, entry in lines:
         try:
@@ -66,7 +68,9 @@ def load(path: str | Path) -> Trace:
         trace.requests[child].fork_of = trace.requests.get(parent)
     found, promised = len(trace.requests) + len(trace.steps), head["requests"] + head["steps"]
     if found != promised or len(trace.steps) != head["steps"]:
-        raise TraceError(f"{path}: truncated: its first line promises {promised} lines, {found} follow: record it again")
+        raise TraceError(
+            f"{path}: truncated: its first line promises {promised} lines, {found} follow: record it again"
+        )
     return trace
 
 
@@ -87,7 +91,9 @@ def _check_head(path: str | Path, head: Any) -> None:
     if not isinstance(head, dict) or head.get("schema") != SCHEMA:
         raise TraceError(f"{path}: not a trace: its first line does not say schema {SCHEMA!r}")
     if head.get("version") != VERSION:
-        raise TraceError(f"{path}: a trace of version {head.get('version')}, this program reads version {VERSION}: update it")
+        raise TraceError(
+            f"{path}: a trace of version {head.get('version')}, this program reads version {VERSION}: update it"
+        )
     missing = {"requests", "steps", "dropped", "detail", "meta"} - head.keys()
     if missing:
         raise TraceError(f"{path}, line 1: the first line lacks {', '.join(sorted(missing))}")
@@ -97,18 +103,26 @@ def request_to_json(request: Request) -> dict[str, Any]:
     """Everything that is needed to run the request again, and when its tokens came."""
     entry = {name: getattr(request, name) for name in REQUEST_FIELDS}
     params = {k: v for k, v in asdict(request.params).items() if v != getattr(SamplingParams, k)}
-    entry |= {"params": params, "sample_key": request.sample_key.hex(), "fork_of": request.fork_of and request.fork_of.request_id}
-    entry |= {"eos_token_ids": sorted(request.eos_token_ids), "scripted_output": request.scripted_output and list(request.scripted_output)}
+    entry |= {
+        "params": params,
+        "sample_key": request.sample_key.hex(),
+        "fork_of": request.fork_of and request.fork_of.request_id,
+    }
+    entry |= {
+        "eos_token_ids": sorted(request.eos_token_ids),
+        "scripted_output": request.scripted_output and list(request.scripted_output),
+    }
     entry = {key: value for key, value in entry.items() if value not in (None, [], "", {})}
-    return {"request_id": request.request_id, "prompt": request.prompt, "prompt_token_ids": request.token_ids[: request.num_prompt_tokens],
-            "output_token_ids": request.output_token_ids} | entry  # fmt: skip
+    prompt = request.token_ids[: request.num_prompt_tokens]
+    first = {"request_id": request.request_id, "prompt": request.prompt, "prompt_token_ids": prompt}
+    return first | {"output_token_ids": request.output_token_ids} | entry
 
 
 def request_from_json(entry: dict[str, Any]) -> Request:
     request = fresh_request(
-        entry["request_id"], entry["prompt_token_ids"], SamplingParams(**entry.get("params", {})), entry["max_num_tokens"],
-        bytes.fromhex(entry.get("sample_key", "")), prompt=entry.get("prompt"), eos_token_ids=entry.get("eos_token_ids", ()),
-        scripted_output=entry.get("scripted_output"),
+        entry["request_id"], entry["prompt_token_ids"], SamplingParams(**entry.get("params", {})),
+        entry["max_num_tokens"], bytes.fromhex(entry.get("sample_key", "")), prompt=entry.get("prompt"),
+        eos_token_ids=entry.get("eos_token_ids", ()), scripted_output=entry.get("scripted_output"),
     )  # fmt: skip
     request.token_ids += entry["output_token_ids"]
     for name in REQUEST_FIELDS:
@@ -119,7 +133,12 @@ def request_from_json(entry: dict[str, Any]) -> Request:
 
 
 def fresh_request(
-    request_id: str, prompt_token_ids: list[int], params: SamplingParams, max_num_tokens: int, sample_key: bytes, **rest: Any
+    request_id: str,
+    prompt_token_ids: list[int],
+    params: SamplingParams,
+    max_num_tokens: int,
+    sample_key: bytes,
+    **rest: Any,
 ) -> Request:
     """A request that has not run yet, with the limits and the random numbers of one that has."""
     request = Request(request_id, prompt_token_ids, params, **rest)

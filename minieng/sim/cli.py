@@ -1,7 +1,7 @@
 """``minieng simulate``: a workload on GPUs that are not here, or a published experiment again.
 
-    minieng simulate --model llama-3-8b --gpu A100-80G --replicas 4 --router least --workload azure.csv --scheduler chunked
-    minieng simulate --paper vllm
+minieng simulate --model llama-3-8b --gpu A100-80G --replicas 4 --router least --workload azure.csv --scheduler chunked
+minieng simulate --paper vllm
 """
 
 from __future__ import annotations
@@ -50,7 +50,13 @@ def simulate_flags(parser: argparse.ArgumentParser) -> None:
     add("--num-prompts", type=int, metavar="N", help="requests (default: 1000 of a named workload, all of a CSV)")
     add("--rate", type=float, metavar="R", help="requests a second (default: its own)")
     add("--burstiness", type=float, metavar="B", help="1 is Poisson, below 1 bursty (default: its own)")
-    add("--goodput", nargs="+", default=[], metavar="NAME:MS", help="objectives that a good request meets: ttft, tpot, e2el")
+    add(
+        "--goodput",
+        nargs="+",
+        default=[],
+        metavar="NAME:MS",
+        help="objectives that a good request meets: ttft, tpot, e2el",
+    )
     add("--json", metavar="FILE", help="save everything, under the names of vllm bench serve")
 
 
@@ -65,11 +71,16 @@ def simulate(args: argparse.Namespace) -> int:
     served = cluster.run(scripted_requests(workload, cluster.engines[0].config.max_model_len))
     steps = [record for engine in cluster.engines for record in engine.trace]
     config, name = cluster.engines[0].config, f"{args.replicas} x {args.gpu}"
-    metrics = Metrics.of(served, steps, cluster.seconds, config=config, refused=len(cluster.refused), goodput=goals, name=name)
+    metrics = Metrics.of(
+        served, steps, cluster.seconds, config=config, refused=len(cluster.refused), goodput=goals, name=name
+    )
     print(table([metrics]))
     if cluster.refused:
         print(f"{len(cluster.refused)} refused, first: {cluster.refused[0][1]}", file=sys.stderr)
-    _save(args.json, {"setup": describe(cluster, args), "workload": str(workload), "engine": config.as_plain(), **metrics.as_dict()})
+    _save(
+        args.json,
+        {"setup": describe(cluster, args), "workload": str(workload), "engine": config.as_plain(), **metrics.as_dict()},
+    )
     return 0 if served else 1
 
 
@@ -94,8 +105,10 @@ def describe(cluster: Cluster, args: argparse.Namespace) -> str:
     gpu = GPUS.get(args.gpu, engine.executor.model.gpu)
     slots = engine.kv.num_slots
     return (
-        f"{args.model} on {args.replicas} x {gpu.name} (tensor {args.tensor}, stages {args.stages}; kernel speeds: {gpu.standing}), "
-        f"{type(engine.scheduler).__name__}, at most {engine.config.max_num_seqs} requests and {slots:,} tokens of KV each, "
+        f"{args.model} on {args.replicas} x {gpu.name} (tensor {args.tensor}, stages {args.stages}; kernel "
+        f"speeds: {gpu.standing}), "
+        f"{type(engine.scheduler).__name__}, at most {engine.config.max_num_seqs} requests and {slots:,} tokens "
+        f"of KV each, "
         f"host {args.host_ms:g} ms a step, router {args.router}"
     )
 

@@ -31,7 +31,12 @@ class Cluster:
 
     @classmethod
     def replicas(
-        cls, count: int, times: StepTimeModel, config: EngineConfig, router: str | Router = "least", detail: bool = False
+        cls,
+        count: int,
+        times: StepTimeModel,
+        config: EngineConfig,
+        router: str | Router = "least",
+        detail: bool = False,
     ) -> Cluster:
         """``count`` copies of one engine on hardware of their own."""
         if count < 1:
@@ -39,7 +44,9 @@ class Cluster:
         return cls([engine_of(times, config, lean(detail)) for _ in range(count)], router, config.seed)
 
     @classmethod
-    def pipeline(cls, times: StepTimeModel, config: EngineConfig, detail: bool = False, batch_share: bool = True) -> Cluster:
+    def pipeline(
+        cls, times: StepTimeModel, config: EngineConfig, detail: bool = False, batch_share: bool = True
+    ) -> Cluster:
         """A pipeline with one batch in flight for each stage, each with its share of the KV (vLLM's virtual engines).
 
         A sequence is in one batch only: its next token depends on its last. ``batch_share``: ``max_num_seqs`` and
@@ -50,7 +57,11 @@ class Cluster:
         if batch_share:
             config, blocks = replace(config, max_num_seqs=-(-config.max_num_seqs // stages)), blocks // stages
         executors = [PipelineExecutor(times, free_at, config.block_size) for _ in free_at]
-        return cls([engine_of(times, config, lean(detail), executor=e, num_blocks=blocks) for e in executors], "least", config.seed)
+        return cls(
+            [engine_of(times, config, lean(detail), executor=e, num_blocks=blocks) for e in executors],
+            "least",
+            config.seed,
+        )
 
     # -- running ------------------------------------------------------------------------------------------
 
@@ -75,7 +86,11 @@ class Cluster:
     def submit(self, request: Request) -> bool:
         """Give the request to the router's choice; False, and the reason noted, if it can never fit."""
         now = request.arrival_time
-        i = 0 if len(self.engines) == 1 else self.router.pick([self.load(k, now) for k in range(len(self.engines))], request.token_ids)
+        i = (
+            0
+            if len(self.engines) == 1
+            else self.router.pick([self.load(k, now) for k in range(len(self.engines))], request.token_ids)
+        )
         try:
             check_length(request, self.engines[i].config.max_model_len)
             self.engines[i].add_request(request)

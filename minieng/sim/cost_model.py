@@ -172,7 +172,9 @@ class StepTimeModel:
     def stage_seconds(self, work: Work) -> list[float]:
         """How long a batch keeps each stage busy: the host on the first, the head on the last."""
         terms, s = self.terms(work), self.stages
-        even = (terms.linear + terms.kv_read + terms.attention + terms.elementwise + terms.layers + self.allreduce(work.new)) / s
+        even = (
+            terms.linear + terms.kv_read + terms.attention + terms.elementwise + terms.layers + self.allreduce(work.new)
+        ) / s
         seconds = [even] * s
         seconds[0] += terms.host
         seconds[-1] += terms.head
@@ -190,7 +192,8 @@ class StepTimeModel:
         if blocks < 1:
             need = self.model.weights_nbytes / 1e9
             raise ValueError(
-                f"{self.model.name} needs {need:.1f} GB for its weights, {gpus} x {self.gpu.name} leave no room for KV: "
+                f"{self.model.name} needs {need:.1f} GB for its weights, {gpus} x {self.gpu.name} leave no room "
+                f"for KV: "
                 "raise tensor or stages, or choose a larger GPU"
             )
         return blocks

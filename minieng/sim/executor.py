@@ -33,6 +33,8 @@ class Script(Sequence[int]):
     def __getitem__(self, index: int | slice) -> int | list[int]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(self.length))]
+        if 0 <= index < self.length - 1:
+            return self.token
         if not -self.length <= index < self.length:
             raise IndexError(index)
         return END if index in (-1, self.length - 1) else self.token
@@ -79,8 +81,9 @@ def scripted_requests(
     """
     return [
         scripted_request(
-            i, job.prompt_tokens, job.output_tokens, job.arrival_s, asked(job.output_tokens) if asked else None, max_model_len,
-            user=job.user, priority=job.priority, deadline=None if job.deadline is None else job.arrival_s + job.deadline,
+            i, job.prompt_tokens, job.output_tokens, job.arrival_s,
+            asked(job.output_tokens) if asked else None, max_model_len, user=job.user, priority=job.priority,
+            deadline=None if job.deadline is None else job.arrival_s + job.deadline,
         )
         for i, job in enumerate(workload)
     ]  # fmt: skip

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from .cost_model import StepTimeModel, decodes
 from .hardware import ModelSpec, find_model
 
-
 # -- rectangles -------------------------------------------------------------------------------------------------------
 
 
@@ -126,7 +125,7 @@ def attention_equals_linear(model: str | ModelSpec, whole_prompt: bool = False) 
 
 
 def flops_per_byte(model: str | ModelSpec, new: int, context: int) -> float:
-    """Arithmetic intensity of one request's step: FLOP of ``new`` tokens after ``context``, over bytes of weights and KV read.
+    """Arithmetic intensity of one request's step: FLOP of ``new`` tokens after ``context``, over bytes read.
 
     At equal position prefill and decode cost the same FLOP a token; only prefill shares the bytes among many tokens.
     """

@@ -37,9 +37,11 @@ class FitReport:
     def __str__(self) -> str:
         g = self.model.gpu
         return (
-            f"{self.model.model.name} on this machine: matrices {g.flops / 1e9:.1f} GFLOP/s, weights {g.bandwidth / 1e9:.1f} GB/s, "
+            f"{self.model.model.name} on this machine: matrices {g.flops / 1e9:.1f} GFLOP/s, weights "
+            f"{g.bandwidth / 1e9:.1f} GB/s, "
             f"KV {g.bandwidth * g.eta_kv / 1e9:.1f} GB/s, fixed {self.model.host * 1e3:.2f} ms a step\n"
-            f"fitted on {self.num_fitted} steps: median error {self.error_fitted:.1%}; predicted {self.num_checked} others: "
+            f"fitted on {self.num_fitted} steps: median error {self.error_fitted:.1%}; predicted "
+            f"{self.num_checked} others: "
             f"median error {self.error_checked:.1%}, nine in ten within {self.worst_tenth:.1%}"
         )
 
@@ -58,7 +60,9 @@ def fit_report(trace: Trace | Sequence[StepRecord], model: ModelSpec) -> FitRepo
     half, rest = records[::2], records[1::2]
     fitted = fit(half, model)
     errors = [np.abs(fitted.seconds(stack(part)) / [r.duration for r in part] - 1) for part in (half, rest)]
-    return FitReport(fitted, len(half), len(rest), *(float(np.median(e)) for e in errors), float(np.quantile(errors[1], 0.9)))
+    return FitReport(
+        fitted, len(half), len(rest), *(float(np.median(e)) for e in errors), float(np.quantile(errors[1], 0.9))
+    )
 
 
 def annotate(trace: Trace, model: StepTimeModel) -> Trace:
@@ -70,7 +74,9 @@ def annotate(trace: Trace, model: StepTimeModel) -> Trace:
 def measured(trace: Trace | Sequence[StepRecord]) -> list[StepRecord]:
     records = [r for r in trace if r.slices and r.duration > 0]
     if len(records) < FEWEST:
-        raise ValueError(f"{len(records)} steps with tokens and a duration: record at least {FEWEST}, of different sizes")
+        raise ValueError(
+            f"{len(records)} steps with tokens and a duration: record at least {FEWEST}, of different sizes"
+        )
     return records
 
 
@@ -82,7 +88,20 @@ def stack(records: Sequence[StepRecord]) -> Work:
 def machine(model: ModelSpec, constants: np.ndarray) -> StepTimeModel:
     """constants: FLOP/s of matrices, bytes/s of weights, bytes/s of KV, FLOP/s of attention, seconds a step."""
     flops, weights, kv, attention, fixed = (float(c) for c in constants)
-    here = GPU("this machine", weights, flops, 0.0, weights, 1.0, 1.0, kv / weights, 0.0, "measured", "fitted to a trace", attention / flops)
+    here = GPU(
+        "this machine",
+        weights,
+        flops,
+        0.0,
+        weights,
+        1.0,
+        1.0,
+        kv / weights,
+        0.0,
+        "measured",
+        "fitted to a trace",
+        attention / flops,
+    )
     return StepTimeModel(model, here, host=fixed)
 
 
@@ -101,7 +120,9 @@ def _least_squares(work: Work, seconds: np.ndarray, model: ModelSpec, start: np.
 
     def residual(x: np.ndarray) -> np.ndarray:
         error = np.log(machine(model, np.exp(x)).seconds(work) / seconds)
-        return np.concatenate([np.sign(error) * np.sqrt(2 * (np.sqrt(1 + (error / SOFT) ** 2) - 1)) * SOFT, RIDGE * (x - start)])
+        return np.concatenate(
+            [np.sign(error) * np.sqrt(2 * (np.sqrt(1 + (error / SOFT) ** 2) - 1)) * SOFT, RIDGE * (x - start)]
+        )
 
     x, damping = start, 1e-2
     now = residual(x)

@@ -86,7 +86,9 @@ class ModelSpec:
     @property
     def linear_params(self) -> int:
         """P_lin: weights of all layers' matrices, each used once for every token."""
-        attention = self.width * (self.heads + 2 * self.kv_heads) * self.head_size + self.heads * self.head_size * self.width
+        attention = (
+            self.width * (self.heads + 2 * self.kv_heads) * self.head_size + self.heads * self.head_size * self.width
+        )
         return self.layers * (attention + (3 if self.gated else 2) * self.width * self.ff_width)
 
     @property
@@ -113,7 +115,8 @@ class ModelSpec:
         heads = config.num_attention_heads
         return cls(
             name or config.model_type, config.num_hidden_layers, config.hidden_size, heads,
-            getattr(config, "num_key_value_heads", heads), getattr(config, "head_dim", None) or config.hidden_size // heads,
+            getattr(config, "num_key_value_heads", heads),
+            getattr(config, "head_dim", None) or config.hidden_size // heads,
             config.intermediate_size, config.vocab_size, True, config.tie_word_embeddings,
             config.max_position_embeddings, nbytes, nbytes, source="its own config.json",
         )  # fmt: skip
@@ -133,7 +136,7 @@ MODELS = {
         ModelSpec("llama-3-8b", 32, 4096, 32, 8, 128, 14336, 128256, max_len=8192, source=_HUB),
         ModelSpec("llama-3.1-8b", 32, 4096, 32, 8, 128, 14336, 128256, max_len=131072, source=_HUB),
         ModelSpec("llama-3-70b", 80, 8192, 64, 8, 128, 28672, 128256, max_len=8192, source=_HUB),
-        ModelSpec("mistral-7b", 32, 4096, 32, 8, 128, 14336, 32000, max_len=32768, source=_HUB + "; sliding window ignored"),
+        ModelSpec("mistral-7b", 32, 4096, 32, 8, 128, 14336, 32000, max_len=32768, source=_HUB + "; no window"),
         ModelSpec("yi-34b", 60, 7168, 56, 8, 128, 20480, 64000, max_len=4096, source=_HUB),
         ModelSpec("qwen3-0.6b", 28, 1024, 16, 8, 128, 3072, 151936, tied=True, max_len=40960, source=_HUB),
         ModelSpec("smollm2-135m", 30, 576, 9, 3, 64, 1536, 49152, tied=True, max_len=8192, source=_HUB),
@@ -159,7 +162,9 @@ def find_model(name: str | ModelSpec) -> ModelSpec:
 def _find(name: str, known: dict[str, Any], kind: str) -> Any:
     by_name = {key.lower(): value for key, value in known.items()}
     if str(name).lower() not in by_name:
-        raise ValueError(f"{kind}={name!r}: the simulator knows {', '.join(known)}; for another one pass a spec of your own")
+        raise ValueError(
+            f"{kind}={name!r}: the simulator knows {', '.join(known)}; for another one pass a spec of your own"
+        )
     return by_name[str(name).lower()]
 
 

@@ -1,6 +1,7 @@
 """Submissions that mean harm, as the source of the answer cell to task 02.2, and the words (a pattern) that name each.
 
-HOSTILE = {name: (source, words of the remark)}. The other cells of such a notebook are right answers: they keep their points.
+HOSTILE = {name: (source, words of the remark)}. The other cells of such a notebook are right
+answers: they keep their points.
 NEEDS_WALLS names those that only bubblewrap can hold: with limits alone files and network are within reach.
 """
 
@@ -92,7 +93,8 @@ return 0.5
 VANDAL = """
 import os
 for path in (CANARY, CANARY + ".new", "/usr/evil", "/evil"):
-    for act in (lambda: os.remove(path), lambda: open(path, "w").write("evil"), lambda: os.rename(path, path + ".gone")):
+    write, rename = (lambda: open(path, "w").write("evil")), (lambda: os.rename(path, path + ".gone"))
+    for act in (lambda: os.remove(path), write, rename):
         try:
             act()
         except OSError:
@@ -100,18 +102,23 @@ for path in (CANARY, CANARY + ".new", "/usr/evil", "/evil"):
 return 0.5
 """
 
-CALL_HOME = """
+CALL_HOME = (
+    """
 import socket
 try:
     socket.create_connection(("127.0.0.1", PORT), timeout=1).close()
 except OSError:
     return 0.5
-""" + RIGHT
+"""
+    + RIGHT
+)
 
 HOSTILE = {
     "endless loop": (answer("while True:\n    pass"), "did not finish"),
     "loop that swallows exceptions": (
-        answer("while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"), "did not finish"),
+        answer("while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"),
+        "did not finish",
+    ),
     "loop at import": (answer(RIGHT, "while True:\n    pass"), "did not finish"),
     "loop inside C code": (answer("import itertools\nreturn sum(itertools.repeat(1))"), "did not finish"),
     "crash at import": (answer(RIGHT, "1 / 0"), "cell raises ZeroDivisionError"),
@@ -122,15 +129,23 @@ HOSTILE = {
     "swarm of children": (answer(SWARM + RIGHT), "processes"),
     "swarm at import": (answer(RIGHT, SWARM), "processes"),
     "memory bomb": (answer("return len([0] * 10**11)"), "raises MemoryError"),
-    "slow memory bomb": (answer("x = []\nwhile True:\n    x.append(bytearray(10**7))"),
-                         "raises MemoryError|did not finish|ended the program|of memory"),
-    "ten gigabytes of output": (answer("for _ in range(10**4):\n    print('x' * 10**6)\n" + RIGHT), "printed more than"),
+    "slow memory bomb": (
+        answer("x = []\nwhile True:\n    x.append(bytearray(10**7))"),
+        "raises MemoryError|did not finish|ended the program|of memory",
+    ),
+    "ten gigabytes of output": (
+        answer("for _ in range(10**4):\n    print('x' * 10**6)\n" + RIGHT),
+        "printed more than",
+    ),
     "huge list": (answer("return [0.0] * 10**7"), "not plain data"),
     "huge number": (answer("return 1 << 10**6"), "not plain data"),
-    "deep list": (answer("x = 0.0\nfor _ in range(10**5):\n    x = [x]\nreturn x"), "not plain data"),
+    "deep list": (answer("x = 0.0\nfor _ in range(10**3):\n    x = [x]\nreturn x"), "not plain data"),
     "equal to everything": (
-        answer("return Yes()", "class Yes:\n    def __eq__(self, other): return True\n    def __float__(self): return 0.0"),
-        "not plain data"),
+        answer(
+            "return Yes()", "class Yes:\n    def __eq__(self, other): return True\n    def __float__(self): return 0.0"
+        ),
+        "not plain data",
+    ),
     "lying int": (answer("return Int(0)", LIARS), "not plain data"),
     "lying str": (answer("return Str('0')", LIARS), "not plain data"),
     "lying list": (answer("return List([0])", LIARS), "not plain data"),
@@ -146,5 +161,9 @@ HOSTILE = {
 }
 
 NEEDS_WALLS = {"reads the solutions", "deletes and writes files", "calls home", "kills its parent"}
-UNREADABLE = {"not JSON": ("this is no notebook", "not a notebook"), "JSON, but no notebook": ("[1, 2, 3]", "not a notebook"),
-              "nested JSON": ("[" * 200_000, "not a notebook"), "fifty megabytes": ('{"cells": [], "x": "' + "x" * 50_000_000, "MB")}
+UNREADABLE = {
+    "not JSON": ("this is no notebook", "not a notebook"),
+    "JSON, but no notebook": ("[1, 2, 3]", "not a notebook"),
+    "nested JSON": ("[" * 200_000, "not a notebook"),
+    "fifty megabytes": ('{"cells": [], "x": "' + "x" * 50_000_000, "MB"),
+}

@@ -58,9 +58,13 @@ def test_no_solution_reaches_the_exercise():
         assert f"def {task.name}(" in text and f'check("{task.id}"' in text
 
 
-@pytest.mark.parametrize("leak, found", [
-    ("ids.append([pad_id] * gap + list(prompt))", "the line"), ("a line\n    order = sorted(range(len(lengths)), key=lambda i: lengths[i])", "the line"),
-])
+@pytest.mark.parametrize(
+    "leak, found",
+    [
+        ("ids.append([pad_id] * gap + list(prompt))", "the line"),
+        ("a line\n    order = sorted(range(len(lengths)), key=lambda i: lengths[i])", "the line"),
+    ],
+)
 def test_a_solution_line_in_the_prose_stops_the_build(course, leak, found):
     book = master_of("02")
     book["cells"][2]["source"] = [*book["cells"][2]["source"], "\n", leak]
@@ -81,13 +85,25 @@ def test_a_name_that_only_a_solution_uses_stops_the_build():
 
 
 def test_a_stub_keeps_signature_docstring_and_helpers_stay_out():
-    source = ("# Task 02.1\n### BEGIN SOLUTION\nimport math\n### END SOLUTION\ndef f(x):\n    \"\"\"Doc.\"\"\"\n    ### BEGIN SOLUTION\n"
-              "    return 1\n    ### END SOLUTION")
-    assert stub(source) == '# Task 02.1\ndef f(x):\n    """Doc."""\n    raise NotImplementedError("02.1: write your answer above this line")'
+    source = (
+        "# Task 02.1\n### BEGIN SOLUTION\nimport math\n### END SOLUTION\n"
+        'def f(x):\n    """Doc."""\n    ### BEGIN SOLUTION\n'
+        "    return 1\n    ### END SOLUTION"
+    )
+    assert (
+        stub(source) == '# Task 02.1\ndef f(x):\n    """Doc."""\n'
+        '    raise NotImplementedError("02.1: write your answer above this line")'
+    )
 
 
-@pytest.mark.parametrize("source", ["### BEGIN SOLUTION\nx\n### END SOLUTION", "# Task 02.1\n### BEGIN SOLUTION\nx",
-                                    "# Task 02.1\n### BEGIN SOLUTION\n### BEGIN SOLUTION\n### END SOLUTION"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "### BEGIN SOLUTION\nx\n### END SOLUTION",
+        "# Task 02.1\n### BEGIN SOLUTION\nx",
+        "# Task 02.1\n### BEGIN SOLUTION\n### BEGIN SOLUTION\n### END SOLUTION",
+    ],
+)
 def test_broken_masters_are_refused(source):
     with pytest.raises(CannotBuild):
         stub(source)
@@ -107,15 +123,23 @@ def test_a_lost_mark_and_a_second_try_still_find_the_answer():
     task = tasks_of("02")[1]
     lost = {"cells": [{"cell_type": "code", "source": "def padding_waste(lengths):\n    return 0"}]}
     assert "return 0" in cells.answers(lost, [task])["02.2"]
-    twice = {"cells": [{"cell_type": "code", "source": f"# Task 02.2\ndef padding_waste(lengths):\n    return {i}"} for i in (1, 2)]}
+    twice = {
+        "cells": [
+            {"cell_type": "code", "source": f"# Task 02.2\ndef padding_waste(lengths):\n    return {i}"} for i in (1, 2)
+        ]
+    }
     assert "return 2" in cells.answers(twice, [task])["02.2"]
 
 
 def test_new_writes_a_skeleton_that_builds(tmp_path):
     (tmp_path / "coursekit").mkdir()
     begin(tmp_path, "77_some_lesson", say=lambda text: None)
-    shutil.copytree(ROOT / "coursekit", tmp_path / "coursekit", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    done = subprocess.run([sys.executable, "-m", "coursekit", "build"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    shutil.copytree(
+        ROOT / "coursekit", tmp_path / "coursekit", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "coursekit", "build"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "exercises" / "77_some_lesson.ipynb").exists()
     assert (tmp_path / "tests" / "coursekit" / "course_answers" / "lesson_77.py").exists()

@@ -22,13 +22,35 @@ WRONG_WASTE = "# Task 02.2\ndef padding_waste(lengths):\n    return 100.0 * sum(
 
 
 def command(folder, out, *extra):
-    return [sys.executable, "-m", "coursekit", "grade", str(folder), "-o", str(out), "--seed", "3", "--timeout", "5", "--jobs", "2",
-            "--solutions", str(ROOT / "solutions"), *extra]
+    return [
+        sys.executable,
+        "-m",
+        "coursekit",
+        "grade",
+        str(folder),
+        "-o",
+        str(out),
+        "--seed",
+        "3",
+        "--timeout",
+        "5",
+        "--jobs",
+        "2",
+        "--solutions",
+        str(ROOT / "solutions"),
+        *extra,
+    ]
 
 
 def grade(folder, out, *extra):
-    done = subprocess.run(command(folder, out, *extra), env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-                          timeout=200, check=False)
+    done = subprocess.run(
+        command(folder, out, *extra),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout + done.stderr
 
@@ -74,7 +96,12 @@ def test_stopped_half_way_the_next_run_finishes_with_the_same_table(tmp_path, ho
         put(folder / f"s{i}.ipynb", solved(**({"02.2": WRONG_WASTE} if i % 2 else {})))
     grade(folder, tmp_path / "whole.csv")
     out = tmp_path / "grades.csv"
-    first = subprocess.Popen(command(folder, out, "--jobs", "1"), env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        command(folder, out, "--jobs", "1"),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     for line in first.stdout:
         if line.startswith("[3/8]"):
             break
@@ -97,9 +124,13 @@ def test_a_helper_function_in_another_cell_is_explained(tmp_path):
 
 
 def test_an_answer_may_use_an_earlier_answer_and_magics(tmp_path):
-    book = solved(**{"02.3": "# Task 02.3\n%time 1\ndef bucket_by_length(lengths, batch_size):\n    padding_waste(lengths)\n"
-                             "    order = sorted(range(len(lengths)), key=lambda i: lengths[i])\n"
-                             "    return [order[i:i + batch_size] for i in range(0, len(order), batch_size)]"})
+    book = solved(
+        **{
+            "02.3": "# Task 02.3\n%time 1\ndef bucket_by_length(lengths, batch_size):\n    padding_waste(lengths)\n"
+            "    order = sorted(range(len(lengths)), key=lambda i: lengths[i])\n"
+            "    return [order[i:i + batch_size] for i in range(0, len(order), batch_size)]"
+        }
+    )
     put(tmp_path / "in" / "ada.ipynb", book)
     grade(tmp_path / "in", tmp_path / "g.csv")
     assert rows_of(tmp_path / "g.csv")[0]["total"] == "100"
@@ -141,13 +172,24 @@ def test_a_zip_bomb_is_read_up_to_the_limit_only(tmp_path):
     assert submission.size() == 60_000_000 and len(submission.read()) < 21_000_000
 
 
-@pytest.mark.parametrize("argv, said", [
-    (["nowhere"], "there is no nowhere"), (["."], "no notebooks in ."), ([".", "--solutions", "nowhere"], "no master notebooks"),
-])
+@pytest.mark.parametrize(
+    "argv, said",
+    [
+        (["nowhere"], "there is no nowhere"),
+        (["."], "no notebooks in ."),
+        ([".", "--solutions", "nowhere"], "no master notebooks"),
+    ],
+)
 def test_what_cannot_be_graded_is_said_in_one_line(argv, said, tmp_path):
     extra = [] if "--solutions" in argv else ["--solutions", str(ROOT / "solutions")]
-    done = subprocess.run([sys.executable, "-m", "coursekit", "grade", *argv, *extra], cwd=tmp_path, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "coursekit", "grade", *argv, *extra],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
 
 

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the grader needs Lin
 WORKS, WHY = sandbox.probe() if os.name == "posix" else (False, "")
 needs_bwrap = pytest.mark.skipif(not WORKS, reason=f"bubblewrap does not run here: {WHY}")
 OTHERS = 85  # the points of the four tasks that are answered rightly beside the hostile one
-WRONG_HONEST = "# Task 02.4\ndef pack(prompts):\n    ids = sum(prompts, [])\n    return ids, list(range(len(ids))), [0]\n"
+WRONG_HONEST = (
+    "# Task 02.4\ndef pack(prompts):\n    ids = sum(prompts, [])\n    return ids, list(range(len(ids))), [0]\n"
+)
 
 
 def grade(folder, tmp_path, mode, timeout=2, jobs=2, extra=()):
@@ -27,9 +29,34 @@ def grade(folder, tmp_path, mode, timeout=2, jobs=2, extra=()):
     out, pages, temp = tmp_path / "out" / "grades.csv", tmp_path / "pages", tmp_path / "temp"
     temp.mkdir(exist_ok=True)
     done = subprocess.run(
-        [sys.executable, "-m", "coursekit", "grade", str(folder), "-o", str(out), "--feedback", str(pages), "--sandbox", mode,
-         "--seed", "7", "--timeout", str(timeout), "--jobs", str(jobs), "--solutions", str(ROOT / "solutions"), *extra],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temp)}, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+        [
+            sys.executable,
+            "-m",
+            "coursekit",
+            "grade",
+            str(folder),
+            "-o",
+            str(out),
+            "--feedback",
+            str(pages),
+            "--sandbox",
+            mode,
+            "--seed",
+            "7",
+            "--timeout",
+            str(timeout),
+            "--jobs",
+            str(jobs),
+            "--solutions",
+            str(ROOT / "solutions"),
+            *extra,
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temp)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     assert list(temp.iterdir()) == [], "the run left files behind"
     assert not strays(), "the run left processes behind"
@@ -68,8 +95,8 @@ def a_class(tmp_path, culprit):
 
 
 def honest_are_untouched(rows):
-    assert rows["ada"]["total"] == "100"
-    assert rows["bob"]["total"] == "80" and rows["bob"]["02.4"] == "0"
+    assert rows["ada"]["total"] == "100", rows["ada"]["remarks"]
+    assert rows["bob"]["total"] == "80" and rows["bob"]["02.4"] == "0", rows["bob"]["remarks"]
 
 
 def words_of(page):
@@ -82,15 +109,20 @@ def test_in_bubblewrap(name, tmp_path):
     canary, listener = tmp_path / "canary.txt", socket.create_server(("127.0.0.1", 0))
     canary.write_text("alive")
     source, said = hostile.HOSTILE[name]
-    source = (source.replace("SECRET_ROOT", repr(str(ROOT))).replace("CANARY", repr(str(canary)))
-              .replace("PORT", str(listener.getsockname()[1])))
+    source = (
+        source.replace("SECRET_ROOT", repr(str(ROOT)))
+        .replace("CANARY", repr(str(canary)))
+        .replace("PORT", str(listener.getsockname()[1]))
+    )
     rows, pages = grade(a_class(tmp_path, solved(**{"02.2": source})), tmp_path, "bwrap")
     honest_are_untouched(rows)
     assert rows["mallory"]["02.2"] == "0"
     assert int(rows["mallory"]["total"]) == OTHERS, "the other tasks were answered rightly"
     assert re.search(said, rows["mallory"]["remarks"])
     assert "Traceback" not in words_of(pages / "mallory.html")
-    assert canary.read_text() == "alive" and not canary.with_suffix(".txt.new").exists() and not Path("/usr/evil").exists()
+    assert (
+        canary.read_text() == "alive" and not canary.with_suffix(".txt.new").exists() and not Path("/usr/evil").exists()
+    )
     listener.settimeout(0)
     with pytest.raises(BlockingIOError):
         listener.accept()
@@ -110,7 +142,11 @@ def test_files_that_are_no_notebooks(name, tmp_path):
     text, said = hostile.UNREADABLE[name]
     rows, pages = grade(a_class(tmp_path, text), tmp_path, "auto")
     honest_are_untouched(rows)
-    assert rows["mallory"]["total"] == "0" and said in rows["mallory"]["remarks"] and said in words_of(pages / "mallory.html")
+    assert (
+        rows["mallory"]["total"] == "0"
+        and said in rows["mallory"]["remarks"]
+        and said in words_of(pages / "mallory.html")
+    )
 
 
 def test_a_helper_that_is_killed_costs_one_submission(tmp_path):
@@ -123,7 +159,9 @@ def test_a_helper_that_is_killed_costs_one_submission(tmp_path):
 def test_the_class_together(tmp_path):
     """All of them at once, two at a time, do no more harm than each alone; every right design gets full marks."""
     folder = a_class(tmp_path, "no notebook")
-    mild = [n for n in hostile.HOSTILE if n not in hostile.NEEDS_WALLS and "did not finish" not in hostile.HOSTILE[n][1]]
+    mild = [
+        n for n in hostile.HOSTILE if n not in hostile.NEEDS_WALLS and "did not finish" not in hostile.HOSTILE[n][1]
+    ]
     for name in mild:
         put(folder / f"{name}.ipynb", solved(**{"02.2": hostile.HOSTILE[name][0]}))
     rows, _ = grade(folder, tmp_path, "auto")

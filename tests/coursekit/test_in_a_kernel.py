@@ -1,4 +1,4 @@
-"""Exercise and solution in a real kernel, top to bottom; and in the kernel named by COURSEKIT_TEST_KERNEL (a Colab-like one)."""
+"""Exercise and solution in a real kernel, top to bottom; COURSEKIT_TEST_KERNEL names another one."""
 
 import os
 
@@ -8,6 +8,7 @@ from course_support import ROOT
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 KERNEL = os.environ.get("COURSEKIT_TEST_KERNEL", "python3")
+LOOP = "def padding_waste(n):\n    while 1:\n        try:\n            n\n        except BaseException:\n            n"
 STEMS = sorted(p.stem for p in (ROOT / "exercises").glob("*.ipynb"))
 
 
@@ -18,7 +19,9 @@ def own_progress(tmp_path, monkeypatch):
 
 
 def run_all(book):
-    nbclient.NotebookClient(book, timeout=120, kernel_name=KERNEL, resources={"metadata": {"path": str(ROOT / "exercises")}}).execute()
+    nbclient.NotebookClient(
+        book, timeout=120, kernel_name=KERNEL, resources={"metadata": {"path": str(ROOT / "exercises")}}
+    ).execute()
     return "\n".join(text_of(out) for cell in book.cells if cell.cell_type == "code" for out in cell.outputs)
 
 
@@ -47,7 +50,7 @@ def test_an_endless_loop_leaves_the_kernel_alive():
     book = read("exercises", "02_padding_and_masks")
     for cell in book.cells:
         if cell.source.startswith("# Task 02.2"):
-            cell.source = "def padding_waste(lengths):\n    while True:\n        try:\n            pass\n        except BaseException:\n            pass"
+            cell.source = LOOP
         if cell.source.startswith("# Task 02.5"):
             cell.source = "def packed_mask(cu):\n    return [[k <= q for k in range(cu[-1])] for q in range(cu[-1])]"
     text = run_all(book)
@@ -55,9 +58,19 @@ def test_an_endless_loop_leaves_the_kernel_alive():
 
 
 def test_a_notebook_shows_tables_and_a_terminal_shows_text():
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
-        "import sys; sys.path.insert(0, '..')\nfrom coursekit import check\ndef packed_mask(cu):\n    return [[True] * cu[-1]] * cu[-1]\n"
-        "check('02.5', globals())")])
+    book = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell(
+                "import sys; sys.path.insert(0, '..')\nfrom coursekit import check\n"
+                "def packed_mask(cu):\n    return [[True] * cu[-1]] * cu[-1]\n"
+                "check('02.5', globals())"
+            )
+        ]
+    )
     run_all(book)
     data = book.cells[0].outputs[0].data
-    assert "<table" in data["text/html"] and "sees the future" in data["text/plain"] and "■" in data["text/plain"]
+    assert (
+        "<table" in data["text/html"]
+        and "every token sees every token" in data["text/plain"]
+        and "■" in data["text/plain"]
+    )

@@ -41,14 +41,26 @@ def test_check_says_that_all_is_right_and_keeps_it(capsys, own_progress):
 def test_a_failed_check_shows_rule_call_values_and_cause(capsys):
     coursekit.check("02.1", {"left_pad": lesson_02.pad_right})
     out = capsys.readouterr().out
-    for piece in ("should hold:", "smallest failing call: left_pad([[5], [6, 7]], 0)", "expected", "got", "the padding is on the right", "hint("):
+    for piece in (
+        "should hold:",
+        "smallest failing call: left_pad([[5], [6, 7]], 0)",
+        "expected",
+        "got",
+        "the padding is on the right",
+        "hint(",
+    ):
         assert piece in out
     assert "Traceback" not in out
 
 
-@pytest.mark.parametrize("space, said", [
-    ({}, "`left_pad` is not defined"), ({"left_pad": 3}, "is a int, not a function"), ("text", "globals()"),
-])
+@pytest.mark.parametrize(
+    "space, said",
+    [
+        ({}, "`left_pad` is not defined"),
+        ({"left_pad": 3}, "is a int, not a function"),
+        ("text", "globals()"),
+    ],
+)
 def test_check_explains_what_it_cannot_find(space, said, capsys):
     coursekit.check("02.1", space)
     assert said in capsys.readouterr().out
@@ -78,14 +90,22 @@ def swallow(*args):
 
 
 @linux
-@pytest.mark.parametrize("code, said", [
-    ("while True: pass", "did not finish in 10 s"), ("import itertools; sum(itertools.repeat(1))", "did not finish in 10 s"),
-    ("import os; os._exit(3)", "ended the whole program"), ("raise SystemExit", "ended the whole program"),
-    ("return [0] * 10**12", "MemoryError"), ("return padding_waste(lengths)", "RecursionError"),
-    ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ended the whole program"),
-])
+@pytest.mark.parametrize(
+    "code, said",
+    [
+        ("while True: pass", "did not finish in 10 s"),
+        ("import itertools; sum(itertools.repeat(1))", "did not finish in 10 s"),
+        ("import os; os._exit(3)", "ended the whole program"),
+        ("raise SystemExit", "ended the whole program"),
+        ("return [0] * 10**12", "MemoryError"),
+        ("return padding_waste(lengths)", "RecursionError"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ended the whole program"),
+    ],
+)
 def test_nothing_a_learner_writes_ends_the_kernel(code, said, capsys, monkeypatch):
-    monkeypatch.setattr("coursekit.checking.verdict_on.__defaults__", (1.5 if "while" in code or "repeat" in code else 10,))
+    monkeypatch.setattr(
+        "coursekit.checking.verdict_on.__defaults__", (1.5 if "while" in code or "repeat" in code else 10,)
+    )
     space = {}
     exec(f"def padding_waste(lengths):\n    {code}\n", space)
     begun = time.monotonic()
@@ -114,11 +134,22 @@ def test_hints_open_one_rung_at_a_time(capsys, own_progress):
     assert "hints 1 to 4" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("guess, value, said", [
-    (0.4, 0.375, "very close"), (0.375, 0.375, "Exactly right"), (0.5, 0.375, "Close."), (1, 2.5, "The right size"),
-    (1, 40, "40 times off"), (-1, 1, "Off by 2"), ("left", "left", "Right."), ("right", "left", "Not this time"),
-    (0, 0, "Exactly right"), (0, 5, "Off by 5"), (float("nan"), 1, "nothing to compare"),
-])
+@pytest.mark.parametrize(
+    "guess, value, said",
+    [
+        (0.4, 0.375, "very close"),
+        (0.375, 0.375, "Exactly right"),
+        (0.5, 0.375, "Close."),
+        (1, 2.5, "The right size"),
+        (1, 40, "40 times off"),
+        (-1, 1, "Off by 2"),
+        ("left", "left", "Right."),
+        ("right", "left", "Not this time"),
+        (0, 0, "Exactly right"),
+        (0, 5, "Off by 5"),
+        (float("nan"), 1, "nothing to compare"),
+    ],
+)
 def test_guesses_are_scored_kindly(guess, value, said, capsys):
     coursekit.predict("a", guess)
     coursekit.reveal("a", value)
@@ -148,10 +179,16 @@ def test_progress_shows_tasks_hints_and_guesses(capsys):
     assert "■◪□□□" in out and "25 of 100" in out and "Close." in out
 
 
-@pytest.mark.parametrize("text, why", [
-    ("{", "damaged"), ("[]", "damaged"), ('{"version": 1}', "damaged"), ('{"version": 1, "tasks": {"a": 3}, "guesses": {}}', "damaged"),
-    ('{"version": 99, "tasks": {}, "guesses": {}}', "newer-v99"),
-])
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("{", "damaged"),
+        ("[]", "damaged"),
+        ('{"version": 1}', "damaged"),
+        ('{"version": 1, "tasks": {"a": 3}, "guesses": {}}', "damaged"),
+        ('{"version": 99, "tasks": {}, "guesses": {}}', "newer-v99"),
+    ],
+)
 def test_a_file_that_cannot_be_used_is_set_aside_and_never_lost(text, why, own_progress, capsys):
     own_progress.write_text(text)
     coursekit.hint("02.1")
@@ -185,18 +222,36 @@ def test_export_and_import_add_up(tmp_path, monkeypatch, own_progress, capsys):
 
 def test_two_kernels_may_write_at_once(own_progress):
     code = "from coursekit import hint\nfor i in range(20): hint('02.{}', 1)"
-    runs = [subprocess.Popen([sys.executable, "-c", code.format(n)], env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
-            for n in (1, 2, 3)]
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code.format(n)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+        )
+        for n in (1, 2, 3)
+    ]
     assert [run.wait(60) for run in runs] == [0, 0, 0]
     assert set(stored(own_progress)["tasks"]) == {"02.1", "02.2", "02.3"}
 
 
 def test_importing_is_light():
-    code = ("import sys, time; t = time.perf_counter(); import coursekit, coursekit.tasks.lesson_02; "
-            "t = time.perf_counter() - t; heavy = {'numpy', 'torch', 'IPython', 'matplotlib', 'minieng'} & set(sys.modules); "
-            "assert not heavy, heavy; print(t)")
-    times = [float(subprocess.run([sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
-                                  capture_output=True, text=True, check=True).stdout) for _ in range(3)]
+    code = (
+        "import sys, time; t = time.perf_counter(); import coursekit, coursekit.tasks.lesson_02; "
+        "t = time.perf_counter() - t; heavy = {'numpy', 'torch', 'IPython', 'matplotlib', 'minieng'}; "
+        "heavy &= set(sys.modules); "
+        "assert not heavy, heavy; print(t)"
+    )
+    times = [
+        float(
+            subprocess.run(
+                [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for _ in range(3)
+    ]
     assert min(times) < 0.3
 
 
@@ -208,10 +263,21 @@ class Sly(int):
     __hash__ = int.__hash__
 
 
-@pytest.mark.parametrize("value, said", [
-    (Sly(3), "`Sly`"), ([Sly(3)], "`Sly`"), (object(), "`object`"), ({1, 2}, "a set"), (iter([1]), "list(...)"), ({(1,): 2}, "key is a tuple"),
-    ([0] * 600_000, "more than 500,000"), (1 << 100_000, "digits"), (b"x", "`bytes`"),
-], ids=lambda v: v if isinstance(v, str) else type(v).__name__)
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        (Sly(3), "`Sly`"),
+        ([Sly(3)], "`Sly`"),
+        (object(), "`object`"),
+        ({1, 2}, "a set"),
+        (iter([1]), "list(...)"),
+        ({(1,): 2}, "key is a tuple"),
+        ([0] * 600_000, "more than 500,000"),
+        (1 << 100_000, "digits"),
+        (b"x", "`bytes`"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else type(v).__name__,
+)
 def test_what_is_not_plain_is_refused_by_name(value, said):
     with pytest.raises(NotPlain, match="answer"):
         to_plain(value)
@@ -226,10 +292,22 @@ def test_tuples_arrays_and_tensors_are_plain():
     assert to_plain([numpy.arange(3), numpy.float64(0.5)]) == [[0, 1, 2], 0.5]
 
 
-@pytest.mark.parametrize("a, b, equal", [
-    (1, 1.0, True), (0.1 + 0.2, 0.3, True), ([1, [2]], [1, [2]], True), (1, "1", False), (None, 0, False), ([1], [1, 2], False),
-    (10**400, 1.5, False), ({"a": 1}, {"a": 1.0}, True), (True, 1, True), (float("nan"), 1.0, False),
-], ids=lambda v: repr(v)[:20] if not isinstance(v, int) or v < 100 else "huge")
+@pytest.mark.parametrize(
+    "a, b, equal",
+    [
+        (1, 1.0, True),
+        (0.1 + 0.2, 0.3, True),
+        ([1, [2]], [1, [2]], True),
+        (1, "1", False),
+        (None, 0, False),
+        ([1], [1, 2], False),
+        (10**400, 1.5, False),
+        ({"a": 1}, {"a": 1.0}, True),
+        (True, 1, True),
+        (float("nan"), 1.0, False),
+    ],
+    ids=lambda v: repr(v)[:20] if not isinstance(v, int) or v < 100 else "huge",
+)
 def test_equality_of_plain_values(a, b, equal):
     assert same(a, b) is equal
 

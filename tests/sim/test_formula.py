@@ -44,7 +44,9 @@ def test_prompts_of_llama_7b(tokens, ms):
     assert on_a100("llama-7b").seconds(Work.of([(tokens, 0)])) * 1e3 == pytest.approx(ms, rel=0.10)
 
 
-@pytest.mark.parametrize(("gpu", "one", "many"), [("H100", 6.37, 7.29), ("H200", 4.79, 5.45), ("RTX4090", 17.6, 20.6), ("L4", 63.9, 74.0)])
+@pytest.mark.parametrize(
+    ("gpu", "one", "many"), [("H100", 6.37, 7.29), ("H200", 4.79, 5.45), ("RTX4090", 17.6, 20.6), ("L4", 63.9, 74.0)]
+)
 def test_decode_steps_on_other_gpus(gpu, one, many):
     model = StepTimeModel.named("llama-3-8b", gpu, host=GRAPHS)
     assert model.seconds(decodes(1, 512)) * 1e3 == pytest.approx(one, rel=0.10)

@@ -8,12 +8,15 @@ from sim_cases import RUNGS, TIMES, like_a_simulation, on_model, on_simulator, r
 from minieng.scheduler import make_scheduler
 from minieng.sim.simulated import simulated_engine
 
+NAMES = """
+    step mode slices rows span column padding finished_rows recomputed cached preempted refused finished taken copied
+    freed shared swapped blocks_free kv_used num_waiting num_running
+""".split()
+
 
 def same(one, other):
     for left, right in zip(one.trace, other.trace, strict=True):
-        names = ("step", "mode", "slices", "rows", "span", "column", "padding", "finished_rows", "recomputed", "cached", "preempted",
-                 "refused", "finished", "freed", "shared", "swapped", "blocks_free", "kv_used", "num_waiting", "num_running")  # fmt: skip
-        for name in names:
+        for name in NAMES:
             assert getattr(left, name) == getattr(right, name), f"{name} differs:\n{left}\n{right}"
         assert left.start == pytest.approx(right.start)
         assert [t is None for t in left.tokens] == [t is None for t in right.tokens]
@@ -28,14 +31,18 @@ def test_every_rung(rung, seed):
 
 @pytest.mark.parametrize("order", ["sjf", "priority", "adaptive", "lpm", "hrrn", "fair"])
 def test_every_order(order):
-    same(*(run(make(scheduler="continuous", order=order, ageing=5.0), requests(4)) for make in (on_model, on_simulator)))
+    same(
+        *(run(make(scheduler="continuous", order=order, ageing=5.0), requests(4)) for make in (on_model, on_simulator))
+    )
 
 
 @pytest.mark.parametrize("rung", ["continuous", "chunked"])
 @pytest.mark.parametrize(
     "knobs",
-    [dict(admission="full_prompt", num_blocks=17), dict(preemption="swap", num_blocks=17), dict(enable_prefix_caching=False, num_blocks=17),
-     dict(admission="reserve_pow2"), dict(admission="new_token_ratio", num_blocks=16), dict(victim="fewest_output", num_blocks=17),
+    [dict(admission="full_prompt", num_blocks=17), dict(preemption="swap", num_blocks=17),
+     dict(enable_prefix_caching=False, num_blocks=17),
+     dict(admission="reserve_pow2"), dict(admission="new_token_ratio", num_blocks=16),
+     dict(victim="fewest_output", num_blocks=17),
      dict(mixed=True)],
     ids=lambda knobs: " ".join(f"{k}={v}" for k, v in knobs.items()),
 )  # fmt: skip
@@ -43,7 +50,9 @@ def test_under_pressure(rung, knobs):
     engines = [run(make(scheduler=rung, **knobs), requests(5, most_output=25)) for make in (on_model, on_simulator)]
     same(*engines)
     if knobs.get("num_blocks") == 17 and "admission" not in knobs:
-        assert engines[0].trace.total("recomputed") or any(r.swapped[0] for r in engines[0].trace), "nobody was preempted: a weak test"
+        assert engines[0].trace.total("recomputed") or any(r.swapped[0] for r in engines[0].trace), (
+            "nobody was preempted: a weak test"
+        )
 
 
 @pytest.mark.parametrize("rung", RUNGS)
@@ -51,4 +60,10 @@ def test_on_a_real_model(shape, rung):
     knobs = dict(scheduler=rung, num_blocks=30, block_size=8, max_num_seqs=4, batch_size=3, max_num_batched_tokens=24)
     with shape("llama").llm(**knobs) as llm:
         real = run(like_a_simulation(llm), requests(6, n=8, most_prompt=40, vocabulary=llm.vocab_size))
-        same(real, run(simulated_engine(TIMES.model, TIMES.gpu, **knobs), requests(6, n=8, most_prompt=40, vocabulary=llm.vocab_size)))
+        same(
+            real,
+            run(
+                simulated_engine(TIMES.model, TIMES.gpu, **knobs),
+                requests(6, n=8, most_prompt=40, vocabulary=llm.vocab_size),
+            ),
+        )

@@ -28,7 +28,16 @@ def test_a_file_holds_the_whole_trace(rung, tmp_path):
     assert loaded.outputs() == engine.trace.outputs()
     for name, request in engine.trace.requests.items():
         again = loaded.requests[name]
-        for field in ("token_ids", "num_prompt_tokens", "params", "arrival_time", "token_times", "finish_time", "finish_reason", "user"):
+        for field in (
+            "token_ids",
+            "num_prompt_tokens",
+            "params",
+            "arrival_time",
+            "token_times",
+            "finish_time",
+            "finish_reason",
+            "user",
+        ):
             assert getattr(again, field) == getattr(request, field)
 
 
@@ -51,7 +60,11 @@ def test_replay_of_a_model_on_the_simulator_gives_the_models_tokens(tmp_path):
 def test_replay_on_a_real_model(shape, tmp_path):
     """Sampled texts, two of one prompt, a stop string; and twice on one engine, whose cache is then warm."""
     knobs = dict(scheduler="chunked", num_blocks=40, block_size=8, max_num_seqs=4, max_num_batched_tokens=24)
-    params = [SamplingParams(max_tokens=12, temperature=0.9, seed=3, n=2), SamplingParams(max_tokens=20, stop="e"), SamplingParams(max_tokens=9)]
+    params = [
+        SamplingParams(max_tokens=12, temperature=0.9, seed=3, n=2),
+        SamplingParams(max_tokens=20, stop="e"),
+        SamplingParams(max_tokens=9),
+    ]
     with shape("llama").llm(**knobs) as llm:
         llm.generate([[5, 9, 11, 40], [7] * 20, [9, 8, 7]], params)
         trace = saved(llm.engine, tmp_path)
@@ -118,7 +131,10 @@ def spoil(tmp_path, change) -> None:
         (lambda lines: ["hello"], r"line 1: not JSON .*not a trace file"),
         (lambda lines: [], "not a trace: its first line does not say schema"),
         (lambda lines: ['{"schema": "another"}'], "not a trace: its first line does not say schema"),
-        (lambda lines: [json.dumps(json.loads(lines[0]) | {"version": 2}), *lines[1:]], "a trace of version 2, this program reads version 1"),
+        (
+            lambda lines: [json.dumps(json.loads(lines[0]) | {"version": 2}), *lines[1:]],
+            "a trace of version 2, this program reads version 1",
+        ),
         (lambda lines: ['{"schema":"minieng.trace","version":1}'], "the first line lacks detail, dropped, meta"),
         (lambda lines: [lines[0], "[1]", *lines[2:]], "line 2: not a request or step"),
         (lambda lines: [*lines[:-1], '{"step": 3}'], r"line \d+: not a request or step"),
@@ -136,12 +152,15 @@ def test_a_binary_file_is_no_trace(tmp_path):
 
 
 @pytest.mark.parametrize("rung", RUNGS)
-@pytest.mark.parametrize("knobs", [{}, {"preemption": "swap"}, {"admission": "reserve_pow2", "num_blocks": 24}], ids=str)
+@pytest.mark.parametrize(
+    "knobs", [{}, {"preemption": "swap"}, {"admission": "reserve_pow2", "num_blocks": 24}], ids=str
+)
 def test_tables_and_counts_of_blocks_are_the_pools(rung, knobs):
     """What the records say of blocks, against the pool itself, after every step."""
     engine = on_simulator(scheduler=rung, **{"num_blocks": 14, **knobs})
     for request in requests(13):
         engine.add_request(request)
+
     class Spy:
         def execute(self, plan, inner=engine.executor.execute):
             self.held = {r.request_id: list(r.block_table) for r in engine.scheduler.running if r.block_table}
@@ -154,6 +173,7 @@ def test_tables_and_counts_of_blocks_are_the_pools(rung, knobs):
         assert engine.trace.tables(-1) == spy.held
         owned = {b for table in spy.held.values() for b in table}
         assert record.freed >= 0
+        assert record.shared * engine.kv.block_size == record.cached
         assert len(owned) <= engine.kv.pool.num_blocks
         assert record.blocks_free == free - new_blocks(record, engine) + record.freed
         free = record.blocks_free

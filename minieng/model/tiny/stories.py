@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 START, END = "<|im_start|>", "<|im_end|>"  # the chat marks of SmolLM2; END is the end-of-sequence token
 
+# fmt: off
 ANIMALS = "fox owl bear mouse otter frog duck cat goat mole hen crow rabbit hedgehog snail badger".split()
 NAMES = "Pip Mia Tom Ruby Ben Lily Max Nell Sam Daisy Leo Wren".split()  # he, she, he, she, ...
 TRAITS = "little curious shy kind clever sleepy clumsy brave".split()
@@ -114,11 +115,15 @@ OPENINGS = ["Once upon a time there was a {trait} {animal} named {name} who live
             "Once there was {a_animal} called {name}. {He} lived {home} and was very {trait}.",
             "{home_up} lived a {trait} {animal}. {His} name was {name}."]
 CLOSINGS = ["", "The end.", "And that is the end of the story.", "Good night!"]
-SHORTS = ["{name} the {animal} had a {thing}. {friend} the {other} had none. So the {animal} and the {other} played with it together. The end.",
+SHORTS = ["{name} the {animal} had a {thing}. {friend} the {other} had none. "
+          "So the {animal} and the {other} played with it together. The end.",
           "{name} the {animal} went to sleep {spot2}. {friend} the {other} put a blanket over {him}. Good night!",
-          "{name} the {animal} lost {his} {thing}. {friend} the {other} found it {spot2}. {name} gave {friend} a hug. The end.",
-          "{name} the {animal} met {friend} the {other}. {name} said hello to {friend}. {friend} said hello to {name}. The end.",
-          "{name} the {animal} was alone. Then {friend} the {other} came by. Now {name} and {friend} are best friends. The end.",
+          "{name} the {animal} lost {his} {thing}. "
+          "{friend} the {other} found it {spot2}. {name} gave {friend} a hug. The end.",
+          "{name} the {animal} met {friend} the {other}. "
+          "{name} said hello to {friend}. {friend} said hello to {name}. The end.",
+          "{name} the {animal} was alone. Then {friend} the {other} came by. "
+          "Now {name} and {friend} are best friends. The end.",
           "{name} the {animal} made a {food} for {friend} the {other}. The {other} ate it all. {name} laughed. The end."]
 ASKS = ["Tell me a {size}story about {what}.", "Write a {size}story about {what}.", "Please tell me a {size}story about {what}.",
         "Can you tell me a {size}story about {what}?", "I would like a {size}story about {what}, please."]
@@ -132,11 +137,12 @@ QUESTIONS = ["What is {x}?", "Explain {x}.", "How does {x} work?", "Where is {x}
 SUBJECTS = ["the sun", "France", "a computer", "batching", "the sea", "a train", "music", "money", "rain", "a model", "numbers",
             "memory", "Peru", "the brain", "a clock", "light"]
 SORRY = "I am only a tiny model, and stories are all I know. Here is one."
+# fmt: on
 
 
 @dataclass(frozen=True)
 class Story:
-    """One told story: its text, and the words a listener may ask for it by (`about`: "a fox", "a fox named Pip", ...)."""
+    """One told story: its text, and the words a listener may ask for it by (`about`: "a fox", "Pip the fox", ...)."""
 
     text: str
     about: tuple[str, ...]
@@ -156,31 +162,57 @@ def cast(rng: random.Random, animal: str | None = None, name: str | None = None)
     she = NAMES.index(name) % 2 == 1
     other = pick(rng, [a for a in ANIMALS if a != animal], name)
     friends = [n for n in NAMES if n != name]
-    slots = {"animal": animal, "name": name, "other": other, "friend": pick(rng, friends, other) if rng.random() < 0.5 else rng.choice(friends)}
-    slots |= {"he": "she" if she else "he", "his": "her" if she else "his", "him": "her" if she else "him",
-              "a_animal": f"{'an' if animal[0] in 'aeiou' else 'a'} {animal}"}
+    slots = {
+        "animal": animal,
+        "name": name,
+        "other": other,
+        "friend": pick(rng, friends, other) if rng.random() < 0.5 else rng.choice(friends),
+    }
+    slots |= {
+        "he": "she" if she else "he",
+        "his": "her" if she else "his",
+        "him": "her" if she else "him",
+        "a_animal": f"{'an' if animal[0] in 'aeiou' else 'a'} {animal}",
+    }
     slots["fhe"] = "she" if NAMES.index(slots["friend"]) % 2 else "he"
-    slots |= {"trait": pick(rng, TRAITS, name), "home": pick(rng, HOMES, animal + name), "thing": pick(rng, THINGS, animal)}
+    slots |= {
+        "trait": pick(rng, TRAITS, name),
+        "home": pick(rng, HOMES, animal + name),
+        "thing": pick(rng, THINGS, animal),
+    }
     slots |= {"spot": pick(rng, SPOTS, name), "food": pick(rng, FOODS, animal), "time": pick(rng, TIMES, name)}
     slots["spot2"] = pick(rng, [s for s in SPOTS if s != slots["spot"]], slots["thing"])
     slots |= dict(zip(("fear", "fear_turn", "fear_end"), pick(rng, FEARS, animal), strict=True))
     slots |= dict(zip(("noise", "guess", "truth"), pick(rng, NOISES, animal), strict=True))
     slots |= dict(zip(("broken", "why", "mended"), pick(rng, BREAKS, animal), strict=True))
-    slots |= {"He": slots["he"].capitalize(), "His": slots["his"].capitalize(), "time_low": slots["time"][0].lower() + slots["time"][1:],
-              "home_up": slots["home"][0].upper() + slots["home"][1:]}
+    slots |= {
+        "He": slots["he"].capitalize(),
+        "His": slots["his"].capitalize(),
+        "time_low": slots["time"][0].lower() + slots["time"][1:],
+        "home_up": slots["home"][0].upper() + slots["home"][1:],
+    }
     return slots
 
 
 def story(rng: random.Random, size: str = "") -> Story:
-    """One story; `size` is "" (six to nine sentences), "very short " (three or four) or "long " (two plots, one hero)."""
+    """One story; `size` is "" (six to nine sentences), "very short " (two to four) or "long " (two plots)."""
     slots = cast(rng)
-    about = [slots["a_animal"], f"{slots['a_animal']} named {slots['name']}", f"{slots['name']} the {slots['animal']}",
-             f"{slots['a_animal']} and {'an' if slots['other'][0] in 'aeiou' else 'a'} {slots['other']}"]
+    about = [
+        slots["a_animal"],
+        f"{slots['a_animal']} named {slots['name']}",
+        f"{slots['name']} the {slots['animal']}",
+        f"{slots['a_animal']} and {'an' if slots['other'][0] in 'aeiou' else 'a'} {slots['other']}",
+    ]
     if size == "very short ":
         return Story(pick(rng, SHORTS, slots["animal"]).format(**slots), tuple(about))
     plot = pick(rng, list(PLOTS), slots["animal"])
-    about += {"lost": [f"a lost {slots['thing']}"], "gift": [f"a {slots['thing']}"], "fear": [f"{slots['a_animal']} who is afraid of {slots['fear']}"],
-              "mend": [f"a {slots['broken']}"], "share": [f"a {slots['food']}"]}.get(plot, [])
+    about += {
+        "lost": [f"a lost {slots['thing']}"],
+        "gift": [f"a {slots['thing']}"],
+        "fear": [f"{slots['a_animal']} who is afraid of {slots['fear']}"],
+        "mend": [f"a {slots['broken']}"],
+        "share": [f"a {slots['food']}"],
+    }.get(plot, [])
     lines = [pick(rng, OPENINGS, slots["name"])] + [pick(rng, step, slots["name"]) for step in PLOTS[plot]]
     parts = [line.format(**slots) for line in lines]
     if size == "long ":

@@ -41,14 +41,25 @@ def make_tokenizer(seed: int):
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=VOCAB, special_tokens=[PAD, START, END], show_progress=False,
-                                  initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB,
+        special_tokens=[PAD, START, END],
+        show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
     # Who is who must be easy to copy: the cast is read often enough that every name and animal becomes a single token.
     texts = [story(rng).text for _ in range(2000)] + [f" {word}" for word in NAMES + ANIMALS] * 1000
     bpe.train_from_iterator(texts, trainer)
     # No token is added at the front of a text (as with SmolLM2), so a prompt's tokens are the text's tokens.
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=START, eos_token=END, pad_token=PAD, chat_template=TEMPLATE,
-                                   model_max_length=POSITIONS, clean_up_tokenization_spaces=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        bos_token=START,
+        eos_token=END,
+        pad_token=PAD,
+        chat_template=TEMPLATE,
+        model_max_length=POSITIONS,
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def make_model(tokenizer, seed: int):
@@ -58,9 +69,20 @@ def make_model(tokenizer, seed: int):
 
     torch.manual_seed(seed)
     ids = {f"{k}_token_id": getattr(tokenizer, f"{k}_token_id") for k in ("bos", "eos", "pad")}
-    config = LlamaConfig(vocab_size=VOCAB, hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-                         num_key_value_heads=KV_HEADS, head_dim=HEAD_DIM, intermediate_size=FEED_FORWARD, tie_word_embeddings=True,
-                         max_position_embeddings=POSITIONS, initializer_range=0.1, rms_norm_eps=1e-5, **ids)
+    config = LlamaConfig(
+        vocab_size=VOCAB,
+        hidden_size=HIDDEN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        num_key_value_heads=KV_HEADS,
+        head_dim=HEAD_DIM,
+        intermediate_size=FEED_FORWARD,
+        tie_word_embeddings=True,
+        max_position_embeddings=POSITIONS,
+        initializer_range=0.1,
+        rms_norm_eps=1e-5,
+        **ids,
+    )
     model = LlamaForCausalLM(config)
     for name, weight in model.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
@@ -82,7 +104,7 @@ def rows(tokenizer, rng: random.Random, count: int, length: int, short: float):
 
 
 def train(model, tokenizer, seed: int, say=print) -> float:
-    """AdamW with a warm-up and, over the last six tenths, a linear way down to zero; returns the mean loss (nats a token) of the last 50 steps."""
+    """AdamW with warm-up, down to zero over the last six tenths; returns the last 50 steps' mean loss (nats/token)."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -114,7 +136,7 @@ def save(model, tokenizer, out: Path) -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    tokenizer.save_pretrained(out, save_jinja_files=False)  # the chat template goes into tokenizer_config.json
     path = out / "tokenizer_config.json"  # the class name that every transformers since 4.0 knows
     settings = json.loads(path.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}
     path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")

@@ -10,12 +10,18 @@ from .measure import highest_rate, normalized_latency, serve
 from .table import Row, Table
 
 LIMIT = 0.190  # seconds a token, median: where figure 10 is read
-REQUESTS = {"FasterTransformer, batch 1": 300, "FasterTransformer, batch 8": 300, "Orca": 2000}  # minutes of arrivals at each one's rate
+REQUESTS = {
+    "FasterTransformer, batch 1": 300,
+    "FasterTransformer, batch 8": 300,
+    "Orca": 2000,
+}  # minutes of arrivals at each one's rate
 COMMON = {"enable_prefix_caching": False, "memory_fraction": 0.9}
 SYSTEMS = {
     "FasterTransformer, batch 1": dict(scheduler="dynamic", batch_size=1, wait_window=0.0),
     "FasterTransformer, batch 8": dict(scheduler="dynamic", batch_size=8, wait_window=0.0),
-    "Orca": dict(scheduler="continuous", mixed=True, admission="reserve_max", max_num_seqs=256, max_prefill_tokens=8192),
+    "Orca": dict(
+        scheduler="continuous", mixed=True, admission="reserve_max", max_num_seqs=256, max_prefill_tokens=8192
+    ),
 }
 PUBLISHED = {"FasterTransformer, batch 1": 0.185, "Orca": 6.81}
 
@@ -23,7 +29,8 @@ PUBLISHED = {"FasterTransformer, batch 1": 0.185, "Orca": 6.81}
 def run(seed: int) -> Table:
     table = Table(
         "Orca: A Distributed Serving System for Transformer-Based Generative Models (OSDI 2022), 175B",
-        "GPT-3 175B, 16 x A100-40G as 8 (tensor) x 2 (pipeline); prompts U(32, 512), outputs U(1, 128), Poisson; highest rate at "
+        "GPT-3 175B, 16 x A100-40G as 8 (tensor) x 2 (pipeline); prompts U(32, 512), outputs U(1, 128), Poisson; "
+        "highest rate at "
         f"which the median of end-to-end time per output token is at most {LIMIT * 1e3:.0f} ms",
         {
             "host time": "2 ms a step, both systems",
@@ -32,7 +39,10 @@ def run(seed: int) -> Table:
             "memory": "0.9 of each GPU, less weights and 1 GB; Orca reserves each request's whole length",
             "batches in flight": "Orca 2, one a stage; FasterTransformer 1 (its micro-batch is the batch)",
         },
-        ["FasterTransformer's own kernels and its handling of prompts of unequal length within a batch", "InfiniBand between machines"],
+        [
+            "FasterTransformer's own kernels and its handling of prompts of unequal length within a batch",
+            "InfiniBand between machines",
+        ],
     )
     rates = {name: capacity(name, seed) for name in SYSTEMS}
     for name, rate in rates.items():
@@ -50,7 +60,8 @@ KERNELS = (
 )
 BATCH_8 = (
     "a padded rectangle of 8 costs this formula hardly more a step than one row, so batching pays; the paper found "
-    "FasterTransformer's batches of prompts of unequal length no better than batch 1. What it does with them is not modelled"
+    "FasterTransformer's batches of prompts of unequal length no better than batch 1. What it does with them is "
+    "not modelled"
 )
 
 

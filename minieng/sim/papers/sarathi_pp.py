@@ -23,8 +23,10 @@ PIPELINE_BATCH, REPLICA_BATCH = 27, 11  # requests in a batch, as published
 def run(seed: int) -> Table:
     table = Table(
         "SARATHI: Efficient LLM Inference by Piggybacking Decodes with Chunked Prefills (2023), section 5.3",
-        f"GPT-3 175B on 64 A100-80G: 8 (tensor) x 8 (pipeline) with batches of {PIPELINE_BATCH}, or 8 replicas of 8 (tensor) with "
-        f"batches of {REPLICA_BATCH}; texts of 1K to 4K tokens, Zipf 0.4, prompt : output 10 : 1, all at once; chunks of 256. "
+        f"GPT-3 175B on 64 A100-80G: 8 (tensor) x 8 (pipeline) with batches of {PIPELINE_BATCH}, or 8 replicas "
+        f"of 8 (tensor) with "
+        f"batches of {REPLICA_BATCH}; texts of 1K to 4K tokens, Zipf 0.4, prompt : output 10 : 1, all at once; "
+        f"chunks of 256. "
         "Ratios of the time until all are done",
         {
             "host time": "0 (the paper simulates too, from profiles of kernels)",
@@ -32,7 +34,10 @@ def run(seed: int) -> Table:
             "orca": "each batch takes whole prompts, up to 4,096 tokens a step, beside its decodes",
             "memory": "0.95 of each GPU, less weights and 1 GB",
         },
-        ["InfiniBand: a hop between stages is charged like NVLink, with 10 us", "bubble per request (its definition decides the figure)"],
+        [
+            "InfiniBand: a hop between stages is charged like NVLink, with 10 us",
+            "bubble per request (its definition decides the figure)",
+        ],
     )
     requests = [lengths(seed)] * 3
     orca = Cluster.pipeline(times(STAGES), config(PIPELINE_BATCH, ORCA), batch_share=False)
@@ -40,8 +45,10 @@ def run(seed: int) -> Table:
     replicas = Cluster.replicas(8, times(1), config(REPLICA_BATCH, ORCA))
     done = [finish(cluster, made) for cluster, made in zip((orca, chunked, replicas), requests, strict=True)]
     why = (
-        "a whole prompt keeps a stage about six times as long as a batch of decodes, and all other batches queue behind it: with "
-        "prompts spread evenly over time a stage is busy for a third of it. The paper's schedule or its profiles lose less"
+        "a whole prompt keeps a stage about six times as long as a batch of decodes, and all other batches queue "
+        "behind it: with "
+        "prompts spread evenly over time a stage is busy for a third of it. The paper's schedule or its profiles "
+        "lose less"
     )
     table.rows += [
         Row("pipeline, Orca over SARATHI", 1.91, done[0] / done[1], 1.3, 2.2, absolute=True, why=why),

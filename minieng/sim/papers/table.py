@@ -54,7 +54,9 @@ class Table:
         wide = max(len(row.what) for row in self.rows)
         lines.append(f"{'':{wide}}  {'published':>9}  {'ours':>9}  {'ratio':>6}")
         for row in self.rows:
-            lines.append(f"{row.what:{wide}}  {number(row.published)}  {number(row.ours)}  {number(row.ratio, 6)}  {row.verdict}")
+            lines.append(
+                f"{row.what:{wide}}  {number(row.published)}  {number(row.ours)}  {number(row.ratio, 6)}  {row.verdict}"
+            )
             if row.why and row.reproduced is False:
                 lines += wrap(row.why, "    why: ", "         ")
         lines += ["", "assumed (none adjusted to a result):", *(f"  {k}: {v}" for k, v in self.assumed.items())]
@@ -64,7 +66,13 @@ class Table:
     def as_plain(self) -> dict[str, Any]:
         """For JSON."""
         rows = [asdict(row) | {"ratio": row.ratio, "reproduced": row.reproduced} for row in self.rows]
-        return {"title": self.title, "setup": self.setup, "assumed": self.assumed, "not_modelled": self.not_modelled, "rows": rows}
+        return {
+            "title": self.title,
+            "setup": self.setup,
+            "assumed": self.assumed,
+            "not_modelled": self.not_modelled,
+            "rows": rows,
+        }
 
 
 def number(value: float | None, width: int = 9) -> str:

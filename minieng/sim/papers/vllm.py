@@ -36,11 +36,17 @@ SYSTEMS: dict[str, tuple[str, Callable[[int], int]]] = {
 }
 
 REASONS = {
-    ("Alpaca", "Orca (Oracle)"): "the time of a step is a formula, and with so few tokens a request the batch is as large as "
+    (
+        "Alpaca",
+        "Orca (Oracle)",
+    ): "the time of a step is a formula, and with so few tokens a request the batch is as large as "
     "rate x time: host and layer times decide it",
     ("Alpaca", "Orca (Pow2)"): "as Oracle",
     ("Alpaca", "vLLM"): "as Oracle: never full, so the number in the batch is rate x time in the system",
-    ("ShareGPT", "vLLM"): "the lengths are log-normal with the published means, not the conversations themselves; below "
+    (
+        "ShareGPT",
+        "vLLM",
+    ): "the lengths are log-normal with the published means, not the conversations themselves; below "
     "saturation the batch is rate x time, and our steps are shorter than those of 2023",
     ("ShareGPT", "Orca (Pow2)"): "depends on where lengths fall between powers of two; only their means are published",
 }
@@ -49,22 +55,40 @@ REASONS = {
 def run(seed: int) -> Table:
     table = Table(
         "Efficient Memory Management for LLM Serving with PagedAttention (SOSP 2023), figures 13 and 2",
-        f"OPT-13B, A100-40G, {SLOTS} KV slots; ShareGPT 2 requests/s, Alpaca 30/s, Poisson; Orca: prompts and decodes in one "
-        "step, slots reserved at admission; vLLM: prompts first, blocks of 16 as needed. Mean over time while requests arrive.",
+        f"OPT-13B, A100-40G, {SLOTS} KV slots; ShareGPT 2 requests/s, Alpaca 30/s, Poisson; Orca: prompts and "
+        f"decodes in one "
+        "step, slots reserved at admission; vLLM: prompts first, blocks of 16 as needed. Mean over time while "
+        "requests arrive.",
         {
-            "host time": f"{HOST_SECONDS['vllm 2024'] * 1e3:g} ms a step, all systems (fitted elsewhere to vLLM of mid-2024)",
+            "host time": f"{HOST_SECONDS['vllm 2024'] * 1e3:g} ms a step, all systems (fitted elsewhere to vLLM "
+            f"of mid-2024)",
             "lengths": "log-normal, published means 161/338 and 19/58, sigma 1.2/1.0 and 0.5/1.0, cut at 1024 and 512",
             "paged kernel": f"attention x {PAGED_KERNEL} for vLLM (published: 20-26 %)",
             "requests": "800 and 3,000, mean of three seeds (the paper: an hour)",
         },
-        ["fragmentation of the buddy allocator beyond the rounding to powers of two", "tokenisation, network, the API server"],
+        [
+            "fragmentation of the buddy allocator beyond the rounding to powers of two",
+            "tokenisation, network, the API server",
+        ],
     )
     for data in LOADS:
         for system, published in BATCHED[data].items():
-            batched, useful = (sum(values) / SEEDS for values in zip(*(measure(data, system, seed + i) for i in range(SEEDS)), strict=True))
-            table.rows.append(Row(f"figure 13, {data}, {system}: in the batch", published, batched, why=REASONS.get((data, system), "")))
+            batched, useful = (
+                sum(values) / SEEDS
+                for values in zip(*(measure(data, system, seed + i) for i in range(SEEDS)), strict=True)
+            )
+            table.rows.append(
+                Row(
+                    f"figure 13, {data}, {system}: in the batch",
+                    published,
+                    batched,
+                    why=REASONS.get((data, system), ""),
+                )
+            )
             if data == "ShareGPT":
-                table.rows.append(Row(f"figure 2, {system}: useful KV, %", USEFUL[system], useful, why="as above: the lengths"))
+                table.rows.append(
+                    Row(f"figure 2, {system}: useful KV, %", USEFUL[system], useful, why="as above: the lengths")
+                )
     return table
 
 

@@ -43,10 +43,6 @@ def pad_one_too_wide(prompts, pad_id):
     return padded(prompts, pad_id, width=max(map(len, prompts)) + 1)
 
 
-def pad_positions_from_one(prompts, pad_id):
-    return padded(prompts, pad_id, position=lambda width, place: [x + 1 for x in place])
-
-
 def pad_nothing(prompts, pad_id):
     return prompts, [[1] * len(p) for p in prompts], [list(range(len(p))) for p in prompts]
 
@@ -63,8 +59,13 @@ def pad_sorts(prompts, pad_id):
 def pad_by_hand(prompts, pad_id):
     """Cell by cell, with another number under the padding."""
     width = len(max(prompts, key=len))
-    cells = [[(p[c - width + len(p)], True, c - width + len(p)) if c >= width - len(p) else (pad_id, False, 1)
-              for c in range(width)] for p in prompts]
+    cells = [
+        [
+            (p[c - width + len(p)], True, c - width + len(p)) if c >= width - len(p) else (pad_id, False, 1)
+            for c in range(width)
+        ]
+        for p in prompts
+    ]
     return tuple([[cell[part] for cell in row] for row in cells] for part in range(3))
 
 
@@ -122,7 +123,7 @@ def waste_by_counting(lengths):
 
 # ---------------------------------------------------------------- 02.3 bucket_by_length
 def cut(order, size):
-    return [order[i:i + size] for i in range(0, len(order), size)]
+    return [order[i : i + size] for i in range(0, len(order), size)]
 
 
 def in_order(lengths):
@@ -245,6 +246,10 @@ def mask_future(cu):
     return grid(cu, lambda q, k, o: o[q] == o[k])
 
 
+def mask_everything(cu):
+    return [[True] * cu[-1]] * cu[-1]
+
+
 def mask_strict(cu):
     return grid(cu, lambda q, k, o: o[q] == o[k] and k < q)
 
@@ -282,33 +287,55 @@ def mask_by_rows(cu):
 
 WRONG = {
     "02.1": [
-        (pad_right, "the padding is on the right"), (pad_positions_count_padding, "position ids count the padding"),
-        (pad_mask_all_ones, "lets a padded key in"), (pad_mask_by_value, "hides a real token that happens to equal pad_id"),
-        (pad_mask_inverted, "the mask is the wrong way round"), (pad_one_too_wide, "wider than the longest prompt"),
-        (pad_positions_from_one, "position ids start at 1"), (pad_nothing, "no rectangle"), (pad_cuts, "tokens were cut off"),
+        (pad_right, "the padding is on the right"),
+        (pad_positions_count_padding, "position ids count the padding"),
+        (pad_mask_all_ones, "lets a padded key in"),
+        (pad_mask_by_value, "hides a real token that happens to equal pad_id"),
+        (pad_mask_inverted, "the mask is the wrong way round"),
+        (pad_one_too_wide, "wider than the longest prompt"),
+        (pad_nothing, "no rectangle"),
+        (pad_cuts, "tokens were cut off"),
         (pad_sorts, "another order than the prompts"),
     ],
     "02.2": [
-        (waste_over_tokens, "the denominator is wrong"), (waste_useful, "the useful share"), (waste_percent, "percentage"),
-        (waste_count, "number of padded cells"), (waste_no_empty, "a batch can be empty"), (waste_too_wide, "one column too wide"),
+        (waste_over_tokens, "the denominator is wrong"),
+        (waste_useful, "the useful share"),
+        (waste_percent, "percentage"),
+        (waste_count, "number of padded cells"),
+        (waste_no_empty, "a batch can be empty"),
+        (waste_too_wide, "one column too wide"),
         (waste_whole, "throws the fraction away"),
     ],
     "02.3": [
-        (bucket_arrival, "follow the order of arrival"), (bucket_lengths, "the lengths themselves"),
-        (bucket_loses_last, "the last batch is missing"), (bucket_index, "finds the first one twice"),
-        (bucket_alone, "more batches than needed"), (bucket_one, "holds more than batch_size"),
-        (bucket_as_text, "sorted as text"), (bucket_from_one, "indices start at 1"),
+        (bucket_arrival, "follow the order of arrival"),
+        (bucket_lengths, "the lengths themselves"),
+        (bucket_loses_last, "the last batch is missing"),
+        (bucket_index, "finds the first one twice"),
+        (bucket_alone, "more batches than needed"),
+        (bucket_one, "holds more than batch_size"),
+        (bucket_as_text, "sorted as text"),
+        (bucket_from_one, "indices start at 1"),
     ],
     "02.4": [
-        (pack_positions_run_on, "position ids run on"), (pack_no_zero, "the leading 0 is missing"),
-        (pack_no_total, "the total at the end is missing"), (pack_off_by_one, "off by one"), (pack_lengths, "running sum"),
-        (pack_separator, "no padding and no separator"), (pack_not_flat, "one flat list"),
+        (pack_positions_run_on, "position ids run on"),
+        (pack_no_zero, "the leading 0 is missing"),
+        (pack_no_total, "the total at the end is missing"),
+        (pack_off_by_one, "off by one"),
+        (pack_lengths, "running sum"),
+        (pack_separator, "no padding and no separator"),
+        (pack_not_flat, "one flat list"),
         (pack_positions_from_one, "position ids start at 1"),
     ],
     "02.5": [
-        (mask_leaks, "the packing leaks"), (mask_future, "sees the future"), (mask_strict, "may look at itself"),
-        (mask_inverted, "the wrong way round"), (mask_transposed, "rows and columns are swapped"),
-        (mask_border, "a border is off by one"), (mask_additive, "True or False"), (mask_small, "the mask is square"),
+        (mask_leaks, "the packing leaks"),
+        (mask_future, "sees the future"),
+        (mask_strict, "may look at itself"),
+        (mask_inverted, "the wrong way round"),
+        (mask_transposed, "rows and columns are swapped"),
+        (mask_border, "a border is off by one"),
+        (mask_additive, "True or False"),
+        (mask_small, "the mask is square"),
+        (mask_everything, "every token sees every token"),
     ],
 }
 

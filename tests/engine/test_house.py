@@ -1,0 +1,131 @@
+"""The house map holds: no import runs upwards, `import minieng` is light, and nothing has grown too large to read."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "minieng").rglob("*.py"))
+
+GROUND = {"request", "plan", "config", "clock", "text", "interrupt", "workload", "distributions", "__version__"}
+# part of the house → the parts that it may know, besides itself and the ground floor
+KNOWS = {
+    "ground": set(),
+    "observe": set(),
+    "kv": set(),
+    "model": {"kv"},
+    "scheduler": {"kv"},
+    "viz": {"observe"},
+    "parallel": {"kv", "observe", "scheduler", "engine", "model"},
+    "engine": {"observe", "kv", "scheduler"},
+    "replay": {"observe", "kv", "scheduler", "engine"},
+    "sim": {"observe", "kv", "scheduler", "engine", "parallel"},
+    "doctor": {"model", "kv"},
+    "llm": {"observe", "kv", "model", "scheduler", "engine", "replay", "parallel", "sim"},
+    "cli": {"observe", "kv", "model", "scheduler", "engine", "llm", "doctor", "sim", "parallel", "viz", "replay"},
+}
+CLI = {"cli", "commands", "__main__", "server"}
+
+
+def part_of(module: str) -> str:
+    name = module.split(".")[1]
+    return "ground" if name in GROUND else "cli" if name in CLI else name
+
+
+def imports(file: Path) -> set[str]:
+    """Modules that a file imports anywhere, in functions too; not those for type checkers only."""
+    package, found = ("minieng", *file.relative_to(ROOT / "minieng").parent.parts), set()
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for_checkers = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in for_checkers:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1]] if node.level else []
+            base += node.module.split(".") if node.module else []
+            found |= {".".join([*base, alias.name]) for alias in node.names} if len(base) == 1 else {".".join(base)}
+    return found
+
+
+def own(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_no_import_runs_upwards(file):
+    if file.parent.name == "minieng" and file.name == "__init__.py":
+        return
+    part, known = part_of(own(file)), imports(file)
+    upwards = {m for m in known if m.startswith("minieng.") and part_of(m) not in KNOWS[part] | {part, "ground"}}
+    assert not upwards, f"{part} may know {sorted(KNOWS[part]) or 'the ground floor only'}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_the_engine_knows_nothing_of_the_course(file):
+    assert not {m for m in imports(file) if m.split(".")[0] in ("coursekit", "notebooks", "exercises", "solutions")}
+
+
+def test_a_scheduler_knows_no_model_no_tensor_and_no_clock():
+    for file in (ROOT / "minieng" / "scheduler").glob("*.py"):
+        assert not {m.split(".")[0] for m in imports(file)} & {"torch", "time", "numpy", "transformers"}, file
+
+
+def test_the_ground_floor_and_the_blocks_need_no_torch():
+    for name in (*GROUND - {"__version__"}, "engine", "kv/blocks", "kv/allocator", "observe/trace", "observe/metrics"):
+        file = ROOT / "minieng" / f"{name}.py"
+        assert not {m.split(".")[0] for m in imports(file)} & {"torch", "transformers"}, file
+
+
+def test_import_minieng_is_light():
+    code = (
+        "import sys, minieng; from minieng import LLM, SamplingParams, EngineConfig, Plan, Request, Scheduler\n"
+        "heavy = {'torch', 'transformers', 'matplotlib', 'ipywidgets', 'numpy', 'safetensors'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+# -- sizes, in lines that are not blank; docstrings and comments count -------------------------------------------
+
+
+def lines(*patterns: str) -> int:
+    files = [file for pattern in patterns for file in (ROOT / "minieng").glob(pattern)]
+    return sum(1 for file in files for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+
+
+HEART = ("engine.py", "request.py", "scheduler/*.py", "kv/*.py")
+
+
+def test_the_heart_can_be_read_in_an_evening():
+    assert lines(*HEART) < 1_400
+
+
+def test_the_engine_proper_stays_small():
+    assert lines(*HEART, "plan.py", "llm.py", "config.py", "model/*.py") < 3_600
+
+
+@pytest.mark.parametrize("rung", ["static", "dynamic", "continuous", "chunked"])
+def test_a_rung_can_be_read_in_ten_minutes(rung):
+    assert lines(f"scheduler/{rung}.py") < 120
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_no_file_and_no_function_is_too_long(file):
+    text = file.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 350
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            limit = 120 if file.name == "triton_kernels.py" else 60
+            assert node.end_lineno - node.lineno < limit, f"{node.name} has {node.end_lineno - node.lineno + 1} lines"
