@@ -35,7 +35,7 @@ for try in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
 done; \
 if [ -z "$$python" ]; then \
   echo "minieng needs Python 3.11, 3.12 or 3.13, and $(or $(PYTHON),no python3 on the PATH) is none of these" >&2; \
-  echo "($$( $(or $(PYTHON),python3) --version 2>&1 | head -n 1)). Install one, or name it: make $@ PYTHON=/path/to/python3.12" >&2; \
+  echo "($$( $(or $(PYTHON),python3) --version 2>&1 | head -n 1)). Install one, or name it: make $(or $(MAKECMDGOALS),lab) PYTHON=/path/to/python3.12" >&2; \
   exit 1; \
 fi
 endef

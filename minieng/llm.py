@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 from .config import EngineConfig
 from .engine import Engine
 from .kv.allocator import KVCache
+from .prompts import Prompt, as_list, each_of, progress_bar, tokens_of
 from .request import CompletionOutput, Request, RequestMetrics, RequestOutput, SamplingParams, TokenEvent
 from .scheduler import make_scheduler
 from .scheduler.admission import reservation_of
-from .text import TextStream, checked
+from .text import TextStream
 
 if TYPE_CHECKING:
     from .observe.serving import Report
     from .observe.trace import Trace
     from .workload import Workload
 
-Prompt = str | list[int] | list[dict]
 
 
 class LLM:
@@ -78,7 +78,7 @@ class LLM:
         """
         groups = self._submit(prompts, params, priority, deadline, user, request_ids, arrivals)
         try:
-            with _progress(progress, len(groups)) as bar:
+            with progress_bar(progress, len(groups)) as bar:
                 while any(r.request_id in self.engine.requests for group in groups for r in group):
                     record = self.engine.step()
                     bar.update(len(record.finished) if record else 0)
@@ -137,7 +137,8 @@ class LLM:
 
     @property
     def trace(self) -> Trace:
-        return self.engine.trace
+        """What was done, step by step; still readable after ``close()``."""
+        return self.engine.trace if self.engine is not None else self._last_trace
 
     def explain(self) -> str:
         """What runs here, on what, and why: device, precision, attention, linears, cache."""
@@ -165,6 +166,7 @@ class LLM:
         if self.engine is not None:
             while self.engine.requests:  # an abort may let others of a static batch go
                 self.engine.abort(next(iter(self.engine.requests)))
+            self._last_trace = self.engine.trace
         self.engine = self.runner = None
 
     def __enter__(self) -> LLM:
@@ -182,14 +184,14 @@ class LLM:
     def _submit(self, prompts, params, priority, deadline, user, request_ids, arrivals) -> list[list[Request]]:
         """One list of ``n`` requests for each prompt, all queued; or ValueError, and none is."""
         self._check_open()
-        prompts = _as_list(prompts)
+        prompts = as_list(prompts)
         count, now = len(prompts), self.engine.clock.now()
         spread = {
-            "params": _each("params", params if params is not None else SamplingParams(), count, SamplingParams),
-            "priority": _each("priority", priority, count, int),
-            "deadline": _each("deadline", deadline, count, (int, float, type(None))),
-            "user": _each("user", user, count, str),
-            "arrivals": _each("arrivals", 0.0 if arrivals is None else arrivals, count, (int, float)),
+            "params": each_of("params", params if params is not None else SamplingParams(), count, SamplingParams),
+            "priority": each_of("priority", priority, count, int),
+            "deadline": each_of("deadline", deadline, count, (int, float, type(None))),
+            "user": each_of("user", user, count, str),
+            "arrivals": each_of("arrivals", 0.0 if arrivals is None else arrivals, count, (int, float)),
         }
         ids = list(request_ids) if request_ids is not None else [str(next(self._ids)) for _ in prompts]
         if len(ids) != count:
@@ -212,7 +214,7 @@ class LLM:
 
     def _requests(self, request_id, prompt, now, params, priority, deadline, user, arrivals) -> list[Request]:
         """The ``n`` samples of one prompt. Raises ValueError naming what is wrong with the prompt."""
-        text, token_ids = self._tokens(prompt)
+        text, token_ids = tokens_of(prompt, self.tokenizer, self.vocab_size, self.model_name)
         if len(token_ids) >= self.max_model_len:
             raise ValueError(
                 f"request {request_id!r}: the prompt has {len(token_ids)} tokens, the longest text is {self.max_model_len} "
@@ -233,28 +235,6 @@ class LLM:
             request.sample_key = sample_key(params.seed, self.config.seed, request_id, index)
             requests.append(request)
         return requests
-
-    def _tokens(self, prompt: Prompt) -> tuple[str | None, list[int]]:
-        """Text (if there is one) and token ids of a prompt of any kind."""
-        if isinstance(prompt, str):
-            text, token_ids = prompt, self.tokenizer(checked(prompt))["input_ids"]
-        elif prompt and isinstance(prompt, list) and all(isinstance(part, dict) for part in prompt):
-            if not getattr(self.tokenizer, "chat_template", None):
-                raise ValueError(f"{self.model_name} has no chat template: pass text or token ids")
-            if not all(isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in prompt):
-                raise ValueError(f"messages {prompt!r:.60}: each must have a 'role' and a 'content', both strings")
-            text = self.tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-            token_ids = self.tokenizer(checked(text), add_special_tokens=False)["input_ids"]
-        elif isinstance(prompt, list) and all(isinstance(t, int) and not isinstance(t, bool) for t in prompt):
-            text, token_ids = None, list(prompt)
-            bad = next((t for t in prompt if not 0 <= t < self.vocab_size), None)
-            if bad is not None:
-                raise ValueError(f"token id {bad} is out of range: the vocabulary has {self.vocab_size} tokens")
-        else:
-            raise ValueError(f"prompt {prompt!r:.60}: must be a string, a list of token ids, or a list of chat messages")
-        if not token_ids:
-            raise ValueError("the prompt is empty: there is no token to continue from")
-        return text, token_ids
 
     # -- from tokens to answers -------------------------------------------------------------------------
 
@@ -311,34 +291,3 @@ class LLM:
             if self.engine is not None and self.engine.requests.get(request.request_id) is request:
                 self.engine.abort(request.request_id)
             self._streams.pop(request, None)
-
-
-def _as_list(prompts: Any) -> list:
-    """A lone prompt becomes a list of one. A list of numbers is one prompt, a list of messages is one conversation."""
-    if isinstance(prompts, str):
-        return [prompts]
-    if not isinstance(prompts, (list, tuple)):
-        raise ValueError(f"prompts={prompts!r:.60}: must be a string, token ids, chat messages, or a list of these")
-    if not prompts:
-        raise ValueError("prompts is an empty list: there is nothing to generate")
-    alone = all(isinstance(p, int) for p in prompts) or all(isinstance(p, dict) for p in prompts)
-    return [list(prompts)] if alone else list(prompts)
-
-
-def _each(name: str, value: Any, count: int, kind: Any) -> list:
-    """One value for all prompts, or a list with one for each."""
-    values = [value] * count if isinstance(value, kind) else value
-    if not isinstance(values, (list, tuple)):
-        raise ValueError(f"{name}={value!r:.60}: of the wrong kind ({type(value).__name__})")
-    if len(values) != count:
-        raise ValueError(f"{name} has {len(values)} entries for {count} prompts: give one, or one for each")
-    for each in values:
-        if not isinstance(each, kind):
-            raise ValueError(f"{name} holds {each!r:.60}: of the wrong kind ({type(each).__name__})")
-    return list(values)
-
-
-def _progress(show: bool, total: int) -> Any:
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, desc="requests", disable=not show)

@@ -9,15 +9,6 @@ from .request import Request
 HOLD_BACK = "\ufffd"  # what a decoder writes for the first bytes of a character whose rest has not come
 
 
-def checked(text: str) -> str:
-    """The text as it is, or ValueError if it cannot be written in UTF-8."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as problem:
-        raise ValueError(f"the prompt holds a lone surrogate at character {problem.start}: not text") from None
-    return text
-
-
 class TextStream:
     """The growing text of one request.
 

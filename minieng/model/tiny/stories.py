@@ -9,6 +9,7 @@ by rounding error. So each list is turned by a key (the fox has other favourite 
 weigh 1, 1/2, 1/3, ...: greedy text has clear margins, differs from animal to animal, and sampling still finds all.
 """
 
+# ruff: noqa: E501  (a sentence is a line)
 from __future__ import annotations
 
 import random
