@@ -33,40 +33,24 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default_peers = Path(os.environ.get("MINIENG_PEERS") or cache_home() / "peers")
     p.add_argument("--dtype", choices=BYTES, default="float32", help="precision of weights and KV (default: float32)")
-    p.add_argument(
-        "--only", nargs="+", default=[], metavar="PEER", help="these rows only; names or patterns like 'minieng-*'"
-    )
-    p.add_argument(
-        "--schedulers", default=",".join(registry.SCHEDULERS), help="minieng's, with commas (default: all four)"
-    )
+    p.add_argument("--only", nargs="+", default=[], metavar="PEER", help="these rows only; names or patterns like 'minieng-*'")
+    p.add_argument("--schedulers", default=",".join(registry.SCHEDULERS), help="minieng's, with commas (default: all four)")
     p.add_argument("--packed", action=argparse.BooleanOptionalAction, default=True,
                    help="also transformers with minieng's packed linears (default: yes)")  # fmt: skip
     p.add_argument("--engine", nargs="+", default=[], metavar="KNOB=VALUE", help="further knobs of minieng's LLM")
     p.add_argument("--model-dir", type=Path, help="local model directory (default: minieng's smollm2-135m)")
-    p.add_argument(
-        "--peers-dir", type=Path, default=default_peers, help=f"environments of vLLM and OpenVINO ({default_peers})"
-    )
+    p.add_argument("--peers-dir", type=Path, default=default_peers, help=f"environments of vLLM and OpenVINO ({default_peers})")
     p.add_argument("--setup-peers", nargs="?", type=Path, const=default_peers, metavar="DIR",
                    help="make those environments with pip, then stop")  # fmt: skip
-    p.add_argument(
-        "--pip-args", default="", help="for --setup-peers, such as '--extra-index-url URL' with CPU builds of torch"
-    )
+    p.add_argument("--pip-args", default="", help="for --setup-peers, such as '--extra-index-url URL' with CPU builds of torch")
     p.add_argument("--threads", type=int, default=2, help="threads and CPUs of every peer (default: 2)")
-    p.add_argument(
-        "--repeats", type=int, default=3, help="undisturbed runs wanted; the median is reported (default: 3)"
-    )
+    p.add_argument("--repeats", type=int, default=3, help="undisturbed runs wanted; the median is reported (default: 3)")
     p.add_argument("--retries", type=int, default=6, help="disturbed runs repeated at most, per peer (default: 6)")
     p.add_argument("--max-foreign", type=float, default=0.05,
                    help="share of the CPUs others may use before a run counts as disturbed (0.05)")  # fmt: skip
-    p.add_argument(
-        "--wait-quiet", type=float, default=20.0, help="seconds to wait for quiet before a run (default: 20)"
-    )
-    p.add_argument(
-        "--timeout", type=float, default=1800.0, help="seconds that a load or a run may take (default: 1800)"
-    )
-    p.add_argument(
-        "--json", type=Path, metavar="FILE", help="where to (default: benchmarks/results/cpu_peers-<dtype>.json)"
-    )
+    p.add_argument("--wait-quiet", type=float, default=20.0, help="seconds to wait for quiet before a run (default: 20)")
+    p.add_argument("--timeout", type=float, default=1800.0, help="seconds that a load or a run may take (default: 1800)")
+    p.add_argument("--json", type=Path, metavar="FILE", help="where to (default: benchmarks/results/cpu_peers-<dtype>.json)")
     p.add_argument("--ceilings", action=argparse.BooleanOptionalAction, default=True,
                    help="measure what the CPU does at best, for the bound (default: yes)")  # fmt: skip
     p.add_argument("--quick", action="store_true", help="the tiny model and six short requests, once: does it work?")
@@ -125,11 +109,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.setup_peers:
             good = venvs.set_up(args.setup_peers.expanduser().absolute(), shlex.split(args.pip_args), say)
-            say(
-                f"now: python benchmarks/cpu_peers.py --peers-dir {args.setup_peers}"
-                if good
-                else "not all could be made"
-            )
+            say(f"now: python benchmarks/cpu_peers.py --peers-dir {args.setup_peers}" if good else "not all could be made")
             return 0 if good else 1
         return Benchmark(args, model_dir(args)).run()
     except (workload.BadModel, ValueError) as error:

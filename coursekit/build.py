@@ -121,9 +121,7 @@ def check_tasks(book, stem):
         try:
             find_task(task_id)
         except UnknownTask as problem:
-            raise CannotBuild(
-                f"solutions/{stem}.ipynb: {problem}; add it to coursekit/tasks/lesson_{stem[:2]}.py"
-            ) from None
+            raise CannotBuild(f"solutions/{stem}.ipynb: {problem}; add it to coursekit/tasks/lesson_{stem[:2]}.py") from None
         if not any(f'check("{task_id}"' in s for s in sources):
             raise CannotBuild(f'solutions/{stem}.ipynb: task {task_id} has no cell check("{task_id}", globals())')
 
@@ -137,9 +135,7 @@ def build(root, check=False, say=print):
     root, wrong = Path(root), 0
     masters = sorted(p for p in (root / "solutions").glob("*.ipynb") if p.stem[:2].isdigit())
     if not masters:
-        say(
-            f"no master notebooks in {root / 'solutions'}: run this in the folder of the course, or name it with --root"
-        )
+        say(f"no master notebooks in {root / 'solutions'}: run this in the folder of the course, or name it with --root")
         return 1
     for path in masters:
         target = root / "exercises" / path.name
@@ -173,9 +169,7 @@ def compare(target, text, say):
         say(f"✓ exercises/{target.name} is as its master says")
         return 0
     say(f"✗ exercises/{target.name} is not what solutions/{target.name} gives; run `coursekit build`:")
-    for line in difflib.unified_diff(
-        readable(old), readable(text), "exercises (now)", "from solutions", lineterm="", n=2
-    ):
+    for line in difflib.unified_diff(readable(old), readable(text), "exercises (now)", "from solutions", lineterm="", n=2):
         say("    " + line)
     return 1
 

@@ -31,9 +31,7 @@ def parser(with_notebooks=True):
 
 def add_build(commands):
     build = commands.add_parser("build", help="write exercises/ from the master notebooks in solutions/")
-    build.add_argument(
-        "--check", action="store_true", help="write nothing; fail with a difference when they have drifted"
-    )
+    build.add_argument("--check", action="store_true", help="write nothing; fail with a difference when they have drifted")
     build.add_argument("--root", default=".", help="the folder of the course (default: here)")
     build.set_defaults(run=run_build)
 

@@ -66,9 +66,7 @@ def store_line():
     good = os.access(folder, os.W_OK)
     return (
         good,
-        f"progress is kept in {path}"
-        if good
-        else f"{folder} cannot be written: set COURSEKIT_PROGRESS to another file",
+        f"progress is kept in {path}" if good else f"{folder} cannot be written: set COURSEKIT_PROGRESS to another file",
     )
 
 

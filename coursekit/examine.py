@@ -65,9 +65,7 @@ def examine(task, call, seed="public", reference=None, shrink_seconds=2.0):
         if verdict.status not in (WRONG, ERROR):  # late or gone: there is nobody left to ask
             return commonest(wrong) if wrong else verdict
         wrong.append(verdict)
-    return (
-        simplest(task, call, commonest(wrong), reference, shrink_seconds) if wrong else Verdict(DONE, tried=len(cases))
-    )
+    return simplest(task, call, commonest(wrong), reference, shrink_seconds) if wrong else Verdict(DONE, tried=len(cases))
 
 
 def commonest(verdicts):
@@ -200,11 +198,7 @@ def where_in_answer(problem):
     import traceback
 
     frames = traceback.extract_tb(problem.__traceback__)
-    own = [
-        f
-        for f in frames
-        if not os.path.abspath(f.filename).startswith(os.path.dirname(os.path.abspath(__file__)) + os.sep)
-    ]
+    own = [f for f in frames if not os.path.abspath(f.filename).startswith(os.path.dirname(os.path.abspath(__file__)) + os.sep)]
     if not own:
         return ""
     return f"line {own[-1].lineno}: {own[-1].line}" if own[-1].line else f"line {own[-1].lineno}"

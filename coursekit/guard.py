@@ -52,9 +52,7 @@ def in_a_copy(work, seconds):
     here, there = os.pipe()
     sys.stdout.flush()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # 3.12 warns of forks beside threads; the copy uses none of them
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of forks beside threads; the copy uses none of them
         child = os.fork()
     if child == 0:
         os.close(here)

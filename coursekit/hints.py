@@ -34,9 +34,7 @@ def hint(task_id, rung=None):
         row["hints"] = max(rung, row.get("hints", 0))
     title, text = rungs[rung - 1]
     more = (
-        f'Run this cell again for the next one ("{rungs[rung][0].lower()}").'
-        if rung < len(rungs)
-        else "That was the last one."
+        f'Run this cell again for the next one ("{rungs[rung][0].lower()}").' if rung < len(rungs) else "That was the last one."
     )
     top = f"{title} for {task_id} {task.name} ({rung} of {len(rungs)})"
     body = f'<div style="white-space:pre-wrap">{escape(text)}</div><div style="color:#666">{escape(more)}</div>'

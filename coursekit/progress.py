@@ -80,10 +80,7 @@ def as_html(rows, guesses):
         )
         head = "".join(f"<th {cell}>{h}</th>" for h in ("guess", "yours", "value", "how close"))
         page += f"<table><tr>{head}</tr>{body}</table>"
-    return (
-        page
-        + f'<div style="color:{QUIET}">Kept on this machine only. A Colab machine forgets: export_progress().</div>'
-    )
+    return page + f'<div style="color:{QUIET}">Kept on this machine only. A Colab machine forgets: export_progress().</div>'
 
 
 def export_progress(path="coursekit-progress.json"):

@@ -123,8 +123,7 @@ def value_html(value, other, picture):
 def column_html(title, value, other, task):
     others = dict(parts(other, part_names(task)))
     inner = "".join(
-        (f'<div style="color:{QUIET}">{escape(name)}</div>' if name else "")
-        + value_html(part, others.get(name), task.picture)
+        (f'<div style="color:{QUIET}">{escape(name)}</div>' if name else "") + value_html(part, others.get(name), task.picture)
         for name, part in parts(value, part_names(task))
     )
     return f'<td style="vertical-align:top;text-align:left;padding-right:2em"><b>{title}</b>{inner}</td>'

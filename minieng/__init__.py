@@ -19,8 +19,20 @@ _WHERE = {
     "RequestOutput": ".request",
     "SamplingParams": ".request",
     "Scheduler": ".scheduler",
+    "Workload": ".workload",
 }
-__all__ = sorted(_WHERE)
+__all__ = [
+    "LLM",
+    "Engine",
+    "EngineConfig",
+    "Plan",
+    "PlanError",
+    "Request",
+    "RequestOutput",
+    "SamplingParams",
+    "Scheduler",
+    "Workload",
+]
 
 if TYPE_CHECKING:
     from .config import EngineConfig
@@ -29,6 +41,7 @@ if TYPE_CHECKING:
     from .plan import Plan, PlanError
     from .request import Request, RequestOutput, SamplingParams
     from .scheduler import Scheduler
+    from .workload import Workload
 
 
 def __getattr__(name: str) -> Any:

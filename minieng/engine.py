@@ -120,8 +120,7 @@ class Engine:
             self._future = [entry for entry in self._future if entry[2] is not request]
             heapq.heapify(self._future)
         self._leave(request)
-        if all(r.is_done for r in self.scheduler.running):  # it was the last that a static batch waited for
-            self._let_go(list(self.scheduler.running))
+        self._close_batch()
         return request
 
     @property
@@ -161,6 +160,7 @@ class Engine:
             if draft is not None:
                 with uninterrupted():
                     self.scheduler.roll_back(plan)
+                    self._close_batch()
             raise
         with uninterrupted():
             return self._commit(plan, result, draft)
@@ -261,6 +261,11 @@ class Engine:
                 self.scheduler.add(request, front=True)
             else:
                 heapq.heappush(self._future, (request.arrival_time, request.sequence, request))
+
+    def _close_batch(self) -> None:
+        """Rows that are done wait for the live ones of their static batch: not if the last of these has gone."""
+        if all(r.is_done for r in self.scheduler.running):
+            self._let_go(list(self.scheduler.running))
 
     def _let_go(self, leaving: list[Request], now: float | None = None) -> None:
         for request in leaving:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .request import Request
 
 
-class Mode(str, enum.Enum):
+class Mode(enum.StrEnum):
     """What kind of step a plan is. Derived from the slices, for readers and pictures; no rule depends on it."""
 
     EXTEND = "extend"  # prompts only

@@ -283,11 +283,7 @@ def test_a_whole_report(fake, model, tmp_path, monkeypatch, capsys):
     assert bench.run() == 1, "an answer of the wrong length is a failure"
     made = json.loads(out.read_text())
     assert {"schema", "date", "command", "device", "versions", "model", "workload", "settings", "peers"} <= made.keys()
-    assert (
-        made["complete"]
-        and made["command"].endswith("cpu_peers.py --quick")
-        and made["settings"]["max_foreign"] == 0.05
-    )
+    assert made["complete"] and made["command"].endswith("cpu_peers.py --quick") and made["settings"]["max_foreign"] == 0.05
     rows = {row["name"]: row for row in made["peers"]}
     assert [rows[n]["status"] for n in ("vllm", "openvino-like", "absent")] == ["skipped", "failed", "skipped"]
     good = rows["other"]

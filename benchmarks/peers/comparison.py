@@ -198,7 +198,7 @@ class Benchmark:
             return
         say("ceilings: matrix products and memory")
         spec = registry.Spec("ceilings", "ceilings", "peers.run_ceilings", {
-            "shapes": shapes.linears, "layers": shapes.layers, "head": [shapes.head], "small": self.args.quick,
+            "shapes": shapes.linears, "layers": shapes.layers, "head": [shapes.head], "small": self.args.quick, "warmup": 0,
         })  # fmt: skip
         patience = replace(self.patience, repeats=1, retries=min(2, self.patience.retries))
         try:

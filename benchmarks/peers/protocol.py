@@ -74,9 +74,11 @@ def serve(load: Callable[[dict], Peer]) -> None:
         begin = time.perf_counter()
         peer = load(job)
         loaded = time.perf_counter()
-        peer.generate(job["requests"][: job.get("warmup") or None])
+        warmup = job["requests"][: job.get("warmup")]
+        if warmup:
+            peer.generate(warmup)
         warm = time.perf_counter() - loaded
-        settings = {**peer.settings, "warm_up_requests": job.get("warmup") or len(job["requests"])}
+        settings = {**peer.settings, "warm_up_requests": len(warmup)}
         say(event="ready", load_s=loaded - begin, warmup_s=warm, versions=versions(), settings=settings)
         for line in sys.stdin:
             command = line.strip()

@@ -47,9 +47,7 @@ def transformers_peers(packed: bool) -> list[Spec]:
         rows.append(Spec(REFERENCE + tail, f"transformers, one at a time{note}", module, one))
         for size in (8, 32):
             job = {"batching": "static", "batch_size": size, "packed": with_packed}
-            rows.append(
-                Spec(f"transformers-static-{size}{tail}", f"transformers, padded batches of {size}{note}", module, job)
-            )
+            rows.append(Spec(f"transformers-static-{size}{tail}", f"transformers, padded batches of {size}{note}", module, job))
     job = {"batching": "continuous"}
     rows.insert(3, Spec("transformers-continuous", "transformers, its continuous batching", module, job))
     return rows

@@ -125,13 +125,9 @@ def footer(report: dict) -> str:
     """Ceilings, the bound, and a loud word on marked rows."""
     lines = []
     if ceilings := report.get("ceilings"):
-        lines.append(
-            f"Ceilings: {ceilings['gemm_gflops']:.0f} GFLOP/s, copy {ceilings['copy_gb_s']:.1f} GB/s (read + write)"
-        )
+        lines.append(f"Ceilings: {ceilings['gemm_gflops']:.0f} GFLOP/s, copy {ceilings['copy_gb_s']:.1f} GB/s (read + write)")
     lines += [report["bound"]["sentence"]] if report.get("bound") else []
-    lines.append(
-        f"Equality: against {report['reference']['what']}" if report.get("reference") else "Equality: no reference"
-    )
+    lines.append(f"Equality: against {report['reference']['what']}" if report.get("reference") else "Equality: no reference")
     if any(row["status"] == "disturbed" for row in report["peers"]):
         lines.append("* too few undisturbed runs: run it again on a quiet machine before you quote this figure")
     return "\n".join(lines)

@@ -23,13 +23,15 @@ def load(job: dict) -> Peer:
     torch.set_num_threads(job["threads"])
     dtype = getattr(torch, job["dtype"])
     small = job.get("small", False)
+    patience = 0.02 if small else 0.4
+    rows = ROWS[:4] if small else ROWS
 
     def generate(_requests: list[dict]) -> dict:
         return {
-            "gemm_gflops": max(gemm_rates(job["shapes"], dtype, small)),
-            "copy_gb_s": copy_rate(COPY_BYTES // (32 if small else 1)),
-            "linears_ms_by_rows": linears_by_rows(job["shapes"], job["layers"], dtype, ROWS[:5] if small else ROWS),
-            "head_ms_by_rows": linears_by_rows(job["head"], 1, dtype, ROWS[:5] if small else ROWS[:7]),
+            "gemm_gflops": max(gemm_rates(job["shapes"], dtype, 256 if small else 2048, patience)),
+            "copy_gb_s": copy_rate(COPY_BYTES // (32 if small else 1), patience),
+            "linears_ms_by_rows": linears_by_rows(job["shapes"], job["layers"], dtype, rows, patience),
+            "head_ms_by_rows": linears_by_rows(job["head"], 1, dtype, rows[:7], patience),
         }
 
     return Peer(generate, {"variants": [name for name, _ in variants(torch.randn(64, 64).to(dtype))]})
@@ -46,7 +48,7 @@ def variants(weight: torch.Tensor) -> list[tuple[str, Callable[[torch.Tensor], t
     return [*ways, ("packed", lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], ""))]
 
 
-def fastest(call: Callable[[], object], seconds: float = 0.4) -> float:
+def fastest(call: Callable[[], object], seconds: float) -> float:
     """The best time of a call repeated for a while, after one call to warm up."""
     call()
     best, end = float("inf"), time.perf_counter() + seconds
@@ -58,28 +60,27 @@ def fastest(call: Callable[[], object], seconds: float = 0.4) -> float:
 
 
 @torch.inference_mode()
-def gemm_rates(shapes: list[list[int]], dtype: torch.dtype, small: bool) -> list[float]:
+def gemm_rates(shapes: list[list[int]], dtype: torch.dtype, side: int, patience: float) -> list[float]:
     """GFLOP/s of large products: the model's layers at 512 rows, and a square one."""
     rates = []
-    side = 256 if small else 2048
     for outs, ins in [*shapes, [side, side]]:
         x, weight = torch.randn(side if outs == ins == side else 512, ins).to(dtype), torch.randn(outs, ins).to(dtype)
         for _, way in variants(weight):
-            best = fastest(lambda way=way, x=x: way(x), 0.05 if small else 0.4)
+            best = fastest(lambda way=way, x=x: way(x), patience)
             rates.append(2 * len(x) * ins * outs / best / 1e9)
     return rates
 
 
-def copy_rate(size: int) -> float:
+def copy_rate(size: int, patience: float) -> float:
     """GB/s of a copy in memory, reading and writing both counted."""
     source = torch.zeros(size, dtype=torch.uint8)
     target = torch.ones_like(source)
-    return 2 * size / fastest(lambda: target.copy_(source), 1.0) / 1e9
+    return 2 * size / fastest(lambda: target.copy_(source), patience) / 1e9
 
 
 @torch.inference_mode()
 def linears_by_rows(
-    shapes: list[list[int]], layers: int, dtype: torch.dtype, rows: tuple[int, ...]
+    shapes: list[list[int]], layers: int, dtype: torch.dtype, rows: tuple[int, ...], patience: float
 ) -> dict[str, float]:
     """Milliseconds of all linears of all layers for a step of so many rows, by the faster variant."""
     size = sum(outs * ins for outs, ins in shapes) * dtype.itemsize
@@ -94,7 +95,7 @@ def linears_by_rows(
             for weight, ways in zip(weights, made, strict=True):
                 ways[kind](inputs[weight.shape[1]][:n])
 
-        best = min(fastest(lambda k=k: all_of(k), 0.3) for k in range(len(made[0])))
+        best = min(fastest(lambda k=k: all_of(k), patience) for k in range(len(made[0])))
         answer[str(n)] = best * 1e3 * layers / made_layers
     return answer
 

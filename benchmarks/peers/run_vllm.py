@@ -24,8 +24,7 @@ def load(job: dict) -> Peer:
 
     def generate(requests: list[dict]) -> list[list[int]]:
         params = [
-            SamplingParams(temperature=0.0, max_tokens=r["max_tokens"], ignore_eos=True, detokenize=False)
-            for r in requests
+            SamplingParams(temperature=0.0, max_tokens=r["max_tokens"], ignore_eos=True, detokenize=False) for r in requests
         ]
         prompts = [{"prompt_token_ids": r["prompt"]} for r in requests]
         outputs = llm.generate(prompts, params, use_tqdm=False)

@@ -69,8 +69,8 @@ def set_up(peers_dir: Path, pip_args: list[str], say: Say) -> bool:
             continue
         try:
             make(peers_dir, name, pip_args, say)
-        except subprocess.CalledProcessError as error:
-            say(f"{name}: FAILED: {' '.join(map(str, error.cmd))} ended with {error.returncode}")
+        except (subprocess.CalledProcessError, OSError) as error:
+            say(f"{name}: FAILED: {error}")
             good = False
             continue
         good &= works(peers_dir, name, say)
@@ -78,8 +78,10 @@ def set_up(peers_dir: Path, pip_args: list[str], say: Say) -> bool:
 
 
 def make(peers_dir: Path, name: str, pip_args: list[str], say: Say) -> None:
-    """One environment, anew: a half-made one is removed first."""
+    """One environment, anew: a half-made one is removed first, anything else is not touched."""
     place = peers_dir / name
+    if place.exists() and not (place / "pyvenv.cfg").exists():
+        raise FileExistsError(f"{place} is there and no virtual environment: choose another directory")
     say(f"{name}: making {place} with Python {sys.version.split()[0]}")
     shutil.rmtree(place, ignore_errors=True)
     venv.create(place, with_pip=True)
@@ -88,19 +90,8 @@ def make(peers_dir: Path, name: str, pip_args: list[str], say: Say) -> None:
     pins.write_text(TORCH + "\n")
     for packages in RECIPES[name]:
         say(f"{name}: pip install {' '.join(packages)}")
-        command = [
-            python,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--disable-pip-version-check",
-            "-c",
-            str(pins),
-            *pip_args,
-            *packages,
-        ]
-        subprocess.run(command, check=True)
+        options = ["-q", "--disable-pip-version-check", "-c", str(pins), *pip_args]
+        subprocess.run([python, "-m", "pip", "install", *options, *packages], check=True)
     if name in UNWANTED:
         say(f"{name}: pip uninstall {' '.join(UNWANTED[name])}")
         subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", *UNWANTED[name]], check=True)

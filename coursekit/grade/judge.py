@@ -33,8 +33,7 @@ def grade(book, lesson, reference, seed, mode, seconds, hidden_folders=(), packa
     tasks = tasks_of(lesson)
     found = cells.answers(book, tasks)
     return {
-        task.id: grade_task(task, tasks, book, found, reference, seed, mode, seconds, hidden_folders, packages)
-        for task in tasks
+        task.id: grade_task(task, tasks, book, found, reference, seed, mode, seconds, hidden_folders, packages) for task in tasks
     }
 
 
@@ -62,9 +61,7 @@ def grade_task(task, tasks, book, found, reference, seed, mode, seconds, hidden_
 def not_loaded(failure):
     if failure.kind != ERROR:
         return Verdict(failure.kind, note=failure.text, where=failure.where)
-    finding = Finding(
-        "the answer cell runs", f"running the cell stopped with: {failure.text}", f"cell raises {failure.error}"
-    )
+    finding = Finding("the answer cell runs", f"running the cell stopped with: {failure.text}", f"cell raises {failure.error}")
     return Verdict(ERROR, finding=finding, note=failure.text, where=failure.where)
 
 

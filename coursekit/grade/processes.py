@@ -60,7 +60,7 @@ def memory_of(pids):
 
 
 def cpu_seconds(pids):
-    """Processor time these processes, and the children they have waited for, have used; None where it cannot be seen."""
+    """Processor time these processes, and the children they have waited for, used; None where it cannot be seen."""
     if not LINUX:
         return None
     total = 0

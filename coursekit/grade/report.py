@@ -158,12 +158,9 @@ def summary_page(rows):
         f'<tr><td>{label}</td><td><span class="bar" style="width:{20 * n / widest:.2f}em"></span> {n}</td></tr>'
         for label, n in histogram(rows)
     )
-    wrong = "".join(
-        f"<tr><td>{n}</td><td>{name}</td><td>{html.escape(what)}</td></tr>" for n, name, what in mistakes(rows)[:20]
-    )
+    wrong = "".join(f"<tr><td>{n}</td><td>{name}</td><td>{html.escape(what)}</td></tr>" for n, name, what in mistakes(rows)[:20])
     people = "".join(
-        f"<tr><td>{html.escape(r['student'])}</td><td>{sum(points_of(r).values())}</td><td>"
-        f"{html.escape(remarks(r))}</td></tr>"
+        f"<tr><td>{html.escape(r['student'])}</td><td>{sum(points_of(r).values())}</td><td>{html.escape(remarks(r))}</td></tr>"
         for r in sorted(rows, key=lambda r: r["student"].casefold())
     )
     return (

@@ -121,13 +121,9 @@ def search_path():
 
 def masters_in(folder):
     """{lesson: path} of the master notebooks."""
-    found = {
-        p.stem[:2]: str(p.resolve()) for p in sorted(Path(folder).glob("[0-9][0-9]_*.ipynb")) if p.stem[:2] in lessons()
-    }
+    found = {p.stem[:2]: str(p.resolve()) for p in sorted(Path(folder).glob("[0-9][0-9]_*.ipynb")) if p.stem[:2] in lessons()}
     if not found:
-        raise CannotGrade(
-            f"no master notebooks in {folder}: hidden answers come from them; name the folder with --solutions"
-        )
+        raise CannotGrade(f"no master notebooks in {folder}: hidden answers come from them; name the folder with --solutions")
     return found
 
 

@@ -138,7 +138,7 @@ class Session:
         self.hold_limits()
 
     def more_time(self):
-        """On a busy machine a child may hardly have run: it gets up to PATIENCE times as long, by the clock on the wall.
+        """On a busy machine a child may hardly have run: it gets up to PATIENCE times as long by the wall clock.
 
         Without this a submission would lose points for what the others in its class do.
         """

@@ -31,9 +31,7 @@ def judge_rows(prompts, pad_id, ids, width):
         return wrong("there is one row for each prompt", "rows missing", f"{len(prompts)} rows", ids)
     widths = [len(row) for row in ids]
     if len(set(widths)) > 1:
-        return wrong(
-            "the rows have different lengths, so they are no rectangle", "no rectangle", f"every row {width} wide", ids
-        )
+        return wrong("the rows have different lengths, so they are no rectangle", "no rectangle", f"every row {width} wide", ids)
     if widths[0] < width:
         return wrong(
             "the rows are narrower than the longest prompt, so tokens were cut off",
@@ -83,9 +81,7 @@ def judge_attention(prompts, pad_id, ids, mask, width):
     if all(bool(x) != w for x, w in zip(flat, want)):
         return wrong("the mask is the wrong way round: 1 means 'look at this', 0 means 'ignore this'", "mask inverted")
     if any(x and not w for x, w in zip(flat, want)):
-        return wrong(
-            "the mask lets a padded key in: the model would read padding as if it were text", "mask admits padding"
-        )
+        return wrong("the mask lets a padded key in: the model would read padding as if it were text", "mask admits padding")
     if any(w and not x for x, w in zip(flat, want)):
         if any(pad_id in p for p in prompts):
             return wrong(
@@ -120,10 +116,7 @@ def judge_positions(prompts, positions, width):
 def some_prompts(rng, size, low=1):
     """A few short prompts; now and then two are equally long."""
     vocabulary = range(1, 10)
-    return [
-        [rng.choice(vocabulary) for _ in range(rng.randint(low, size + 1))]
-        for _ in range(rng.randint(1, 1 + size // 2))
-    ]
+    return [[rng.choice(vocabulary) for _ in range(rng.randint(low, size + 1))] for _ in range(rng.randint(1, 1 + size // 2))]
 
 
 def generate_left_pad(rng, size):
@@ -194,8 +187,7 @@ def judge_waste(args, got):
         return None
     if near(padded / real if real else -1):
         return wrong(
-            "the denominator is wrong: you divide by the real tokens. Divide by every cell of the rectangle, "
-            "padding included",
+            "the denominator is wrong: you divide by the real tokens. Divide by every cell of the rectangle, padding included",
             "wrong denominator",
         )
     if near(real / cells):
@@ -208,9 +200,7 @@ def judge_waste(args, got):
         return wrong("`//` throws the fraction away: divide with `/`", "whole division")
     if near(1 - real / (len(lengths) * (max(lengths) + 1))):
         return wrong("your rectangle is one column too wide: it is as wide as the longest prompt, no wider", "too wide")
-    return wrong(
-        "count the cells of the rectangle, rows times longest, and how many of them hold no token", "other number"
-    )
+    return wrong("count the cells of the rectangle, rows times longest, and how many of them hold no token", "other number")
 
 
 def generate_lengths(rng, size):

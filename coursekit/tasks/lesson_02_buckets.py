@@ -12,9 +12,7 @@ def judge_buckets(args, got):
     lengths, batch_size = args
     for batch in got:
         len(batch)  # a flat list of numbers is another shape
-    return (
-        judge_members(lengths, batch_size, got) or judge_sizes(lengths, batch_size, got) or judge_overlap(lengths, got)
-    )
+    return judge_members(lengths, batch_size, got) or judge_sizes(lengths, batch_size, got) or judge_overlap(lengths, got)
 
 
 def judge_members(lengths, batch_size, got):
@@ -46,16 +44,13 @@ def judge_sizes(lengths, batch_size, got):
     fewest = -(-len(lengths) // batch_size)
     expected = {"batches": fewest, "at most in each": batch_size}
     if any(len(batch) > batch_size for batch in got):
-        return Finding(
-            FULL, f"a batch holds more than batch_size = {batch_size} requests", "batch too large", expected, got
-        )
+        return Finding(FULL, f"a batch holds more than batch_size = {batch_size} requests", "batch too large", expected, got)
     if any(len(batch) == 0 for batch in got):
         return Finding(FULL, "a batch is empty: leave it out", "empty batch", expected, got)
     if len(got) > fewest:
         return Finding(
             FULL,
-            "there are more batches than needed. Small batches waste no padding, but each is one more "
-            "pass over all the weights",
+            "there are more batches than needed. Small batches waste no padding, but each is one more pass over all the weights",
             "too many batches",
             expected,
             got,
@@ -73,8 +68,7 @@ def judge_overlap(lengths, got):
     if flat == list(range(len(lengths))):
         return Finding(
             ALIKE,
-            "the batches follow the order of arrival, so a short request is padded to a long neighbour: "
-            "sort by length first",
+            "the batches follow the order of arrival, so a short request is padded to a long neighbour: sort by length first",
             "arrival order",
             expected,
             {"lengths in your batches": shown},

@@ -26,8 +26,7 @@ def judge_packed_ids(prompts, ids):
     if len(ids) > total:
         return Finding(
             IDS_RULE,
-            "there are more ids than tokens. Packing needs no padding and no separator: cu_seqlens "
-            "says where a prompt ends",
+            "there are more ids than tokens. Packing needs no padding and no separator: cu_seqlens says where a prompt ends",
             "padding between",
             expected,
             ids,
@@ -46,9 +45,7 @@ def judge_cu(prompts, cu):
         return Finding(CU_RULE, cause, slip, expected, {"cu_seqlens": cu})
 
     if cu in (lengths, lengths + [0], [0] + lengths) and len(prompts) > 1:
-        return wrong(
-            "these are the lengths: cu_seqlens is their running sum (cu is short for cumulative)", "lengths, not sums"
-        )
+        return wrong("these are the lengths: cu_seqlens is their running sum (cu is short for cumulative)", "lengths, not sums")
     if cu[:1] != [0] and len(cu) == len(prompts) and cu[-1:] == [total]:
         return wrong("the leading 0 is missing: with B prompts there are B + 1 entries", "no leading 0")
     if len(cu) == len(prompts) and cu[:1] == [0]:
@@ -126,9 +123,7 @@ def judge_mask(args, got):
         return Finding(MASK_RULE, cause, slip, expected, got)
 
     if len(got) != total or any(len(row) != total for row in got):
-        return wrong(
-            "the mask is square: one row and one column for each packed token", "mask shape", f"{total} rows of {total}"
-        )
+        return wrong("the mask is square: one row and one column for each packed token", "mask shape", f"{total} rows of {total}")
     if any(x not in (0, 1) for row in got for x in row):
         return wrong(
             "each entry says yes or no: True or False (the -inf comes later, when the mask is added to the scores)",
@@ -234,7 +229,6 @@ PACKED_MASK = Task(
         "Two prompts of two tokens, packed: A a B b. Draw a 4 x 4 grid. Which boxes may B tick? And b?",
         "Two conditions, and both must hold: same prompt, and not in the future. The first alone gives square blocks "
         "along the diagonal; the second cuts each block to a triangle.",
-        "owner = the number of its prompt, for each packed token\n"
-        "mask[q][k] is True when  owner[q] == owner[k]  and  k <= q",
+        "owner = the number of its prompt, for each packed token\nmask[q][k] is True when  owner[q] == owner[k]  and  k <= q",
     ),
 )

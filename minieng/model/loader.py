@@ -65,8 +65,7 @@ def resolve(name: str | Path, say: Say = to_stderr) -> Path:
         return _local(path.resolve(), say)
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text) and path.suffix != ".gguf":
         return _hub(text, say)
-    close = difflib.get_close_matches(text, available(), n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = "".join(f"did you mean {close!r}? " for close in difflib.get_close_matches(text, available(), n=1))
     raise ModelNotFound(
         f"no model {text!r}: {hint}use {' or '.join(map(repr, available()))}, a Hugging Face id 'org/name', "
         "or the path of an existing directory or .gguf file"
@@ -163,9 +162,7 @@ def _hub(repo: str, say: Say) -> Path:
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise ModelNotFound(
-            f"{repo!r} is not in the hub's local cache and HF_HUB_OFFLINE is set: unset it, or give a directory"
-        )
+        raise ModelNotFound(f"{repo!r} is not in the hub's local cache and HF_HUB_OFFLINE is set: unset it, or give a directory")
     if not _hub_answers():
         raise ModelNotFound(
             f"{repo!r} is not in the hub's local cache and the hub does not answer: "
@@ -185,9 +182,7 @@ def _hub(repo: str, say: Say) -> Path:
     except ModelError:
         raise
     except Exception as error:  # httpx, xet and file-system errors: one line for the reader, the cause kept
-        raise ModelError(
-            f"downloading {repo!r} failed ({last_line(error)}): try again, finished files are kept"
-        ) from error
+        raise ModelError(f"downloading {repo!r} failed ({last_line(error)}): try again, finished files are kept") from error
     finally:
         if not quiet:
             enable_progress_bars()
@@ -261,13 +256,10 @@ def _convert(gguf: Path, out: Path, say: Say) -> None:
     """
     say(f"converting {gguf.name} to safetensors (half a minute, once)")
     if missing := " ".join(p for p in ("gguf", "accelerate") if installed(p) == "absent"):
-        raise ModelError(
-            f"transformers cannot read {gguf.name} without {missing}: run `python -m pip install {missing}`"
-        )
+        raise ModelError(f"transformers cannot read {gguf.name} without {missing}: run `python -m pip install {missing}`")
     code = f"import sys; from {__name__} import gguf_to_safetensors as g; g(*sys.argv[1:])"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    command = [sys.executable, "-c", code, str(gguf), str(out)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, gguf, out], env=environment, capture_output=True, text=True)
     if done.returncode:
         raise ModelError(
             f"converting {gguf} failed ({last_line(done.stderr)}): it needs 1 GB of memory and of disk, and an "

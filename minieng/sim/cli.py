@@ -71,9 +71,7 @@ def simulate(args: argparse.Namespace) -> int:
     served = cluster.run(scripted_requests(workload, cluster.engines[0].config.max_model_len))
     steps = [record for engine in cluster.engines for record in engine.trace]
     config, name = cluster.engines[0].config, f"{args.replicas} x {args.gpu}"
-    metrics = Metrics.of(
-        served, steps, cluster.seconds, config=config, refused=len(cluster.refused), goodput=goals, name=name
-    )
+    metrics = Metrics.of(served, steps, cluster.seconds, config=config, refused=len(cluster.refused), goodput=goals, name=name)
     print(table([metrics]))
     if cluster.refused:
         print(f"{len(cluster.refused)} refused, first: {cluster.refused[0][1]}", file=sys.stderr)

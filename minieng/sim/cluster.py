@@ -44,9 +44,7 @@ class Cluster:
         return cls([engine_of(times, config, lean(detail)) for _ in range(count)], router, config.seed)
 
     @classmethod
-    def pipeline(
-        cls, times: StepTimeModel, config: EngineConfig, detail: bool = False, batch_share: bool = True
-    ) -> Cluster:
+    def pipeline(cls, times: StepTimeModel, config: EngineConfig, detail: bool = False, batch_share: bool = True) -> Cluster:
         """A pipeline with one batch in flight for each stage, each with its share of the KV (vLLM's virtual engines).
 
         A sequence is in one batch only: its next token depends on its last. ``batch_share``: ``max_num_seqs`` and

@@ -172,9 +172,7 @@ class StepTimeModel:
     def stage_seconds(self, work: Work) -> list[float]:
         """How long a batch keeps each stage busy: the host on the first, the head on the last."""
         terms, s = self.terms(work), self.stages
-        even = (
-            terms.linear + terms.kv_read + terms.attention + terms.elementwise + terms.layers + self.allreduce(work.new)
-        ) / s
+        even = (terms.linear + terms.kv_read + terms.attention + terms.elementwise + terms.layers + self.allreduce(work.new)) / s
         seconds = [even] * s
         seconds[0] += terms.host
         seconds[-1] += terms.head

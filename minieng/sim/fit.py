@@ -60,9 +60,7 @@ def fit_report(trace: Trace | Sequence[StepRecord], model: ModelSpec) -> FitRepo
     half, rest = records[::2], records[1::2]
     fitted = fit(half, model)
     errors = [np.abs(fitted.seconds(stack(part)) / [r.duration for r in part] - 1) for part in (half, rest)]
-    return FitReport(
-        fitted, len(half), len(rest), *(float(np.median(e)) for e in errors), float(np.quantile(errors[1], 0.9))
-    )
+    return FitReport(fitted, len(half), len(rest), *(float(np.median(e)) for e in errors), float(np.quantile(errors[1], 0.9)))
 
 
 def annotate(trace: Trace, model: StepTimeModel) -> Trace:
@@ -74,9 +72,7 @@ def annotate(trace: Trace, model: StepTimeModel) -> Trace:
 def measured(trace: Trace | Sequence[StepRecord]) -> list[StepRecord]:
     records = [r for r in trace if r.slices and r.duration > 0]
     if len(records) < FEWEST:
-        raise ValueError(
-            f"{len(records)} steps with tokens and a duration: record at least {FEWEST}, of different sizes"
-        )
+        raise ValueError(f"{len(records)} steps with tokens and a duration: record at least {FEWEST}, of different sizes")
     return records
 
 
@@ -120,9 +116,7 @@ def _least_squares(work: Work, seconds: np.ndarray, model: ModelSpec, start: np.
 
     def residual(x: np.ndarray) -> np.ndarray:
         error = np.log(machine(model, np.exp(x)).seconds(work) / seconds)
-        return np.concatenate(
-            [np.sign(error) * np.sqrt(2 * (np.sqrt(1 + (error / SOFT) ** 2) - 1)) * SOFT, RIDGE * (x - start)]
-        )
+        return np.concatenate([np.sign(error) * np.sqrt(2 * (np.sqrt(1 + (error / SOFT) ** 2) - 1)) * SOFT, RIDGE * (x - start)])
 
     x, damping = start, 1e-2
     now = residual(x)

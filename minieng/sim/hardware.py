@@ -86,9 +86,7 @@ class ModelSpec:
     @property
     def linear_params(self) -> int:
         """P_lin: weights of all layers' matrices, each used once for every token."""
-        attention = (
-            self.width * (self.heads + 2 * self.kv_heads) * self.head_size + self.heads * self.head_size * self.width
-        )
+        attention = self.width * (self.heads + 2 * self.kv_heads) * self.head_size + self.heads * self.head_size * self.width
         return self.layers * (attention + (3 if self.gated else 2) * self.width * self.ff_width)
 
     @property
@@ -162,9 +160,7 @@ def find_model(name: str | ModelSpec) -> ModelSpec:
 def _find(name: str, known: dict[str, Any], kind: str) -> Any:
     by_name = {key.lower(): value for key, value in known.items()}
     if str(name).lower() not in by_name:
-        raise ValueError(
-            f"{kind}={name!r}: the simulator knows {', '.join(known)}; for another one pass a spec of your own"
-        )
+        raise ValueError(f"{kind}={name!r}: the simulator knows {', '.join(known)}; for another one pass a spec of your own")
     return by_name[str(name).lower()]
 
 

@@ -70,7 +70,7 @@ def compare(traces: dict[str, Iterable[StepRecord]], by: str = "step", slots: in
     rows = slots or max((cell.slot + 1 for _, found in drawn.values() for cell in found), default=1)
     end = max((edge(r, i, by) for records, _ in drawn.values() for i, r in enumerate(records)), default=1.0)
     figure, axes = new_figure(0.75 + len(drawn) * (0.45 + 0.24 * rows), len(drawn), share_x=True)
-    for ax, (name, (records, found)) in zip(axes, drawn.items(), strict=True):
+    for ax, (name, (_, found)) in zip(axes, drawn.items(), strict=True):
         draw(ax, found, by, rows, end)
         ax.set_title(name, loc="left", fontsize=10, color=INK)
     axes[-1].set_xlabel("step" if by == "step" else "time (s)", color=INK)

@@ -124,9 +124,7 @@ def test_a_lost_mark_and_a_second_try_still_find_the_answer():
     lost = {"cells": [{"cell_type": "code", "source": "def padding_waste(lengths):\n    return 0"}]}
     assert "return 0" in cells.answers(lost, [task])["02.2"]
     twice = {
-        "cells": [
-            {"cell_type": "code", "source": f"# Task 02.2\ndef padding_waste(lengths):\n    return {i}"} for i in (1, 2)
-        ]
+        "cells": [{"cell_type": "code", "source": f"# Task 02.2\ndef padding_waste(lengths):\n    return {i}"} for i in (1, 2)]
     }
     assert "return 2" in cells.answers(twice, [task])["02.2"]
 
@@ -134,12 +132,8 @@ def test_a_lost_mark_and_a_second_try_still_find_the_answer():
 def test_new_writes_a_skeleton_that_builds(tmp_path):
     (tmp_path / "coursekit").mkdir()
     begin(tmp_path, "77_some_lesson", say=lambda text: None)
-    shutil.copytree(
-        ROOT / "coursekit", tmp_path / "coursekit", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "coursekit", "build"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    shutil.copytree(ROOT / "coursekit", tmp_path / "coursekit", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run([sys.executable, "-m", "coursekit", "build"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "exercises" / "77_some_lesson.ipynb").exists()
     assert (tmp_path / "tests" / "coursekit" / "course_answers" / "lesson_77.py").exists()

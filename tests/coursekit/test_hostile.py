@@ -19,9 +19,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the grader needs Lin
 WORKS, WHY = sandbox.probe() if os.name == "posix" else (False, "")
 needs_bwrap = pytest.mark.skipif(not WORKS, reason=f"bubblewrap does not run here: {WHY}")
 OTHERS = 85  # the points of the four tasks that are answered rightly beside the hostile one
-WRONG_HONEST = (
-    "# Task 02.4\ndef pack(prompts):\n    ids = sum(prompts, [])\n    return ids, list(range(len(ids))), [0]\n"
-)
+WRONG_HONEST = "# Task 02.4\ndef pack(prompts):\n    ids = sum(prompts, [])\n    return ids, list(range(len(ids))), [0]\n"
 
 
 def grade(folder, tmp_path, mode, timeout=2, jobs=2, extra=()):
@@ -118,11 +116,9 @@ def test_in_bubblewrap(name, tmp_path):
     honest_are_untouched(rows)
     assert rows["mallory"]["02.2"] == "0"
     assert int(rows["mallory"]["total"]) == OTHERS, "the other tasks were answered rightly"
-    assert re.search(said, rows["mallory"]["remarks"])
+    assert re.search(said, rows["mallory"]["remarks"]), rows["mallory"]["remarks"]
     assert "Traceback" not in words_of(pages / "mallory.html")
-    assert (
-        canary.read_text() == "alive" and not canary.with_suffix(".txt.new").exists() and not Path("/usr/evil").exists()
-    )
+    assert canary.read_text() == "alive" and not canary.with_suffix(".txt.new").exists() and not Path("/usr/evil").exists()
     listener.settimeout(0)
     with pytest.raises(BlockingIOError):
         listener.accept()
@@ -134,7 +130,7 @@ def test_with_limits_alone(name, tmp_path):
     rows, _ = grade(a_class(tmp_path, solved(**{"02.2": source})), tmp_path, "rlimits")
     honest_are_untouched(rows)
     assert rows["mallory"]["02.2"] == "0" and int(rows["mallory"]["total"]) == OTHERS
-    assert re.search(said, rows["mallory"]["remarks"])
+    assert re.search(said, rows["mallory"]["remarks"]), rows["mallory"]["remarks"]
 
 
 @pytest.mark.parametrize("name", hostile.UNREADABLE)
@@ -142,11 +138,7 @@ def test_files_that_are_no_notebooks(name, tmp_path):
     text, said = hostile.UNREADABLE[name]
     rows, pages = grade(a_class(tmp_path, text), tmp_path, "auto")
     honest_are_untouched(rows)
-    assert (
-        rows["mallory"]["total"] == "0"
-        and said in rows["mallory"]["remarks"]
-        and said in words_of(pages / "mallory.html")
-    )
+    assert rows["mallory"]["total"] == "0" and said in rows["mallory"]["remarks"] and said in words_of(pages / "mallory.html")
 
 
 def test_a_helper_that_is_killed_costs_one_submission(tmp_path):
@@ -159,9 +151,7 @@ def test_a_helper_that_is_killed_costs_one_submission(tmp_path):
 def test_the_class_together(tmp_path):
     """All of them at once, two at a time, do no more harm than each alone; every right design gets full marks."""
     folder = a_class(tmp_path, "no notebook")
-    mild = [
-        n for n in hostile.HOSTILE if n not in hostile.NEEDS_WALLS and "did not finish" not in hostile.HOSTILE[n][1]
-    ]
+    mild = [n for n in hostile.HOSTILE if n not in hostile.NEEDS_WALLS and "did not finish" not in hostile.HOSTILE[n][1]]
     for name in mild:
         put(folder / f"{name}.ipynb", solved(**{"02.2": hostile.HOSTILE[name][0]}))
     rows, _ = grade(folder, tmp_path, "auto")

@@ -69,8 +69,4 @@ def test_a_notebook_shows_tables_and_a_terminal_shows_text():
     )
     run_all(book)
     data = book.cells[0].outputs[0].data
-    assert (
-        "<table" in data["text/html"]
-        and "every token sees every token" in data["text/plain"]
-        and "■" in data["text/plain"]
-    )
+    assert "<table" in data["text/html"] and "every token sees every token" in data["text/plain"] and "■" in data["text/plain"]

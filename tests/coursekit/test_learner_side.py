@@ -103,9 +103,7 @@ def swallow(*args):
     ],
 )
 def test_nothing_a_learner_writes_ends_the_kernel(code, said, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "coursekit.checking.verdict_on.__defaults__", (1.5 if "while" in code or "repeat" in code else 10,)
-    )
+    monkeypatch.setattr("coursekit.checking.verdict_on.__defaults__", (1.5 if "while" in code or "repeat" in code else 10,))
     space = {}
     exec(f"def padding_waste(lengths):\n    {code}\n", space)
     begun = time.monotonic()

@@ -40,9 +40,7 @@ def on_model(**knobs) -> Engine:
 
 
 def on_simulator(**knobs) -> Engine:
-    return simulated_engine(
-        "smollm2-135m", "T4", checked=True, **{**KNOBS, "swap_space_gb": 64 * 4 * 23040 / 2**30, **knobs}
-    )
+    return simulated_engine("smollm2-135m", "T4", checked=True, **{**KNOBS, "swap_space_gb": 64 * 4 * 23040 / 2**30, **knobs})
 
 
 def like_a_simulation(llm) -> Engine:
@@ -54,22 +52,16 @@ def like_a_simulation(llm) -> Engine:
     return llm.engine
 
 
-def requests(
-    seed: int, n: int = 12, most_prompt: int = 30, most_output: int = 12, vocabulary: int = VOCABULARY
-) -> list[Request]:
+def requests(seed: int, n: int = 12, most_prompt: int = 30, most_output: int = 12, vocabulary: int = VOCABULARY) -> list[Request]:
     """Random lengths, arrivals within a few steps of each other, half of the prompts with a common beginning."""
     rng = random.Random(seed)
     shared = [rng.randrange(vocabulary) for _ in range(10)]
     made, when = [], 0.0
     for i in range(n):
         when += rng.expovariate(200)
-        prompt = (shared if rng.random() < 0.5 else []) + [
-            rng.randrange(vocabulary) for _ in range(rng.randint(1, most_prompt))
-        ]
+        prompt = (shared if rng.random() < 0.5 else []) + [rng.randrange(vocabulary) for _ in range(rng.randint(1, most_prompt))]
         params = SamplingParams(max_tokens=rng.randint(1, most_output), ignore_eos=True)
-        made.append(
-            Request(f"r{i}", prompt, params, arrival_time=when, priority=rng.randint(0, 2), user=rng.choice("ab"))
-        )
+        made.append(Request(f"r{i}", prompt, params, arrival_time=when, priority=rng.randint(0, 2), user=rng.choice("ab")))
     return made
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from minieng.sim.papers import PAPERS, Row, rerun
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tables():

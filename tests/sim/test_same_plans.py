@@ -31,9 +31,7 @@ def test_every_rung(rung, seed):
 
 @pytest.mark.parametrize("order", ["sjf", "priority", "adaptive", "lpm", "hrrn", "fair"])
 def test_every_order(order):
-    same(
-        *(run(make(scheduler="continuous", order=order, ageing=5.0), requests(4)) for make in (on_model, on_simulator))
-    )
+    same(*(run(make(scheduler="continuous", order=order, ageing=5.0), requests(4)) for make in (on_model, on_simulator)))
 
 
 @pytest.mark.parametrize("rung", ["continuous", "chunked"])

@@ -163,13 +163,7 @@ def test_replicas_serve_everything_in_one_virtual_time(router):
     served = cluster.run(made)
     assert len(served) == 150 and sum(cluster.routed) == 150 and min(cluster.routed) > 20
     for request in served:
-        assert (
-            request.arrival_time
-            <= request.admitted_time
-            <= request.token_times[0]
-            <= request.finish_time
-            <= cluster.seconds
-        )
+        assert request.arrival_time <= request.admitted_time <= request.token_times[0] <= request.finish_time <= cluster.seconds
     again = Cluster.replicas(3, TIMES, CHUNKED, router)
     assert [r.finish_time for r in again.run(chat(150, rate=20.0))] == [r.finish_time for r in served]
 
@@ -293,10 +287,7 @@ def command(*words: str) -> int:
 
 def test_the_command(tmp_path, capsys):
     saved = tmp_path / "out.json"
-    assert (
-        command("--replicas", "2", "--num-prompts", "40", "--rate", "10", "--goodput", "ttft:500", "--json", str(saved))
-        == 0
-    )
+    assert command("--replicas", "2", "--num-prompts", "40", "--rate", "10", "--goodput", "ttft:500", "--json", str(saved)) == 0
     out, err = capsys.readouterr()
     assert "2 x A100-80G" in out and "router least" in err
     assert json.loads(saved.read_text())["completed"] == 40

@@ -152,9 +152,7 @@ def test_a_binary_file_is_no_trace(tmp_path):
 
 
 @pytest.mark.parametrize("rung", RUNGS)
-@pytest.mark.parametrize(
-    "knobs", [{}, {"preemption": "swap"}, {"admission": "reserve_pow2", "num_blocks": 24}], ids=str
-)
+@pytest.mark.parametrize("knobs", [{}, {"preemption": "swap"}, {"admission": "reserve_pow2", "num_blocks": 24}], ids=str)
 def test_tables_and_counts_of_blocks_are_the_pools(rung, knobs):
     """What the records say of blocks, against the pool itself, after every step."""
     engine = on_simulator(scheduler=rung, **{"num_blocks": 14, **knobs})

@@ -33,9 +33,7 @@ SYSTEMS = {
     ),
     "static 4, FasterTransformer": System(4 * 81, 0.0, dict(scheduler="static", batch_size=4)),
     "continuous, reserved (TGI, Ray)": System(8 * 81, HOST_SECONDS["transformers eager"], RESERVED),
-    "continuous, paged (vLLM)": System(
-        1900, HOST_SECONDS["vllm 2024"], dict(scheduler="continuous", max_prefill_tokens=SLOTS)
-    ),
+    "continuous, paged (vLLM)": System(1900, HOST_SECONDS["vllm 2024"], dict(scheduler="continuous", max_prefill_tokens=SLOTS)),
 }
 REASONS = {
     "static 4, transformers with 15 ms host time": "the pipeline of 2023 spent 80 to 100 ms a step on the host "
@@ -52,8 +50,7 @@ def run(seed: int) -> Table:
         f"{MEAN} drawn again "
         f"above {CAP}; tokens/s counts prompt and output; the published multiples of 81 tokens/s are rounded",
         {
-            "host time, naive": "80 ms a step: implied by their 81 tokens/s, so that row checks nothing; the "
-            "next has 15 ms",
+            "host time, naive": "80 ms a step: implied by their 81 tokens/s, so that row checks nothing; the next has 15 ms",
             "host time, FasterTransformer": "0 (C++)",
             "host time, TGI and Ray": "15 ms (transformers code, eager)",
             "host time, vLLM": "2 ms",
@@ -71,9 +68,7 @@ def run(seed: int) -> Table:
         table.rows.append(Row(name + ": tokens/s", system.published, ours[name], *band, why=REASONS.get(name, "")))
     in_order = [ours[name] for name in SYSTEMS if "15 ms" not in name]
     table.rows.append(Row("order of systems as published (1: yes)", 1, float(in_order == sorted(in_order)), 1, 1))
-    table.rows.append(
-        Row("paged over naive", 23, in_order[-1] / in_order[0], 0.8, 1.2, why="follows from the two rows")
-    )
+    table.rows.append(Row("paged over naive", 23, in_order[-1] / in_order[0], 0.8, 1.2, why="follows from the two rows"))
     return table
 
 
@@ -82,8 +77,6 @@ def throughput(system: System, seed: int) -> float:
     times = StepTimeModel.named("opt-13b", "A100-40G", host=system.host)
     knobs = {"memory_fraction": 0.9} | PREFIX_OFF | system.knobs
     workload = Workload.synthetic(REQUESTS, fixed(PROMPT), exponential(MEAN, CAP), seed=seed)
-    asked = (
-        None if "reserve" in knobs.get("admission", "") or knobs["scheduler"] == "continuous" else (lambda output: CAP)
-    )
+    asked = None if "reserve" in knobs.get("admission", "") or knobs["scheduler"] == "continuous" else (lambda output: CAP)
     cluster, served = serve(times, EngineConfig(**knobs), scripted_requests(workload, 2048, asked))
     return sum(r.num_tokens for r in served) / cluster.seconds

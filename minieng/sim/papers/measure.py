@@ -34,9 +34,7 @@ def normalized_latency(requests: list[Request]) -> float:
 
 def tail_gap(requests: list[Request], percent: float = 99) -> float:
     """Percentile of all gaps between the tokens of a request, pooled (Sarathi's TBT, vLLM's ITL)."""
-    return float(
-        np.percentile(np.concatenate([np.diff(r.token_times) for r in requests if r.num_output_tokens > 1]), percent)
-    )
+    return float(np.percentile(np.concatenate([np.diff(r.token_times) for r in requests if r.num_output_tokens > 1]), percent))
 
 
 def queueing(requests: list[Request]) -> float:

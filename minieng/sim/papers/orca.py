@@ -19,9 +19,7 @@ COMMON = {"enable_prefix_caching": False, "memory_fraction": 0.9}
 SYSTEMS = {
     "FasterTransformer, batch 1": dict(scheduler="dynamic", batch_size=1, wait_window=0.0),
     "FasterTransformer, batch 8": dict(scheduler="dynamic", batch_size=8, wait_window=0.0),
-    "Orca": dict(
-        scheduler="continuous", mixed=True, admission="reserve_max", max_num_seqs=256, max_prefill_tokens=8192
-    ),
+    "Orca": dict(scheduler="continuous", mixed=True, admission="reserve_max", max_num_seqs=256, max_prefill_tokens=8192),
 }
 PUBLISHED = {"FasterTransformer, batch 1": 0.185, "Orca": 6.81}
 

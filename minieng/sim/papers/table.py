@@ -54,9 +54,7 @@ class Table:
         wide = max(len(row.what) for row in self.rows)
         lines.append(f"{'':{wide}}  {'published':>9}  {'ours':>9}  {'ratio':>6}")
         for row in self.rows:
-            lines.append(
-                f"{row.what:{wide}}  {number(row.published)}  {number(row.ours)}  {number(row.ratio, 6)}  {row.verdict}"
-            )
+            lines.append(f"{row.what:{wide}}  {number(row.published)}  {number(row.ours)}  {number(row.ratio, 6)}  {row.verdict}")
             if row.why and row.reproduced is False:
                 lines += wrap(row.why, "    why: ", "         ")
         lines += ["", "assumed (none adjusted to a result):", *(f"  {k}: {v}" for k, v in self.assumed.items())]

@@ -60,8 +60,7 @@ def run(seed: int) -> Table:
         "step, slots reserved at admission; vLLM: prompts first, blocks of 16 as needed. Mean over time while "
         "requests arrive.",
         {
-            "host time": f"{HOST_SECONDS['vllm 2024'] * 1e3:g} ms a step, all systems (fitted elsewhere to vLLM "
-            f"of mid-2024)",
+            "host time": f"{HOST_SECONDS['vllm 2024'] * 1e3:g} ms a step, all systems (fitted elsewhere to vLLM of mid-2024)",
             "lengths": "log-normal, published means 161/338 and 19/58, sigma 1.2/1.0 and 0.5/1.0, cut at 1024 and 512",
             "paged kernel": f"attention x {PAGED_KERNEL} for vLLM (published: 20-26 %)",
             "requests": "800 and 3,000, mean of three seeds (the paper: an hour)",
@@ -74,8 +73,7 @@ def run(seed: int) -> Table:
     for data in LOADS:
         for system, published in BATCHED[data].items():
             batched, useful = (
-                sum(values) / SEEDS
-                for values in zip(*(measure(data, system, seed + i) for i in range(SEEDS)), strict=True)
+                sum(values) / SEEDS for values in zip(*(measure(data, system, seed + i) for i in range(SEEDS)), strict=True)
             )
             table.rows.append(
                 Row(
@@ -86,9 +84,7 @@ def run(seed: int) -> Table:
                 )
             )
             if data == "ShareGPT":
-                table.rows.append(
-                    Row(f"figure 2, {system}: useful KV, %", USEFUL[system], useful, why="as above: the lengths")
-                )
+                table.rows.append(Row(f"figure 2, {system}: useful KV, %", USEFUL[system], useful, why="as above: the lengths"))
     return table
 
 

@@ -60,10 +60,7 @@ def pad_by_hand(prompts, pad_id):
     """Cell by cell, with another number under the padding."""
     width = len(max(prompts, key=len))
     cells = [
-        [
-            (p[c - width + len(p)], True, c - width + len(p)) if c >= width - len(p) else (pad_id, False, 1)
-            for c in range(width)
-        ]
+        [(p[c - width + len(p)], True, c - width + len(p)) if c >= width - len(p) else (pad_id, False, 1) for c in range(width)]
         for p in prompts
     ]
     return tuple([[cell[part] for cell in row] for row in cells] for part in range(3))
