@@ -314,6 +314,7 @@ def test_ctrl_c_leaves_no_process_behind(fake, model, tmp_path):
     assert not psutil.pid_exists(int(pid_file.read_text()))
 
 
+@pytest.mark.slow
 def test_the_real_runners_work_on_the_tiny_model(tmp_path):
     """minieng and transformers for once as they are run in earnest, on half a million parameters."""
     pytest.importorskip("torch")

@@ -29,7 +29,7 @@ def load(job: dict) -> Peer:
     def generate(_requests: list[dict]) -> dict:
         return {
             "gemm_gflops": max(gemm_rates(job["shapes"], dtype, 256 if small else 2048, patience)),
-            "copy_gb_s": copy_rate(COPY_BYTES // (32 if small else 1), patience),
+            "copy_gb_s": copy_rate(COPY_BYTES, patience),
             "linears_ms_by_rows": linears_by_rows(job["shapes"], job["layers"], dtype, rows, patience),
             "head_ms_by_rows": linears_by_rows(job["head"], 1, dtype, rows[:7], patience),
         }

@@ -1,7 +1,7 @@
 """The memory behind the block ids: K and V of all layers, on the device and, for swapping, on the host.
 
-    cache  [layers, 2, num_blocks, block_size, kv_heads, head_dim]      2: K and V
-    slot s of the cache is row s % block_size of block s // block_size
+cache  [layers, 2, num_blocks, block_size, kv_heads, head_dim]      2: K and V
+slot s of the cache is row s % block_size of block s // block_size
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ class KVShape:
 class KVTensors:
     """The cache's tensors. ``layer(i)`` gives K and V of one layer as [num_blocks, block_size, kv_heads, head_dim]."""
 
-    def __init__(
-        self, shape: KVShape, num_blocks: int, block_size: int, device: torch.device, num_host_blocks: int = 0
-    ) -> None:
+    def __init__(self, shape: KVShape, num_blocks: int, block_size: int, device: torch.device, num_host_blocks: int = 0) -> None:
         self.shape, self.num_blocks, self.block_size = shape, num_blocks, block_size
         size = (shape.num_layers, 2, num_blocks, block_size, shape.num_kv_heads, shape.head_dim)
         self.cache = zeros(size, shape.dtype, device)

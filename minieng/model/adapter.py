@@ -64,7 +64,9 @@ class Adapter:
         try:
             model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=NAME)
         except (ValueError, KeyError) as problem:  # KeyError: a table of attentions in which ours does not stand
-            raise UnsupportedModel(f"model type {config.model_type!r}: attention cannot be replaced ({problem!r:.150})") from problem
+            raise UnsupportedModel(
+                f"model type {config.model_type!r}: attention cannot be replaced ({problem!r:.150})"
+            ) from problem
         self.model, self.dtype, self.device = model.eval().to(device), dtype, device
         self.config, kind = config.get_text_config(), config.model_type
         try:
@@ -73,7 +75,9 @@ class Adapter:
             self.softcap = None  # scale, window and softcap are told by transformers, layer by layer
             error = trial(self)
         except Exception as problem:
-            raise UnsupportedModel(f"model type {kind!r} does not run on a paged KV cache: {str(problem) or type(problem).__name__:.150}") from problem
+            raise UnsupportedModel(
+                f"model type {kind!r} does not run on a paged KV cache: {str(problem) or type(problem).__name__:.150}"
+            ) from problem
         if not error < (1e-3 if dtype == torch.float32 else 0.2):  # not: NaN is refused too
             raise UnsupportedModel(
                 f"model type {kind!r} computes something else on a paged KV cache than transformers does alone "

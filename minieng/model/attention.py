@@ -223,7 +223,10 @@ class Attention:
 
         q and k are rotated already. Returns [T, heads, head_dim].
         """
-        store(k, v, layer, batch)
+        if self.backend == "native":
+            native.store(k, v, layer, batch.slots)
+        else:
+            store(k, v, layer, batch)
         return (attend_padded if batch.width else self._attend)(q, layer, batch)
 
 

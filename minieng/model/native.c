@@ -1,8 +1,9 @@
 /* Paged attention for a CPU, for rows of few new tokens (decodes and short chunks).
  *
- * One task is one query token and one K/V head: its query heads are done together, so that each key is read once.
- * Two passes: all scores of the row into a scratch line, then softmax and the weighted sum of the values. The
- * result depends on the row alone, never on its neighbours in the batch.
+ * One task is one query token with all its heads, so that keys and values stream through in the order in which they
+ * lie in memory, each read once. Where there are too few tokens for all threads, a task is one K/V head of a token.
+ * Two passes: all scores of the row into scratch lines, then softmax and the weighted sum of the values. The result
+ * depends on the row alone, never on its neighbours in the batch.
  *
  * Compiled once for float and once for bfloat16 (KV_T, LOAD), see native.py.
  */
@@ -42,64 +43,79 @@ static inline float exp_negative(float x)
     return p * scale.value;
 }
 
-#define MAX_GROUP 16
-#define MAX_DIM 256
+/* Where the walk over a row's slots finds key or value number s. */
+static inline const num_t *row_at(const num_t *cache, const int32_t *table, int64_t s, int64_t block_size, int64_t step)
+{
+    return cache + ((int64_t)table[s / block_size] * block_size + s % block_size) * step;
+}
 
 /* q, out [tokens, heads, dim]; k, v [blocks, block_size, kv_heads, dim]; tables [rows, table_width]
- * row_of [tasks] which row a query token belongs to, token_of [tasks] its place in q, end_of [tasks] how many slots it sees,
- * start_of [tasks] the first slot it sees (left padding or a sliding window lie before it)
- * Returns 0, or 1 if there was no memory for the scratch lines. */
+ * row_of [tasks] which row a query token belongs to, token_of [tasks] its place in q, end_of [tasks] one past the last
+ * slot it sees, start_of [tasks] the first (left padding or a sliding window lie before it)
+ * together: K/V heads in one task. Returns 0, or 1 if there was no memory for the scratch lines. */
 int attend(const num_t *q, const num_t *k, const num_t *v, num_t *out, const int32_t *tables, int64_t table_width,
            const int32_t *row_of, const int32_t *token_of, const int32_t *start_of, const int32_t *end_of,
            int64_t tasks, int64_t longest, int64_t heads, int64_t kv_heads, int64_t dim, int64_t block_size,
-           float scale, float softcap)
+           int64_t together, float scale, float softcap)
 {
-    const int64_t group = heads / kv_heads, step = kv_heads * dim;
+    const int64_t group = heads / kv_heads, step = kv_heads * dim, parts = kv_heads / together, lines = together * group;
     int failed = 0;
 #pragma omp parallel
     {
-        float *scores = malloc(sizeof(float) * group * longest);
-        if (!scores) failed = 1;
+        float *scratch = malloc(sizeof(float) * lines * (longest + 2 * dim));
+        if (!scratch) failed = 1;
         else {
+        float *scores = scratch, *query = scores + lines * longest, *sum = query + lines * dim;
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t task = 0; task < tasks * kv_heads; task++) {
-            const int64_t t = task / kv_heads, head = task % kv_heads;
+        for (int64_t task = 0; task < tasks * parts; task++) {
+            const int64_t t = task / parts, first = task % parts * together;       /* first: of the task's K/V heads */
             const int32_t *table = tables + row_of[t] * table_width;
             const int64_t start = start_of[t], end = end_of[t], length = end - start;
-            float query[MAX_GROUP][MAX_DIM], sum[MAX_GROUP][MAX_DIM];
-            for (int64_t g = 0; g < group; g++)
-                for (int64_t d = 0; d < dim; d++) {
-                    query[g][d] = load(q[(token_of[t] * heads + head * group + g) * dim + d]) * scale;
-                    sum[g][d] = 0;
-                }
+            const int64_t at = (token_of[t] * heads + first * group) * dim;
+            for (int64_t i = 0; i < lines * dim; i++) { query[i] = load(q[at + i]) * scale; sum[i] = 0; }
             for (int64_t s = start; s < end; s++) {
-                const num_t *key = k + ((int64_t)table[s / block_size] * block_size + s % block_size) * step + head * dim;
-                for (int64_t g = 0; g < group; g++) {
+                const num_t *key = row_at(k, table, s, block_size, step) + first * dim;
+                for (int64_t line = 0; line < lines; line++) {
+                    const num_t *own = key + line / group * dim;
                     float dot = 0;
-                    for (int64_t d = 0; d < dim; d++) dot += query[g][d] * load(key[d]);
-                    scores[g * length + s - start] = softcap > 0 ? softcap * tanhf(dot / softcap) : dot;
+                    for (int64_t d = 0; d < dim; d++) dot += query[line * dim + d] * load(own[d]);
+                    scores[line * longest + s - start] = softcap > 0 ? softcap * tanhf(dot / softcap) : dot;
                 }
             }
-            float total[MAX_GROUP];
-            for (int64_t g = 0; g < group; g++) {
-                float *line = scores + g * length, top = -INFINITY;
-                total[g] = 0;
-                for (int64_t i = 0; i < length; i++) top = line[i] > top ? line[i] : top;
-                for (int64_t i = 0; i < length; i++) { line[i] = exp_negative(line[i] - top); total[g] += line[i]; }
+            for (int64_t line = 0; line < lines; line++) {
+                float *score = scores + line * longest, top = -INFINITY, total = 0;
+                for (int64_t i = 0; i < length; i++) top = score[i] > top ? score[i] : top;
+                for (int64_t i = 0; i < length; i++) { score[i] = exp_negative(score[i] - top); total += score[i]; }
+                for (int64_t i = 0; i < length; i++) score[i] /= total;
             }
-            for (int64_t s = start; s < end; s++) {
-                const num_t *value = v + ((int64_t)table[s / block_size] * block_size + s % block_size) * step + head * dim;
-                for (int64_t g = 0; g < group; g++) {
-                    const float weight = scores[g * length + s - start];
-                    for (int64_t d = 0; d < dim; d++) sum[g][d] += weight * load(value[d]);
+            for (int64_t s = start; s < end; s += 4) {                   /* four values for each trip through the sums */
+                const int64_t n = end - s < 4 ? end - s : 4;
+                const num_t *value[4];
+                for (int64_t j = 0; j < 4; j++) value[j] = row_at(v, table, s + (j < n ? j : 0), block_size, step) + first * dim;
+                for (int64_t line = 0; line < lines; line++) {
+                    const float *score = scores + line * longest + s - start;
+                    const float a = score[0], b = n > 1 ? score[1] : 0, c = n > 2 ? score[2] : 0, e = n > 3 ? score[3] : 0;
+                    const int64_t own = line / group * dim;
+                    float *into = sum + line * dim;
+                    for (int64_t d = 0; d < dim; d++)
+                        into[d] += a * load(value[0][own + d]) + b * load(value[1][own + d])
+                                 + c * load(value[2][own + d]) + e * load(value[3][own + d]);
                 }
             }
-            for (int64_t g = 0; g < group; g++)
-                for (int64_t d = 0; d < dim; d++)
-                    out[(token_of[t] * heads + head * group + g) * dim + d] = save(sum[g][d] / total[g]);
+            for (int64_t i = 0; i < lines * dim; i++) out[at + i] = save(sum[i]);
         }
         }
-        free(scores);
+        free(scratch);
     }
     return failed;
+}
+
+/* Copy k and v [tokens, width], whose rows lie k_stride and v_stride apart, to their slots in the caches. */
+void store(const num_t *k, const num_t *v, num_t *k_cache, num_t *v_cache, const int64_t *slots, int64_t tokens,
+           int64_t width, int64_t k_stride, int64_t v_stride)
+{
+    for (int64_t t = 0; t < tokens; t++) {
+        memcpy(k_cache + slots[t] * width, k + t * k_stride, sizeof(num_t) * width);
+        memcpy(v_cache + slots[t] * width, v + t * v_stride, sizeof(num_t) * width);
+    }
 }

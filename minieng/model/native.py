@@ -21,11 +21,10 @@ import torch
 if TYPE_CHECKING:
     from .attention import Batch, LayerKV
 
+TASKS_A_THREAD = 4  # below that, heads are shared out too
 LONGEST_ROW = 8  # new tokens; above that torch's matrix products are faster
 SOURCE = Path(__file__).with_name("native.c")
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-fopenmp")
-MAX_GROUP, MAX_DIM = 16, 256
-
 
 def cache_dir() -> Path:
     """Where compiled kernels are kept: MINIENG_HOME, else the user's cache."""
@@ -63,8 +62,9 @@ def library(dtype: torch.dtype) -> ctypes.CDLL:
         _compile(compiler, flags, target)
     kernel = ctypes.CDLL(str(target))
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    kernel.attend.argtypes = [pointer] * 5 + [number] + [pointer] * 4 + [number] * 6 + [ctypes.c_float] * 2
+    kernel.attend.argtypes = [pointer] * 5 + [number] + [pointer] * 4 + [number] * 7 + [ctypes.c_float] * 2
     kernel.attend.restype = ctypes.c_int
+    kernel.store.argtypes, kernel.store.restype = [pointer] * 5 + [number] * 4, None
     return kernel
 
 
@@ -99,14 +99,15 @@ def attend(q: torch.Tensor, out: torch.Tensor, layer: LayerKV, batch: Batch) -> 
     kernel = library(q.dtype)
     heads, dim = q.shape[1:]
     kv_heads = layer.k.shape[2]
-    if heads // kv_heads > MAX_GROUP or dim > MAX_DIM or q.device.type != "cpu":
-        raise RuntimeError(f"{heads // kv_heads} query heads a K/V head of {dim} on {q.device}: more than the C kernel takes")
+    if q.device.type != "cpu":
+        raise RuntimeError(f"the C kernel computes on a CPU, the tensors are on {q.device}")
     row, token, start, end, longest = _tasks(layer, batch)
+    together = kv_heads if len(row) >= TASKS_A_THREAD * torch.get_num_threads() else 1
     q = q.contiguous()
     failed = kernel.attend(
         q.data_ptr(), layer.k.data_ptr(), layer.v.data_ptr(), out.data_ptr(), batch.tables.data_ptr(), batch.tables.stride(0),
         row.data_ptr(), token.data_ptr(), start.data_ptr(), end.data_ptr(), len(row), longest,
-        heads, kv_heads, dim, layer.k.shape[1], layer.scale, layer.softcap or 0.0,
+        heads, kv_heads, dim, layer.k.shape[1], together, layer.scale, layer.softcap or 0.0,
     )  # fmt: skip
     if failed:
         raise MemoryError(f"no memory for the scores of {longest} keys")
@@ -130,3 +131,12 @@ def _tasks(layer: LayerKV, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, to
         longest = max(end - start for start, end in zip(starts, ends, strict=True))
         batch.scratch[key] = *(torch.tensor(x, dtype=torch.int32) for x in (rows, tokens, starts, ends)), longest
     return batch.scratch[key]
+
+
+def store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, slots: torch.Tensor) -> None:
+    """Write keys and values [T, kv_heads, dim] into their slots [T]: a few hundred bytes each, cheaper than a torch call."""
+    k, v = (x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous() for x in (k, v))
+    library(k.dtype).store(
+        k.data_ptr(), v.data_ptr(), layer.k.data_ptr(), layer.v.data_ptr(), slots.data_ptr(), len(k),
+        k.shape[1] * k.shape[2], k.stride(0), v.stride(0),
+    )  # fmt: skip

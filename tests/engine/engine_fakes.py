@@ -159,7 +159,10 @@ def forced(scheduler: str, every: int, most: int = 40, pick: int = 0):
 
 
 class Scripted(Scheduler):
-    """Plans that the test wrote down: {"a": 3, "b": 0} computes three tokens of a and preempts b. Goes on as continuous batching."""
+    """Plans that the test wrote down: {"a": 3, "b": 0} computes three tokens of a and preempts b.
+
+    When they are used up it goes on as continuous batching.
+    """
 
     def __init__(self, *steps: dict[str, int]) -> None:
         self.steps = list(steps)

@@ -30,7 +30,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("Qwen3Config", {"head_dim": 16}),
     "gpt2": ("GPT2Config", {**ALL_HEADS, "n_embd": 48, "n_layer": 3, "n_head": 4, "n_positions": 256}),
     "gpt_neox": ("GPTNeoXConfig", {**ALL_HEADS, "rotary_pct": 0.25}),
-    "opt": ("OPTConfig", {**ALL_HEADS, "ffn_dim": 96, "word_embed_proj_dim": 48, "do_layer_norm_before": True, "pad_token_id": 1}),
+    "opt": ("OPTConfig", {**ALL_HEADS, "ffn_dim": 96, "word_embed_proj_dim": 48, "pad_token_id": 1}),
     "gemma2": ("Gemma2Config", {**SLIDING, "head_dim": 16, "query_pre_attn_scalar": 8, "attn_logit_softcapping": 5.0,
                                 "final_logit_softcapping": 20.0}),
     "gemma3": ("Gemma3TextConfig", {**SLIDING, "head_dim": 16, "query_pre_attn_scalar": 8}),

@@ -63,7 +63,9 @@ class Oracle:
         stops = [i for i, token in enumerate(found) if token in ends]
         return found[: stops[0] + 1] if stops else found
 
-    def compare(self, prompt: Sequence[int], got: Sequence[int], count: int, ends: Sequence[int] = (), whole: bool = True) -> None:
+    def compare(
+        self, prompt: Sequence[int], got: Sequence[int], count: int, ends: Sequence[int] = (), whole: bool = True
+    ) -> None:
         """Fail unless ``got`` is the answer; with ``whole=False`` the first part of it will do (an aborted request)."""
         assert count <= self.longest, f"this oracle looks {self.longest} tokens ahead"
         want, gaps = self.tokens(prompt, count, ends), self.answer(prompt)[1]
@@ -72,7 +74,9 @@ class Oracle:
         TALLY.by_model[self.name] = TALLY.by_model.get(self.name, 0) + same
         if same == len(got) and (same == len(want) or not whole):
             return
-        assert same < min(len(got), len(want)), f"{len(got)} tokens for a prompt of {len(prompt)}, {len(want)} expected: {list(got)}, {want}"
+        assert same < min(len(got), len(want)), (
+            f"{len(got)} tokens for a prompt of {len(prompt)}, {len(want)} expected: {list(got)}, {want}"
+        )
         assert gaps[same] < TIE, (
             f"token {same} of a prompt of {len(prompt)} is {got[same]}, transformers' is {want[same]} by {gaps[same]:.2g}"
         )

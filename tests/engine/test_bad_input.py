@@ -188,11 +188,13 @@ def test_a_closed_engine_says_so(tiny):
 
 KNOBS = [
     ("max_num_seqs", 0), ("max_num_seqs", 1.5), ("block_size", 0), ("block_size", -16), ("num_blocks", 0),
-    ("memory_fraction", 1.5), ("memory_fraction", NAN), ("memory_fraction", 0), ("max_model_len", 0), ("max_num_batched_tokens", 0),
-    ("max_prefill_tokens", 0), ("mixed", "yes"), ("batch_size", 0), ("wait_window", -1.0), ("wait_window", NAN), ("order", "random"),
-    ("order", 5), ("predictor", 5), ("predictor", "short"), ("ageing", -1.0), ("ageing", NAN), ("admission", "all"), ("watermark", 1.1),
-    ("watermark", NAN), ("victim", "oldest"), ("preemption", "kill"), ("swap_space_gb", -1), ("enable_prefix_caching", 1),
-    ("device", 5), ("dtype", "float8"), ("attention", "flash"), ("seed", "x"), ("seed", 1.5),
+    ("memory_fraction", 1.5), ("memory_fraction", NAN), ("memory_fraction", 0), ("max_model_len", 0),
+    ("max_num_batched_tokens", 0), ("max_prefill_tokens", 0), ("mixed", "yes"), ("batch_size", 0),
+    ("wait_window", -1.0), ("wait_window", NAN), ("order", "random"), ("order", 5), ("predictor", 5),
+    ("predictor", "short"), ("ageing", -1.0), ("ageing", NAN), ("admission", "all"), ("watermark", 1.1),
+    ("watermark", NAN), ("victim", "oldest"), ("preemption", "kill"), ("swap_space_gb", -1),
+    ("enable_prefix_caching", 1), ("device", 5), ("dtype", "float8"), ("attention", "flash"), ("seed", "x"),
+    ("seed", 1.5),
 ]  # fmt: skip
 
 
@@ -227,6 +229,12 @@ def test_an_unknown_model():
         LLM("/no/such/folder")
 
 
+def edit(file, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
 DAMAGE = {
     "no weights": lambda d: (d / "model.safetensors").unlink(),
     "half the weights": lambda d: (d / "model.safetensors").write_bytes((d / "model.safetensors").read_bytes()[:20_000]),
@@ -237,8 +245,8 @@ DAMAGE = {
     "a config of nothing": lambda d: (d / "config.json").write_text("{}"),
     "no tokenizer": lambda d: [f.unlink() for f in d.glob("token*")],
     "half a tokenizer": lambda d: (d / "tokenizer.json").write_text((d / "tokenizer.json").read_text()[:200]),
-    "another size": lambda d: (d / "config.json").write_text((d / "config.json").read_text().replace('"hidden_size": 48', '"hidden_size": 64')),
-    "a layer too few": lambda d: (d / "config.json").write_text((d / "config.json").read_text().replace('"num_hidden_layers": 3', '"num_hidden_layers": 4')),
+    "another size": lambda d: edit(d / "config.json", '"hidden_size": 48', '"hidden_size": 64'),
+    "a layer too few": lambda d: edit(d / "config.json", '"num_hidden_layers": 3', '"num_hidden_layers": 4'),
 }  # fmt: skip
 
 

@@ -30,7 +30,9 @@ def correct(*requests) -> None:
 def test_what_can_never_fit_is_refused_at_once_with_the_remedy():
     engine = fake_engine(num_blocks=8, block_size=4)
     beside = ask(engine, "beside", 5, 5)
-    with pytest.raises(ValueError, match=r"'huge' needs 59 tokens of KV, the cache holds 32: raise num_blocks or lower max_tokens"):
+    with pytest.raises(
+        ValueError, match=r"'huge' needs 59 tokens of KV, the cache holds 32: raise num_blocks or lower max_tokens"
+    ):
         ask(engine, "huge", 40, 20)
     assert list(engine.requests) == ["beside"]
     finish(engine)
@@ -68,7 +70,9 @@ def test_a_cache_one_block_too_small_for_two_finishes_both(scheduler, preemption
 
 @pytest.mark.parametrize("host", [0, 1, 2, 100])
 def test_swapping_with_too_little_host_memory_recomputes_instead(host):
-    engine = fake_engine("continuous", num_blocks=7, block_size=4, host=host, preemption="swap", watermark=0, enable_prefix_caching=False)
+    engine = fake_engine(
+        "continuous", num_blocks=7, block_size=4, host=host, preemption="swap", watermark=0, enable_prefix_caching=False
+    )
     a, b = ask(engine, "a", 6, 10), ask(engine, "b", 6, 10)
     finish(engine)
     correct(a, b)

@@ -86,7 +86,9 @@ def test_a_stream_shows_each_token_once_and_ends_once(llm, tiny):
 
 def test_a_stream_of_samples_names_them(llm):
     events = list(llm.stream([PROMPTS[0]], SamplingParams(max_tokens=5, n=3, ignore_eos=True)))
-    assert sorted((event.index, event.token_id is not None) for event in events) == [(i, True) for i in range(3) for _ in range(5)]
+    assert sorted((event.index, event.token_id is not None) for event in events) == [
+        (i, True) for i in range(3) for _ in range(5)
+    ]
     assert len({event.request_id for event in events}) == 1 and "#" not in events[0].request_id
 
 
@@ -167,5 +169,13 @@ def test_explain_names_what_runs(tiny):
     with tiny.llm(num_blocks=64, block_size=8, scheduler="chunked", order="sjf") as llm:
         llm.generate([PROMPTS[0]], LONG)
         told = llm.explain()
-    for words in (str(tiny.path), "cpu", "float32", "ChunkedScheduler", "order sjf", "64 blocks of 8 = 512 tokens", "prefix caching on"):
+    for words in (
+        str(tiny.path),
+        "cpu",
+        "float32",
+        "ChunkedScheduler",
+        "order sjf",
+        "64 blocks of 8 = 512 tokens",
+        "prefix caching on",
+    ):
         assert words in told, told

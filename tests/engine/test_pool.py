@@ -126,7 +126,11 @@ class Unlimited(ChunkedScheduler):
 
 @seed(1)
 @settings(max_examples=300, deadline=None, database=None)
-@given(number=st.integers(0, 10**9), size=st.sampled_from([1, 3, 4]), rule=st.sampled_from(["watermark", "reserve_max", "reserve_pow2"]))
+@given(
+    number=st.integers(0, 10**9),
+    size=st.sampled_from([1, 3, 4]),
+    rule=st.sampled_from(["watermark", "reserve_max", "reserve_pow2"]),
+)
 def test_the_ledger_counts_what_reserving_uses(number, size, rule):
     """Random victims, then random slices in random order, some of them siblings: free blocks come out the same."""
     dice = random.Random(number)

@@ -67,9 +67,11 @@ def test_a_scheduler_without_plan_says_so():
 # At that moment a has 6 tokens computed of 7 and runs, b and c wait with 5 each, gone is finished, the cache has
 # 8 blocks of 4, four seats and a budget of 9 tokens.
 
+ONE_BLOCK = "a rectangle is one block of rows"
 BROKEN = {
     "over the budget": ("the token budget", "10 tokens planned, the budget is 9", lambda w: Plan([(w.b, 5), (w.c, 5)])),
-    "too much KV": ("no more KV than there is", "b needs 2 more blocks, 1 are free", lambda w: Plan([(w.a, 1), (w.big, 9), (w.b, 5), (w.c, 5)])),
+    "too much KV": ("no more KV than there is", "b needs 2 more blocks, 1 are free",
+                    lambda w: Plan(list(zip((w.a, w.big, w.b, w.c), (1, 9, 5, 5))))),
     "unknown": ("only known requests", "stranger", lambda w: Plan([(w.stranger, 3)])),
     "unknown victim": ("only known requests", "stranger", lambda w: Plan(preempt=[w.stranger])),
     "finished": ("no finished requests", "gone is finished", lambda w: Plan([(w.gone, 1)])),
@@ -80,15 +82,16 @@ BROKEN = {
     "idle until a time gone by": ("never idle without a reason", "wait_until=-1", lambda w: Plan(wait_until=-1.0)),
     "idle for ever": ("never idle without a reason", "wait_until=inf", lambda w: Plan(wait_until=float("inf"))),
     "idle until NaN": ("never idle without a reason", "wait_until=nan", lambda w: Plan(wait_until=float("nan"))),
-    "too many requests": ("at most max_num_seqs requests run", "1 more than 2 would run", lambda w: w.seats(2, Plan([(w.b, 1), (w.c, 1)]))),
+    "too many requests": ("at most max_num_seqs requests run", "1 more than 2 would run",
+                          lambda w: w.seats(2, Plan([(w.b, 1), (w.c, 1)]))),
     "too many tokens": ("no more tokens than are left", "b has 5 tokens left to compute, the plan gives it 6", lambda w: Plan([(w.b, 6)])),
     "no tokens": ("a slice has at least one token", "b is planned with 0 tokens", lambda w: Plan([(w.b, 0)])),
     "half a token": ("a slice has at least one token", "b is planned with 2.5 tokens", lambda w: Plan([(w.b, 2.5)])),
     "a waiting victim": ("only running requests are preempted", "b", lambda w: Plan(preempt=[w.b])),
     "no plan": ("plan() returns a Plan", "None", lambda w: None),
-    "a rectangle of old and new": ("a rectangle is one block of rows", "", lambda w: Plan([(w.a, 1), (w.b, 5)], rows=[w.a, w.b], span=9)),
-    "a row that is not listed": ("a rectangle is one block of rows", "", lambda w: Plan([(w.b, 5), (w.c, 5)], rows=[w.b], span=9)),
-    "a rectangle too narrow": ("a rectangle is one block of rows", "", lambda w: Plan([(w.b, 5)], rows=[w.b], span=4)),
+    "a rectangle of old and new": (ONE_BLOCK, "", lambda w: Plan([(w.a, 1), (w.b, 5)], rows=[w.a, w.b], span=9)),
+    "a row that is not listed": (ONE_BLOCK, "", lambda w: Plan([(w.b, 5), (w.c, 5)], rows=[w.b], span=9)),
+    "a rectangle too narrow": (ONE_BLOCK, "", lambda w: Plan([(w.b, 5)], rows=[w.b], span=4)),
 }  # fmt: skip
 
 
@@ -162,7 +165,10 @@ def test_a_plan_that_moves_requests_itself_is_told_so_and_undone(world, meddling
         return Plan([(request, 1)])
 
     world.bad = bad
-    with pytest.raises(ZeroDivisionError if meddling.endswith("error") else PlanError, match=None if meddling.endswith("error") else "a plan changes nothing"):
+    with pytest.raises(
+        ZeroDivisionError if meddling.endswith("error") else PlanError,
+        match=None if meddling.endswith("error") else "a plan changes nothing",
+    ):
         world.engine.step()
     assert [r.request_id for r in world.waiting] == ["b", "c", "big"] and [r.request_id for r in world.running] == ["a"]
     finish(world.engine)

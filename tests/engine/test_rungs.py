@@ -210,10 +210,20 @@ def test_planning_changes_nothing(scheduler):
         ask(engine, name, 6, 5)
     for _ in range(4):
         engine._let_in_arrivals(None)
-        state = (list(engine.scheduler.waiting), list(engine.scheduler.running), engine.kv.pool.num_free, list(engine.kv.pool.refs))
+        state = (
+            list(engine.scheduler.waiting),
+            list(engine.scheduler.running),
+            engine.kv.pool.num_free,
+            list(engine.kv.pool.refs),
+        )
         plans = {str(engine.scheduler.plan(engine.clock.now())) for _ in range(3)}
         assert len(plans) == 1, "the same question has the same answer"
-        assert state == (list(engine.scheduler.waiting), list(engine.scheduler.running), engine.kv.pool.num_free, list(engine.kv.pool.refs))
+        assert state == (
+            list(engine.scheduler.waiting),
+            list(engine.scheduler.running),
+            engine.kv.pool.num_free,
+            list(engine.kv.pool.refs),
+        )
         engine.step()
 
 

@@ -22,7 +22,13 @@ def prompts(tiny) -> list[list[int]]:
 
 @pytest.fixture(scope="module")
 def params() -> list[SamplingParams]:
-    kinds = [{"temperature": 1.0}, {"temperature": 0.8, "top_p": 0.9}, {"temperature": 1.4, "top_k": 20}, {}, {"temperature": 0.5}]
+    kinds = [
+        {"temperature": 1.0},
+        {"temperature": 0.8, "top_p": 0.9},
+        {"temperature": 1.4, "top_k": 20},
+        {},
+        {"temperature": 0.5},
+    ]
     return [SamplingParams(max_tokens=COUNT, seed=100 + i, ignore_eos=True, **kind) for i, kind in enumerate(kinds)]
 
 

@@ -58,7 +58,8 @@ def chi_square(counts: torch.Tensor, want: dict[int, float]) -> float:
 
 
 @pytest.mark.parametrize(
-    "temperature, top_k, top_p", [(1.0, 0, 1.0), (0.6, 0, 1.0), (1.7, 0, 1.0), (1.0, 7, 1.0), (1.0, 0, 0.8), (1.3, 12, 0.9), (1.0, 3, 0.2)]
+    "temperature, top_k, top_p",
+    [(1.0, 0, 1.0), (0.6, 0, 1.0), (1.7, 0, 1.0), (1.0, 7, 1.0), (1.0, 0, 0.8), (1.3, 12, 0.9), (1.0, 3, 0.2)],
 )
 def test_sampling_follows_softmax(temperature, top_k, top_p):
     want = filtered(temperature, top_k, top_p)
@@ -73,7 +74,11 @@ def test_the_noise_of_neighbouring_positions_seeds_and_samples_is_independent():
     chance = float((p * p).sum())
 
     def chosen(**other) -> torch.Tensor:
-        return torch.tensor(sample(rows, [request(**{"prompt": i % 40 + 1, "seed": i // 40, "temperature": 1.0, **other}) for i in range(8_000)])[0])
+        return torch.tensor(
+            sample(rows, [request(**{"prompt": i % 40 + 1, "seed": i // 40, "temperature": 1.0, **other}) for i in range(8_000)])[
+                0
+            ]
+        )
 
     plain = chosen()
     seeds = torch.tensor(sample(rows, [request(prompt=i % 40 + 1, seed=i // 40 + 1, temperature=1.0) for i in range(8_000)])[0])
@@ -123,7 +128,9 @@ def test_a_choice_depends_on_seed_position_and_sample_and_nothing_else():
     second = request(seed=5, temperature=1.0)
     second.sample_key = sample_key(5, 0, "a", 1)
     assert choice(second) != choice(plain)
-    assert choice(request(seed=5, prompt=2, made=1, temperature=1.0)) == choice(plain), "the position counts, not whose token it is"
+    assert choice(request(seed=5, prompt=2, made=1, temperature=1.0)) == choice(plain), (
+        "the position counts, not whose token it is"
+    )
 
 
 def test_before_min_tokens_nothing_that_ends_the_text_is_chosen():

@@ -86,7 +86,9 @@ def reference(tokens: list[int], stops: list[str], min_tokens: int) -> tuple[int
 def test_a_stop_string_ends_the_text_before_it_wherever_the_tokens_break(parts, data):
     text = "".join(parts)
     at = data.draw(st.integers(0, len(text) - 1))
-    stops = [text[at : at + data.draw(st.integers(1, 6))]] + data.draw(st.lists(st.text("abcst", min_size=1, max_size=3), max_size=2))
+    stops = [text[at : at + data.draw(st.integers(1, 6))]] + data.draw(
+        st.lists(st.text("abcst", min_size=1, max_size=3), max_size=2)
+    )
     tokens = [token for part in parts for token in TOKENIZER.encode(part)]  # borders inside words, too
     stream, shown = feed(tokens, stop=stops)
     count, want = reference(tokens, stops, 0)
