@@ -8,13 +8,15 @@ product, gate and up another.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 
+from . import native
 from .attention import Attention, Batch, LayerKV
 from .linear import Linear
 
@@ -51,6 +53,20 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     """Rotary embedding. x [T, heads, D]; cos, sin [T, 1, D], sin with its first half negated."""
     half = x.shape[-1] // 2
     return torch.addcmul(x * cos, torch.cat((x[..., half:], x[..., :half]), -1), sin)
+
+
+def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
+    """silu(gate) · up of [T, 2 · width], gate before up."""
+    gate, up = gate_up.chunk(2, -1)
+    return F.silu(gate).mul_(up)
+
+
+class Plain(NamedTuple):
+    """What lies between the matrix products, in torch. ``native`` has the same three in C."""
+
+    rms_norm: Callable = rms_norm
+    rotate: Callable = rotate
+    silu_mul: Callable = silu_mul
 
 
 class Layer:
@@ -95,23 +111,23 @@ class Decoder:
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: list[LayerKV], attention: Attention) -> torch.Tensor:
         """Logits [E, vocabulary] of the positions in ``batch.logit_rows``."""
+        ops = native if attention.backend == "native" else Plain()
         x = F.embedding(batch.token_ids, self.embedding)
         cos, sin = self.cos[batch.positions][:, None], self.sin[batch.positions][:, None]
         for layer, cache in zip(self.layers, kv, strict=True):
-            h = rms_norm(x, layer.input_norm, self.eps)
-            x += layer.o(self.attend(layer, h, cos, sin, cache, batch, attention))
-            gate, up = layer.gate_up(rms_norm(x, layer.post_norm, self.eps)).chunk(2, -1)
-            x += layer.down(F.silu(gate).mul_(up))
-        return self.lm_head(rms_norm(x[batch.logit_rows], self.norm, self.eps))
+            h = ops.rms_norm(x, layer.input_norm, self.eps)
+            x += layer.o(self.attend(layer, h, cos, sin, cache, batch, attention, ops))
+            x += layer.down(ops.silu_mul(layer.gate_up(ops.rms_norm(x, layer.post_norm, self.eps))))
+        return self.lm_head(ops.rms_norm(x[batch.logit_rows], self.norm, self.eps))
 
-    def attend(self, layer: Layer, h: torch.Tensor, cos, sin, cache: LayerKV, batch: Batch, attention: Attention):
+    def attend(self, layer: Layer, h: torch.Tensor, cos, sin, cache: LayerKV, batch: Batch, attention: Attention, ops):
         """Project, rotate, attend over the paged cache. h [T, hidden] → [T, heads · head_dim]."""
         heads = layer.qkv(h).view(len(h), -1, self.head_dim)  # queries, then keys, then values
         qk, v = heads.split((self.heads + self.kv_heads, self.kv_heads), 1)
         if layer.q_norm is not None:
             q, k = qk.split((self.heads, self.kv_heads), 1)
-            qk = torch.cat((rms_norm(q, layer.q_norm, self.eps), rms_norm(k, layer.k_norm, self.eps)), 1)
-        q, k = rotate(qk, cos, sin).split((self.heads, self.kv_heads), 1)
+            qk = torch.cat((ops.rms_norm(q, layer.q_norm, self.eps), ops.rms_norm(k, layer.k_norm, self.eps)), 1)
+        q, k = ops.rotate(qk, cos, sin).split((self.heads, self.kv_heads), 1)
         return attention.paged_attention(q, k, v, cache, batch).reshape(len(h), -1)
 
 

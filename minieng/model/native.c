@@ -1,4 +1,5 @@
-/* Paged attention for a CPU, for rows of few new tokens (decodes and short chunks).
+/* Paged attention for a CPU, for rows of few new tokens (decodes and short chunks), and what lies between the matrix
+ * products of a layer: norm, rotary embedding and gate, each in one pass where torch takes several.
  *
  * One task is one query token with all its heads, so that keys and values stream through in the order in which they
  * lie in memory, each read once. Where there are too few tokens for all threads, a task is one K/V head of a token.
@@ -42,6 +43,8 @@ static inline float exp_negative(float x)
     union { int32_t bits; float value; } scale = {((int32_t)n + 127) << 23};
     return p * scale.value;
 }
+
+#define SHARED_WORK 16384    /* numbers; for fewer, waking another thread costs more than it saves */
 
 /* Where the walk over a row's slots finds key or value number s. */
 static inline const num_t *row_at(const num_t *cache, const int32_t *table, int64_t s, int64_t block_size, int64_t step)
@@ -118,4 +121,46 @@ void store(const num_t *k, const num_t *v, num_t *k_cache, num_t *v_cache, const
         memcpy(k_cache + slots[t] * width, k + t * k_stride, sizeof(num_t) * width);
         memcpy(v_cache + slots[t] * width, v + t * v_stride, sizeof(num_t) * width);
     }
+}
+
+/* out = x / rms(x) * weight over rows of width numbers; the quotient is rounded before it is weighted, as torch does it. */
+void rms_norm(const num_t *x, const num_t *weight, num_t *out, int64_t rows, int64_t width, float eps)
+{
+#pragma omp parallel for if (rows * width > SHARED_WORK)
+    for (int64_t r = 0; r < rows; r++) {
+        float squares = 0;
+        for (int64_t i = 0; i < width; i++) squares += load(x[r * width + i]) * load(x[r * width + i]);
+        const float scale = 1.0f / sqrtf(squares / width + eps);
+        for (int64_t i = 0; i < width; i++)
+            out[r * width + i] = save(load(save(load(x[r * width + i]) * scale)) * load(weight[i]));
+    }
+}
+
+/* Rotary embedding in place: x [rows, stride] of which heads * dim numbers are turned; cos, sin [rows, dim]. The first half
+ * of sin is negated already. */
+void rotate(num_t *x, const num_t *cosine, const num_t *sine, int64_t rows, int64_t heads, int64_t dim, int64_t stride)
+{
+    const int64_t half = dim / 2;
+#pragma omp parallel for if (rows * heads * dim > SHARED_WORK)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t h = 0; h < heads; h++) {
+            num_t *low = x + r * stride + h * dim, *high = low + half;
+            const num_t *c = cosine + r * dim, *s = sine + r * dim;
+            for (int64_t i = 0; i < half; i++) {
+                const float a = load(low[i]), b = load(high[i]);
+                low[i] = save(a * load(c[i]) + b * load(s[i]));
+                high[i] = save(b * load(c[i + half]) + a * load(s[i + half]));
+            }
+        }
+}
+
+/* out = silu(gate) * up for rows of [gate, up], width numbers each. */
+void silu_mul(const num_t *gate_up, num_t *out, int64_t rows, int64_t width)
+{
+#pragma omp parallel for if (rows * width > SHARED_WORK)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < width; i++) {
+            const float gate = load(gate_up[r * 2 * width + i]), e = exp_negative(gate < 0 ? gate : -gate);
+            out[r * width + i] = save(gate * (gate < 0 ? e : 1.0f) / (1.0f + e) * load(gate_up[(r * 2 + 1) * width + i]));
+        }
 }

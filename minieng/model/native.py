@@ -1,4 +1,4 @@
-"""The C attention kernel: compiled once with the system's compiler, kept in the user's cache, called through ctypes.
+"""The C kernels: compiled once with the system's compiler, kept in the user's cache, called through ctypes.
 
 No compiler, no kernel: ``attend`` then raises RuntimeError saying why, and attention falls back to torch.
 """
@@ -65,6 +65,9 @@ def library(dtype: torch.dtype) -> ctypes.CDLL:
     kernel.attend.argtypes = [pointer] * 5 + [number] + [pointer] * 4 + [number] * 7 + [ctypes.c_float] * 2
     kernel.attend.restype = ctypes.c_int
     kernel.store.argtypes, kernel.store.restype = [pointer] * 5 + [number] * 4, None
+    kernel.rms_norm.argtypes, kernel.rms_norm.restype = [pointer] * 3 + [number] * 2 + [ctypes.c_float], None
+    kernel.rotate.argtypes, kernel.rotate.restype = [pointer] * 3 + [number] * 4, None
+    kernel.silu_mul.argtypes, kernel.silu_mul.restype = [pointer] * 2 + [number] * 2, None
     return kernel
 
 
@@ -140,3 +143,25 @@ def store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, slots: torch.Tensor)
         k.data_ptr(), v.data_ptr(), layer.k.data_ptr(), layer.v.data_ptr(), slots.data_ptr(), len(k),
         k.shape[1] * k.shape[2], k.stride(0), v.stride(0),
     )  # fmt: skip
+
+
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    """``decoder.rms_norm`` in one pass. x [..., width], contiguous."""
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    library(x.dtype).rms_norm(x.data_ptr(), weight.data_ptr(), out.data_ptr(), x.numel() // x.shape[-1], x.shape[-1], eps)
+    return out
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """``decoder.rotate``, in place. x [T, heads, D], whose rows may be part of a wider matrix; cos, sin [T, 1, D]."""
+    library(x.dtype).rotate(x.data_ptr(), cos.data_ptr(), sin.data_ptr(), len(x), x.shape[1], x.shape[2], x.stride(0))
+    return x
+
+
+def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
+    """``decoder.silu_mul`` in one pass. gate_up [T, 2 · width] → [T, width]."""
+    rows, width = gate_up.shape[0], gate_up.shape[1] // 2
+    out = gate_up.new_empty(rows, width)
+    library(out.dtype).silu_mul(gate_up.data_ptr(), out.data_ptr(), rows, width)
+    return out
