@@ -127,7 +127,7 @@ def attend_row(row: int, q: torch.Tensor, out: torch.Tensor, layer: LayerKV, bat
     fresh = n > 1 and n == end - start  # is_causal is aligned to the top left, so only then
     mask = visible(n, end - start, None, q.device) if n > 1 and not fresh else None
     got = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, is_causal=fresh, scale=layer.scale)
-    out[first:last] = got.permute(2, 0, 1, 3).reshape(n, kv_heads * group, dim)
+    out[first:last].view(n, kv_heads, group, dim).copy_(got.permute(2, 0, 1, 3))
 
 
 def visible(n: int, context: int, window: int | None, device: torch.device) -> torch.Tensor:

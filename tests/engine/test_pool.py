@@ -182,3 +182,15 @@ def test_a_shared_tail_is_copied_before_it_is_written():
     kv.grow(second, 1, moves)
     assert moves.copy == [(first.block_table[1], second.block_table[1])]
     assert first.block_table[0] == second.block_table[0] and kv.pool.refs[first.block_table[0]] == 2
+
+
+def test_a_padded_row_publishes_nothing():
+    """Its blocks do not begin where a packed prompt's would."""
+    kv = KVCache(8, 4)
+    for pad, known in ((3, 0), (0, 2)):
+        request = Request(f"pad {pad}", list(range(9)), SamplingParams(max_tokens=4))
+        request.pad = pad
+        kv.grow(request, 9, Moves([], [], []))
+        request.num_computed_tokens = 9
+        kv.publish(request)
+        assert len(kv.pool.by_hash) == known

@@ -243,3 +243,13 @@ def test_preemption_is_recorded_and_its_recomputation_counted():
     assert a.num_preemptions == 0 and b.num_preemptions == 1
     again = next(record for record in engine.trace if record.recomputed)
     assert again.kinds == ["recompute"] and again.recomputed == 8 and again.num_tokens == 9
+
+
+def test_the_budget_of_a_victim_that_was_planned_already_is_free_again():
+    engine = fake_engine("chunked", num_blocks=6, block_size=2, victim="lowest_priority", watermark=0)
+    for name, length, priority in (("a", 3, 9), ("b", 4, 0), ("c", 3, 0)):
+        ask(engine, name, length, 5, priority=priority)
+    engine.step()
+    engine.scheduler.max_num_batched_tokens = 2
+    plan = engine.scheduler.plan(1.0)
+    assert [r.request_id for r in plan.preempt] == ["a"] and [r.request_id for r, _ in plan.extend] == ["b", "c"]
