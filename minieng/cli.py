@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(argv: list[str]) -> int:
     try:
-        args = make_parser().parse_args(with_dashes(argv), argparse.Namespace(argv=argv))
+        args = make_parser(argv).parse_args(with_dashes(argv), argparse.Namespace(argv=argv))
     except SystemExit as usage:  # argparse has said why
         return int(usage.code or OK)
     if hasattr(sys.stdout, "reconfigure"):
@@ -96,7 +96,8 @@ def with_dashes(argv: Sequence[str]) -> list[str]:
 # -- the parser ---------------------------------------------------------------------------------------------------
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """All commands, but only with the flags of the one that is asked for: the simulator's need more than a blink."""
     look = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     about = f"examples:\n{EXAMPLES}\n{EXITS}"
     parser = argparse.ArgumentParser("minieng", description="A small LLM serving engine.", epilog=about, **look)
@@ -105,7 +106,8 @@ def make_parser() -> argparse.ArgumentParser:
     for name, (operand, text, add_flags) in COMMANDS.items():
         own = "".join(line for line in EXAMPLES.splitlines(keepends=True) if f"minieng {name}" in line)
         sub = subparsers.add_parser(name, help=text, description=text, epilog=f"examples:\n{own}\n{EXITS}", **look)
-        add_flags(sub)
+        if not argv or name in argv:
+            add_flags(sub)
         sub.add_argument("--debug", action="store_true", help="show a traceback with an error")
         sub.usage = f"minieng {name} [options]{operand}"
         sub.set_defaults(run=getattr(commands, name))
@@ -153,10 +155,18 @@ def fetch_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=text)
 
 
+def simulator_flags(parser: argparse.ArgumentParser) -> None:
+    from .sim.cli import simulate_flags
+
+    simulate_flags(parser)
+    engine_flags(parser, without="model")
+
+
 def engine_flags(parser: argparse.ArgumentParser, without: str = "") -> None:
     group = parser.add_argument_group("model and engine")
     about = "smollm2-135m, tiny, a Hugging Face id, or a directory (default: %(default)s; MINIENG_MODEL changes it)"
-    group.add_argument("--model", default=MODEL, help=about)
+    if without != "model":
+        group.add_argument("--model", default=MODEL, help=about)
     for field in dataclasses.fields(EngineConfig):
         if field.name not in (*NO_FLAG, without):
             choices = SCHEDULERS if field.name == "scheduler" else field.metadata["choices"]
@@ -182,6 +192,7 @@ def add_flag(group: Any, name: str, field: dataclasses.Field, text: str, choices
 COMMANDS = {
     "generate": (" PROMPT [PROMPT ...]", "Text from prompts, as it comes.", generate_flags),
     "bench": ("", "One workload, drawn with --seed, under several schedulers, in one table.", bench_flags),
+    "simulate": ("", "A workload on GPUs that are not here, or a published experiment again.", simulator_flags),
     "doctor": ("", "What is here, what would be used, and why.", doctor_flags),
     "fetch": (" MODEL", "Make a model ready; print its directory.", fetch_flags),
 }

@@ -168,6 +168,13 @@ def record(args: argparse.Namespace, workload: Workload, runs: list[Metrics]) ->
 # -- doctor and fetch ---------------------------------------------------------------------------------------------
 
 
+def simulate(args: argparse.Namespace) -> int:
+    """A workload, or a paper's experiment, in virtual time."""
+    from .sim.cli import simulate as run
+
+    return run(args)
+
+
 def doctor(args: argparse.Namespace) -> int:
     from .doctor import diagnose, report
 
