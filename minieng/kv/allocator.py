@@ -7,7 +7,7 @@ next, new blocks are taken last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from ..plan import Moves
@@ -50,12 +50,13 @@ class Ledger:
         self._new: dict[Request, int] = {}  # request → new blocks taken on paper
         self._found: dict[Request, Shared] = {}  # waiting request → what it would share
         self._held: dict[Request, list[int]] = {}  # waiting request → shared blocks held on paper
+        self._gone: set[Request] = set()  # victims
 
     def shared(self, request: Request) -> Shared:
         """What a waiting request would share on admission; looked up once per plan."""
         found = self._found.get(request)
         if found is None:
-            found = self._found[request] = self.cache.lookup(request)
+            found = self._found[request] = self.cache.lookup(request, self._gone)
         return found
 
     def todo(self, request: Request) -> int:
@@ -82,8 +83,7 @@ class Ledger:
         start = request.num_computed_tokens + hit
         end = max(start + n, self.cache.reservation(request))
         revived = sum(1 for block in blocks if self._refs[block] + self._delta.get(block, 0) == 0)
-        tail = blocks[start // size] if start // size < len(blocks) else None  # a sibling's: copied, unless it is given up
-        copy = tail is not None and self._refs[tail] + self._delta.get(tail, 0) > 0
+        copy = start // size < len(blocks)  # the tail of a sibling's prompt, which the sibling keeps
         return -(-end // size) - len(blocks) + revived + copy
 
     def can_take(self, request: Request, n: int, span: int = 0) -> bool:
@@ -115,6 +115,8 @@ class Ledger:
 
     def give_back(self, request: Request) -> None:
         """A victim: all that it holds in the cache or has taken on this ledger."""
+        self._gone.add(request)
+        self._found.clear()  # nobody starts from a sibling that goes
         self.free += self._new.pop(request, 0)
         for block in request.block_table or self._held.pop(request, NO_BLOCKS):
             self._delta[block] = self._delta.get(block, 0) - 1
@@ -155,11 +157,14 @@ class KVCache:
 
     # -- what a waiting request would share -------------------------------------------------------------
 
-    def lookup(self, request: Request) -> Shared:
-        """All of a sibling's prompt (n > 1), else the longest cached prefix; nothing for one that was swapped out."""
+    def lookup(self, request: Request, gone: Collection[Request] = ()) -> Shared:
+        """All of a sibling's prompt (n > 1), else the longest cached prefix; nothing for one that was swapped out.
+
+        gone: victims of the same plan, who are no siblings to start from any more.
+        """
         if request.host_blocks:
             return NOTHING_SHARED
-        if self._can_fork(request):
+        if request.fork_of not in gone and self._can_fork(request):
             prompt = request.num_prompt_tokens
             return Shared(request.fork_of.block_table[: -(-prompt // self.block_size)], prompt - 1)
         if not self.enable_prefix_caching:

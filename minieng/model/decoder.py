@@ -19,6 +19,7 @@ from safetensors import safe_open
 from . import native
 from .attention import Attention, Batch, LayerKV
 from .linear import Linear
+from .store import ModelError
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 
@@ -79,9 +80,11 @@ class Layer:
         def merged(*names: str) -> Linear:
             biases = [get(f"{name}.bias") for name in names]
             bias = torch.cat(biases) if biases[0] is not None else None
-            return Linear(torch.cat([get(f"{name}.weight") for name in names]), bias)
+            return Linear(torch.cat([weights.need(f"{prefix}.{name}.weight") for name in names]), bias)
 
-        self.input_norm, self.post_norm = get("input_layernorm.weight"), get("post_attention_layernorm.weight")
+        self.input_norm, self.post_norm = (
+            weights.need(f"{prefix}.{name}.weight") for name in ("input_layernorm", "post_attention_layernorm")
+        )
         self.q_norm, self.k_norm = get("self_attn.q_norm.weight"), get("self_attn.k_norm.weight")
         self.qkv = merged("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
         self.o = merged("self_attn.o_proj")
@@ -96,7 +99,12 @@ class Decoder:
         self.config, self.dtype, self.device, self.eps = config, dtype, device, config.rms_norm_eps
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // self.heads
-        self.embedding, self.norm = weights.get("model.embed_tokens.weight"), weights.get("model.norm.weight")
+        self.embedding, self.norm = weights.need("model.embed_tokens.weight"), weights.need("model.norm.weight")
+        if tuple(self.embedding.shape) != (config.vocab_size, config.hidden_size):
+            raise ModelError(
+                f"{path}: config.json says {config.vocab_size} tokens of size {config.hidden_size}, the weights hold "
+                f"{tuple(self.embedding.shape)}: they do not belong together, fetch the model again"
+            )
         self.layers = [Layer(weights, f"model.layers.{i}") for i in range(config.num_hidden_layers)]
         head = None if config.tie_word_embeddings else weights.get("lm_head.weight")
         self.lm_head = Linear(self.embedding if head is None else head)
@@ -161,3 +169,10 @@ class Weights:
             return None
         with safe_open(self.path / self.files[name], framework="pt") as file:
             return file.get_tensor(name).to(self.device, self.dtype)
+
+    def need(self, name: str) -> torch.Tensor:
+        """``get``, for a tensor without which the model is not whole. Raises ModelError."""
+        tensor = self.get(name)
+        if tensor is None:
+            raise ModelError(f"{self.path}: the weights lack {name}, which config.json asks for: fetch the model again")
+        return tensor

@@ -127,7 +127,7 @@ class Scheduler:
         self.check(plan, now)
         admitted = [r for r, _ in plan.extend if r.status is Status.WAITING]
         if plan.rows is None:  # all are looked up before any is attached, as the ledger did
-            for request, shared in [(r, self.kv.lookup(r)) for r in admitted]:
+            for request, shared in [(r, self.kv.lookup(r, plan.preempt)) for r in admitted]:
                 self.kv.attach(request, shared)
         for request in plan.preempt:
             self._preempt(request, plan)
