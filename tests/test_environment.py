@@ -21,7 +21,8 @@ PYTHONS = ("3.11", "3.12", "3.13")
 COLAB = {
     "python": "3.13.15", "torch": "2.11.0", "triton": "3.6.0", "transformers": "5.15.0", "tokenizers": "0.22.2",
     "huggingface-hub": "1.27.0", "safetensors": "0.8.0", "accelerate": "1.14.0", "numpy": "2.1.3",
-    "matplotlib": "3.10.0", "ipywidgets": "7.7.1", "ipykernel": "6.17.1", "ipython": "7.34.0", "jupyter-client": "7.4.9", "traitlets": "5.7.1",
+    "matplotlib": "3.10.0", "ipywidgets": "7.7.1", "ipykernel": "6.17.1", "ipython": "7.34.0",
+    "jupyter-client": "7.4.9", "traitlets": "5.7.1",
     "pytest": "8.4.2", "nbclient": "0.10.4", "nbformat": "5.11.1",
 }  # fmt: skip
 

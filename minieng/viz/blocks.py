@@ -91,13 +91,14 @@ def kv_use(traces: dict[str, Trace], block_size: int) -> Picture:
         times = [record.start for record in trace]
         held = [(record.blocks_total - record.blocks_free) * block_size for record in trace]
         used = [record.kv_used for record in trace]
-        ax.fill_between(times, held, step="post", facecolor=FILLS["padding"].face, hatch="///", edgecolor=INK, lw=0.5, label="held")
+        hatched = {"facecolor": FILLS["padding"].face, "hatch": "///", "label": "held"}
+        ax.fill_between(times, held, step="post", edgecolor=INK, lw=0.5, **hatched)
         ax.fill_between(times, used, step="post", facecolor=SERIES[0], edgecolor=INK, lw=0.5, label="holding computed tokens")
         ax.axhline(trace[0].blocks_total * block_size, color=SERIES[1], ls="--", lw=1.2, label="whole cache")
         ax.set_ylabel("KV (tokens)", color=INK)
         ax.set_title(name, loc="left", fontsize=10, color=INK)
         share = sum(used) / max(1, sum(held))
-        words.append(f"{name}: {100 * share:.1f} % of the KV that is held holds computed tokens, at most {max(held)} tokens are held.")
+        words.append(f"{name}: {100 * share:.1f} % of the KV held holds computed tokens, at most {max(held)} tokens are held.")
     axes[-1].set_xlabel("time (s)", color=INK)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return Picture(figure, " ".join(words))

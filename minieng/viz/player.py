@@ -16,7 +16,7 @@ from .timeline import cells, draw
 
 
 def step_in_words(trace: Trace, index: int) -> str:
-    """What a step did, as one would tell it: "step 7: r5 admitted with 48 prompt tokens; r6 refused: needs 4 blocks, 2 are free"."""
+    """What a step did, as one would tell it: "step 7: r5 admitted with 48 prompt tokens; r6 refused: needs 4 blocks"."""
     record, held = trace[index], trace.tables(index)
     parts = [f"{name} preempted" for name in record.preempted]
     parts += newcomers_in_words(trace, index)

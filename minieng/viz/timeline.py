@@ -123,7 +123,8 @@ def box(ax: Axes, left: float, right: float, slot: int, kind: str) -> None:
 def describe(name: str, records: Sequence[StepRecord], found: Sequence[Cell], rows: int) -> str:
     """The picture in words: how long, how many requests, and how the slots were used."""
     total = max(1, len(records) * rows)
-    share = {kind: sum(1 for cell in found if cell.kind == kind) / total for kind in ("prompt", "decode", "recompute", "finished")}
+    kinds = ("prompt", "decode", "recompute", "finished")
+    share = {kind: sum(1 for cell in found if cell.kind == kind) / total for kind in kinds}
     idle = 1 - len(found) / total
     words = [f"{FILLS[kind].label} {100 * part:.0f} %" for kind, part in share.items() if part]
     padding = sum(record.padding for record in records)

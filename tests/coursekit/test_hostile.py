@@ -11,14 +11,15 @@ from pathlib import Path
 import hostile
 import pytest
 from course_answers import lesson_02
-
-# Minutes of endless loops and memory bombs, whose remarks on a busy machine still vary: `make test-hostile`, not `make test`.
-pytestmark = pytest.mark.hostile
 from course_support import ROOT, put, solved
 
 from coursekit.grade import processes, sandbox
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the grader needs Linux or macOS")
+# Minutes of endless loops and memory bombs, whose remarks on a busy machine still vary: `make test-hostile`, not `make test`.
+pytestmark = [
+    pytest.mark.hostile,
+    pytest.mark.skipif(os.name != "posix", reason="the grader needs Linux or macOS"),
+]
 WORKS, WHY = sandbox.probe() if os.name == "posix" else (False, "")
 needs_bwrap = pytest.mark.skipif(not WORKS, reason=f"bubblewrap does not run here: {WHY}")
 OTHERS = 85  # the points of the four tasks that are answered rightly beside the hostile one
