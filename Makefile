@@ -13,6 +13,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 MODEL := smollm2-135m
 OMP_NUM_THREADS ?= 2
+OMP_WAIT_POLICY ?= PASSIVE
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 QUIET := $(if $(V),,--quiet)
 PIP = -m pip install $(QUIET) --disable-pip-version-check
@@ -22,8 +23,11 @@ READY := $(VENV)/.ready
 COLAB := .venv-colab
 COLAB_READY := $(COLAB)/.ready
 
-# Exports for the targets that run notebooks: no progress bars, they would differ on each run.
-QUIET_HUB := HF_HUB_DISABLE_PROGRESS_BARS=1 OMP_NUM_THREADS=$(OMP_NUM_THREADS)
+# Settings of what runs notebooks: no progress bars, they would differ on each run.
+STORING := HF_HUB_DISABLE_PROGRESS_BARS=1 OMP_NUM_THREADS=$(OMP_NUM_THREADS)
+# Settings of all tests. OpenMP's threads spin while they wait for each other: on a busy machine a model then runs
+# ten times slower and cells run out of time. Sleeping costs a fifth on an idle one, and tests compare no times.
+TESTING := $(STORING) OMP_WAIT_POLICY=$(OMP_WAIT_POLICY)
 
 # A shell fragment: leaves in $$python the interpreter named by PYTHON=, else python3 if it is one of 3.11-3.13,
 # else the newest of those that runs. (Asking it matters: a pyenv shim exists for versions that do not run.)
@@ -81,7 +85,7 @@ model: $(READY)
 	@echo "==> looking for the default model, $(MODEL)"
 	@$(BIN)/minieng fetch $(MODEL)
 
-# With --y, one Ctrl-C ends the server without a question.
+# With -y, one Ctrl-C ends the server without a question.
 lab: $(READY)
 	@echo "==> looking for the default model, $(MODEL)"
 	@$(BIN)/minieng fetch $(MODEL) || echo "==> no default model now; the lessons will try again" >&2
@@ -98,7 +102,7 @@ test: test-unit test-notebooks ## what CI runs
 
 test-unit: model
 	@echo "==> unit tests"
-	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest -m "not hostile" tests
+	$(TESTING) $(BIN)/python -m pytest -m "not hostile" tests
 
 test-hostile: $(READY)
 	@echo "==> submissions that attack the grader"
@@ -108,7 +112,7 @@ test-hostile: $(READY)
 define STRICT
 if ls $(3)/*.ipynb >/dev/null 2>&1; then \
   echo "==> $(3)/ strictly: every stored output is compared"; \
-  $(QUIET_HUB) $(2) $(1) -m pytest -o addopts="" $(NBVAL) $(3); \
+  $(TESTING) $(2) $(1) -m pytest -o addopts="" $(NBVAL) $(3); \
 else echo "==> $(3)/ holds no notebook"; fi
 endef
 
@@ -126,11 +130,11 @@ test-all:
 
 test-lax: model
 	@echo "==> all notebooks, exercises too: no cell may fail"
-	$(QUIET_HUB) $(BIN)/python -m pytest $(wildcard notebooks solutions exercises)
+	$(TESTING) $(BIN)/python -m pytest $(wildcard notebooks solutions exercises)
 
 test-tiny: $(READY)
 	@echo "==> everything with the tiny model"
-	MINIENG_MODEL=tiny $(QUIET_HUB) $(BIN)/python -m pytest
+	MINIENG_MODEL=tiny $(TESTING) $(BIN)/python -m pytest
 
 $(COLAB_READY): requirements-colab-like.txt pyproject.toml
 	@$(FIND_PYTHON); $(call MAKE_VENV,$(COLAB))
@@ -149,8 +153,8 @@ bench: $(READY)
 	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python benchmarks/cpu_peers.py
 
 notebooks: model
-	@$(QUIET_HUB) $(BIN)/coursekit notebooks run notebooks
-	@$(QUIET_HUB) COURSEKIT_STRICT=1 $(BIN)/coursekit notebooks run $(wildcard solutions)
+	@$(STORING) $(BIN)/coursekit notebooks run notebooks
+	@$(STORING) COURSEKIT_STRICT=1 $(BIN)/coursekit notebooks run $(wildcard solutions)
 
 # Freezes a clean environment. PyTorch's CPU build stands in for the CUDA build (same version, gigabytes less);
 # its +cpu suffix is taken off, and nvidia's packages stay free: each CUDA build of PyTorch pins its own.

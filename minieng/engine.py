@@ -138,6 +138,9 @@ class Engine:
         if not self.has_work:
             return None
         scheduler = self.scheduler
+        self._close_batch()
+        if not self.has_work:
+            return None
         now = self._let_in_arrivals(until)
         plan = self._ask(now)
         while not plan.extend and not plan.preempt:
@@ -160,7 +163,6 @@ class Engine:
             if draft is not None:
                 with uninterrupted():
                     self.scheduler.roll_back(plan)
-                    self._close_batch()
             raise
         with uninterrupted():
             return self._commit(plan, result, draft)
@@ -262,8 +264,11 @@ class Engine:
             else:
                 heapq.heappush(self._future, (request.arrival_time, request.sequence, request))
 
+    @uninterrupted()
     def _close_batch(self) -> None:
-        """Rows that are done wait for the live ones of their static batch: not if the last of these has gone."""
+        """Rows that are done wait for the live ones of their static batch: not if the last of these was preempted,
+        aborted or rolled back.
+        """
         if all(r.is_done for r in self.scheduler.running):
             self._let_go(list(self.scheduler.running))
 

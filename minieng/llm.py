@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from .config import EngineConfig
@@ -23,9 +24,8 @@ from .text import TextStream
 if TYPE_CHECKING:
     from .observe.serving import Report
     from .observe.trace import Trace
+    from .sim.hardware import GPU, ModelSpec
     from .workload import Workload
-
-
 
 class LLM:
     """A model behind an engine. Every keyword is a knob of ``EngineConfig``; see there, or ``minieng generate --help``.
@@ -36,24 +36,51 @@ class LLM:
     """
 
     def __init__(self, model: str = "smollm2-135m", *, checked: bool = False, **knobs: Any) -> None:
-        self.config = EngineConfig(**knobs)
-        make_scheduler(self.config.scheduler)  # a wrong name is told before a model is loaded
+        config = EngineConfig(**knobs)
+        make_scheduler(config.scheduler)  # a wrong name is told before a model is loaded
         from .model.load import load  # torch comes with it
 
-        self.model_name = str(model)
-        loaded = load(self.model_name, self.config)
-        self.path, self.tokenizer, self.runner = loaded.path, loaded.tokenizer, loaded.runner
-        self.max_model_len, self.vocab_size, self.eos_token_ids = loaded.max_model_len, loaded.vocab_size, loaded.eos_token_ids
-        kv = KVCache(
-            self.runner.tensors.num_blocks,
-            self.config.block_size,
-            self.config.enable_prefix_caching,
-            reservation_of(self.config.admission),
-            len(self.runner.tensors.host),
-        )
-        self.engine = Engine(self.runner, kv, self.config, on_token=self._on_token, checked=checked)
+        loaded = load(str(model), config)
+        tensors, reservation = loaded.runner.tensors, reservation_of(config.admission)
+        kv = KVCache(tensors.num_blocks, config.block_size, config.enable_prefix_caching, reservation, len(tensors.host))
+        engine = Engine(loaded.runner, kv, config, checked=checked)
+        engine.trace.meta |= {"model": str(model), "device": loaded.runner.device_name, "date": date.today().isoformat()}
+        self._take(engine, str(model), loaded.tokenizer, loaded.max_model_len, loaded.vocab_size, loaded.eos_token_ids)
+        self.path = loaded.path
+
+    @classmethod
+    def simulated(
+        cls, model: str | ModelSpec = "llama-7b", gpu: str | GPU = "A100-80G", *, tensor: int = 1, stages: int = 1,
+        host: float | None = None, checked: bool = False, **knobs: Any,
+    ) -> LLM:  # fmt: skip
+        """The same face on a GPU that is not here: the real scheduler and block tables, a formula for each step's time.
+
+        Nothing is computed: prompts are token ids, the answers have the right length and no text. Time is virtual.
+
+        model, gpu      names or specs of ``minieng.sim.hardware``
+        tensor, stages  tensor-parallel ranks, and pipeline stages (a batch passes all before the next one starts)
+        host            seconds a step takes outside the GPU (default: 1 ms, vLLM of 2025)
+        knobs           those of ``EngineConfig``
+        """
+        from .sim.simulated import simulated_engine
+        from .text import NoTokenizer
+
+        own = {} if host is None else {"host": host}
+        engine = simulated_engine(model, gpu, tensor=tensor, stages=stages, checked=checked, **own, **knobs)
+        spec = engine.executor.model.model
+        longest = engine.config.max_model_len or spec.max_len
+        llm = cls.__new__(cls)
+        llm._take(engine, spec.name, NoTokenizer(), longest, spec.vocab, [])
+        llm.path = None
+        return llm
+
+    def _take(self, engine: Engine, name: str, tokenizer: Any, longest: int, vocab_size: int, eos: list[int]) -> None:
+        """The rest of construction, whatever carries the plans out."""
+        self.engine, self.config, self.runner, self.model_name = engine, engine.config, engine.executor, name
+        self.tokenizer, self.max_model_len, self.vocab_size, self.eos_token_ids = tokenizer, longest, vocab_size, eos
         self._streams: dict[Request, TextStream] = {}
         self._ids = itertools.count()
+        engine.on_token = self._on_token
 
     # -- what a reader types ----------------------------------------------------------------------------
 
@@ -140,21 +167,30 @@ class LLM:
         """What was done, step by step; still readable after ``close()``."""
         return self.engine.trace if self.engine is not None else self._last_trace
 
+    def replay(self, trace: Trace) -> Trace:
+        """Carry the plans of a trace out again, here; what happened, as a trace of its own.
+
+        The same model gives the same tokens: compare ``outputs()`` of both. The knobs must be those of the recorded
+        engine. Raises TraceError if the trace does not begin at the beginning, or does not fit.
+        """
+        self._check_open()
+        from .replay import replay
+
+        return replay(trace, self.engine)
+
     def explain(self) -> str:
         """What runs here, on what, and why: device, precision, attention, linears, cache."""
-        tensors, model, config = self.runner.tensors, self.runner.model, self.config
-        tokens = tensors.num_blocks * tensors.block_size
+        self._check_open()
+        kv, config = self.engine.kv, self.config
         refused = [text for record in self.trace for _, text in record.refused]
         lines = {
-            "model": f"{self.model_name} ({type(model).__name__}), {self.path}",
-            "device": f"{self.runner.device}, {str(model.dtype).removeprefix('torch.')}",
-            "attention": f"{self.runner.attention.backend}: {self.runner.attention.why}",
-            "linears": self.runner.linears,
+            "model": self.model_name + (f", {self.path}" if self.path else ""),
+            **self.runner.facts(),
             "scheduler": f"{type(self.engine.scheduler).__name__}, order {config.order}, admission {config.admission}, "
             f"victim {config.victim}, preemption {config.preemption}",
-            "cache": f"{tensors.num_blocks} blocks of {tensors.block_size} = {tokens} tokens, "
-            f"{tensors.cache.nbytes / 2**20:.0f} MiB ({tensors.shape.bytes_per_token} bytes a token), "
-            f"{self.engine.kv.pool.num_free} blocks free, prefix caching {'on' if config.enable_prefix_caching else 'off'}",
+            "cache": f"{kv.pool.num_blocks} blocks of {kv.block_size} = {kv.num_slots} tokens, "
+            f"{self.runner.kv_nbytes_per_token * kv.num_slots / 2**20:.0f} MiB ({self.runner.kv_nbytes_per_token:.0f} bytes "
+            f"a token), {kv.pool.num_free} blocks free, prefix caching {'on' if config.enable_prefix_caching else 'off'}",
             "longest text": f"{self.max_model_len} tokens",
             "steps": f"{len(self.trace)}, {self.trace.total('num_tokens')} tokens computed, {len(refused)} refusals"
             + (f", the last: {refused[-1]}" if refused else ""),

@@ -195,6 +195,7 @@ class Preset(NamedTuple):
 
 
 PRESETS = {
+    "ladder": Preset(uniform(16, 128), exponential(32, most=96), 2.0, 1.0, "ours: the workload that the lessons share"),
     "uniform_short": Preset(uniform(16, 48), fixed(32), 4.0, 1.0, "ours: short and alike, a static batch's best case"),
     "mixed_length": Preset(uniform(16, 256), uniform(16, 128), 4.0, 1.0, "ours: the lengths of benchmarks/cpu_peers"),
     "bursty": Preset(uniform(16, 256), uniform(16, 128), 4.0, 0.25, "ours: mixed_length, its gaps with a CV of 2"),

@@ -31,10 +31,22 @@ class ModelRunner:
         ]
 
     @property
-    def linears(self) -> str:
-        """How the matrix products are done, for ``explain()``."""
+    def kv_nbytes_per_token(self) -> int:
+        return self.tensors.shape.bytes_per_token
+
+    @property
+    def device_name(self) -> str:
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
+
+    def facts(self) -> dict[str, str]:
+        """What runs here, for ``explain()``: device, precision, and how attention and matrix products are done."""
         packed = isinstance(self.model, Decoder) and self.model.lm_head.packed
-        return "weights packed for this CPU (oneDNN), timed faster than plain torch" if packed else "plain torch"
+        return {
+            "forward": type(self.model).__name__,
+            "device": f"{self.device_name}, {str(self.model.dtype).removeprefix('torch.')}",
+            "attention": f"{self.attention.backend}: {self.attention.why}",
+            "linears": "weights packed for this CPU (oneDNN), timed faster than plain torch" if packed else "plain torch",
+        }
 
     def execute(self, plan: Plan) -> StepResult:
         """Compute the plan's tokens, and sample for every request whose last token was among them."""

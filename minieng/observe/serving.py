@@ -56,8 +56,7 @@ def serve(
     if engine.has_work:
         raise RuntimeError(f"{len(engine.requests)} requests are still in the engine: finish or abort them first")
     check_goodput(goodput or {})
-    for block in list(engine.kv.pool.by_hash.values()):
-        engine.kv.pool.forget(block)
+    engine.kv.forget_prefixes()
     clock, trace = engine.clock, engine.trace
     engine.clock = VirtualClock() if virtual or clock.virtual else WallClock()
     engine.trace = replace(trace, steps=(), dropped=0, requests={}, aborted=[])
@@ -97,8 +96,8 @@ def _run(engine: Any, total: int, progress: bool) -> None:
 
     with tqdm(total=total, desc=scheduler_name(engine.config.scheduler), unit="request", disable=not progress) as bar:
         while engine.has_work:
-            if finished := engine.step().finished:
-                bar.update(len(finished))
+            if (record := engine.step()) and record.finished:
+                bar.update(len(record.finished))
 
 
 def scheduler_name(scheduler: Any) -> str:

@@ -95,7 +95,12 @@ class SimExecutor:
     """
 
     def __init__(self, model: StepTimeModel, block_size: int = 16) -> None:
-        self.model, self.block_nbytes = model, model.model.kv_nbytes_per_token * block_size
+        self.model, self.kv_nbytes_per_token = model, model.model.kv_nbytes_per_token
+        self.block_nbytes = self.kv_nbytes_per_token * block_size
+
+    def facts(self) -> dict[str, str]:
+        """What runs here, for ``explain()``."""
+        return {"device": f"{self.model.gpu.name}, simulated: nothing is computed, a formula says how long each step takes"}
 
     def execute(self, plan: Plan) -> StepResult:
         tokens: list[int | None] = []
