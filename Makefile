@@ -117,6 +117,7 @@ else echo "==> $(3)/ holds no notebook"; fi
 endef
 
 test-notebooks: model
+	@$(call STRICT,$(BIN)/python,,docs)
 	@$(call STRICT,$(BIN)/python,,notebooks)
 	@$(call STRICT,$(BIN)/python,COURSEKIT_STRICT=1,solutions)
 
@@ -153,7 +154,7 @@ bench: $(READY)
 	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python benchmarks/cpu_peers.py
 
 notebooks: model
-	@$(STORING) $(BIN)/coursekit notebooks run notebooks
+	@$(STORING) $(BIN)/coursekit notebooks run docs notebooks
 	@$(STORING) COURSEKIT_STRICT=1 $(BIN)/coursekit notebooks run $(wildcard solutions)
 
 # Freezes a clean environment. PyTorch's CPU build stands in for the CUDA build (same version, gigabytes less);
