@@ -54,7 +54,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-unit test-notebooks test-all test-hostile test-lax test-tiny test-colab bench notebooks lock clean model
+.PHONY: help lab test test-stored test-unit test-notebooks test-all test-hostile test-lax test-tiny test-colab bench notebooks lock clean model
 
 help: ## this list
 	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
@@ -98,7 +98,12 @@ lab: $(READY)
 	exec $(BIN)/python -m jupyterlab -y $$flags --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
-test: test-unit test-notebooks ## what CI runs
+test: test-stored test-unit test-notebooks ## what CI runs
+
+test-stored: $(READY)
+	@echo "==> exercises as their masters say, notebooks as a run left them"
+	@$(BIN)/coursekit build --check
+	@$(BIN)/coursekit notebooks check
 
 test-unit: model
 	@echo "==> unit tests"
