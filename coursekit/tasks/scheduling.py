@@ -73,7 +73,7 @@ __all__ = [
     "waited",
 ]
 QUIET = {"enable_prefix_caching": False}
-WAITS = 20_000
+WAITS = 3_000
 
 
 class Endless(Exception):

@@ -1,6 +1,7 @@
 """The checks themselves under test: no task without wrong answers, each told by its own words."""
 
 import importlib
+from types import SimpleNamespace
 
 import pytest
 from course_support import ROOT, answer_to, master_of
@@ -17,7 +18,10 @@ TASKS = [task for number in lessons() for task in tasks_of(number)]
 
 
 def answers(task):
-    return importlib.import_module(f"course_answers.lesson_{task.lesson}")
+    try:
+        return importlib.import_module(f"course_answers.lesson_{task.lesson}")
+    except ModuleNotFoundError:  # the test below says what is missing
+        return SimpleNamespace(WRONG={}, RIGHT={})
 
 
 WRONG = [(task, wrong, words_) for task in TASKS for wrong, words_ in answers(task).WRONG.get(task.id, [])]

@@ -132,7 +132,7 @@ def test_a_wrong_scheduler_is_told_why(toy, name):
     verdict, _ = verdict_on(task, {"Mine": answer(body)})
     assert said in verdict.finding.cause and slip in verdict.finding.slip, verdict
     text = words.as_text(task, verdict)
-    assert "Traceback" not in text and "r0 at 0 s, prompt 1, output 1" in text or name in ("one at a time", "greedy")
+    assert "Traceback" not in text and "r0 at 0 s, prompt " in text
     assert words.as_html(task, verdict)
 
 
