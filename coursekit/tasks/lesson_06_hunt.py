@@ -70,13 +70,13 @@ def judge_take(entry, count, held, free):
             return wrong(ROOM_RULE, cause, "other exception", "MemoryError", entry)
         if entry["num_free"] < free:
             cause = (
-                f"take failed halfway, and the {free - entry['num_free']} blocks that it had taken by then are lost. "
+                f"take failed halfway, and what it had taken by then is lost ({free - entry['num_free']} of {free} free blocks). "
                 "Look whether there are enough before the first one is taken"
             )
             return wrong(ROOM_RULE, cause, "failed take leaks", {"num_free": free}, entry)
         return None
     if raised is not None:
-        cause = f"it raised {raised}, though {free} blocks are free"
+        cause = f"it raised {raised}, though there is room: asked for {count}, free {free}"
         return wrong(ROOM_RULE, cause, "refuses too early", f"{count} blocks", entry)
     blocks = entry["value"]
     if len(blocks) != count or any(not 0 <= block < len(held) for block in blocks):
@@ -129,7 +129,7 @@ def judge_count(entry, free):
     if got > free:
         return wrong(OWNED_RULE, "num_free() counts blocks that somebody holds", "counts too many", expected, entry)
     cause = (
-        f"{free - got} blocks are held by nobody and are not free: they have leaked. Follow the count of one block from "
+        f"blocks that nobody holds are not free: they have leaked ({free - got} so far). Follow the count of one block from "
         "take to release, and through its next life"
     )
     return wrong(LEAK_RULE, cause, "leak", expected, entry)

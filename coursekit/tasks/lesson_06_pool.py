@@ -70,10 +70,10 @@ class Watched:
         """It raised, or should have."""
         raised, text = self.entry.get("raised"), self.entry.get("text", "")
         if need <= self.num_free:
-            cause = f"it raised {raised} ({text}), though {need} blocks are needed and {self.num_free} are free"
+            cause = f"it raised {raised} ({text}), though there is room: needed {need}, free {self.num_free}"
             return self.wrong(ROOM_RULE, cause, "refuses too early", "no exception")
         if raised is None:
-            cause = f"{need} blocks are needed and {self.num_free} are free, yet nothing was raised"
+            cause = f"there is too little room (needed {need}, free {self.num_free}), yet nothing was raised"
             return self.wrong(ROOM_RULE, cause, "no MemoryError", "MemoryError")
         if raised != "MemoryError":
             cause = f"too few blocks are told by a MemoryError, so that a scheduler can catch it; this was {raised} ({text})"
@@ -199,7 +199,7 @@ class Watched:
             return None
         expected = {"num_free": free}
         if got < free:
-            cause = f"{free - got} blocks stand in no table and are not free either: they have leaked"
+            cause = f"blocks that stand in no table are not free either: they have leaked ({free - got} so far)"
             return self.wrong(COUNT_RULE, cause, "leak", expected)
         several = [block for block in held if len(self.holders(block, self.tables)) > 1]
         if several and self.entry["op"][0] == "free":
