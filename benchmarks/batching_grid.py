@@ -59,15 +59,24 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--new-tokens", type=int, default=32, help="tokens that each request makes (default: 32)")
     p.add_argument("--prompt", default=PROMPT, help="the prompt of all requests")
     p.add_argument("--max-foreign", type=float, default=0.05, help="share of the CPUs others may use in a cell (default: 0.05)")
+    p.add_argument("--wait-quiet", type=float, default=10.0, help="seconds to wait for quiet before a cell (default: 10)")
     p.add_argument("--retries", type=int, default=1, help="times that a disturbed cell is repeated (default: 1)")
     p.add_argument("--json", type=Path, metavar="FILE", help=f"where the result goes (default: {RESULTS})")
     p.add_argument("--quick", action="store_true", help="tiny model, six requests a cell, result in the temporary folder")
     args = p.parse_args(argv)
-    for name, low in (("rate", 1e-6), ("requests", 1), ("expected", 1), ("new_tokens", 2), ("max_foreign", 0), ("retries", 0)):
+    for name, low in (
+        ("rate", 1e-6),
+        ("requests", 1),
+        ("expected", 1),
+        ("new_tokens", 2),
+        ("max_foreign", 0),
+        ("wait_quiet", 0),
+        ("retries", 0),
+    ):
         if not getattr(args, name) >= low:
             p.error(f"--{name.replace('_', '-')} must be at least {low}")
     if args.quick:
-        args.model, args.requests, args.expected, args.rate, args.retries = "tiny", 6, 60, 10.0, 0
+        args.model, args.requests, args.expected, args.rate, args.retries, args.wait_quiet = "tiny", 6, 60, 10.0, 0, 0.0
     args.json = args.json or (Path(tempfile.gettempdir()) / "batching_grid-quick.json" if args.quick else RESULTS)
     return args
 
@@ -137,6 +146,8 @@ def measured_cell(grid: Grid, size: int, window_ms: float, watch: host.Watch) ->
     """One cell, repeated while others disturb it; the least disturbed run is kept."""
     best: dict = {}
     for attempt in range(grid.args.retries + 1):
+        if grid.args.wait_quiet:
+            watch.wait_until_quiet(grid.args.max_foreign, grid.args.wait_quiet)
         watch.lap()
         report = grid.real(size, window_ms / 1e3, grid.arrivals(grid.args.requests))
         load = watch.lap()
