@@ -230,6 +230,45 @@ class LooksForTheText(Static):
         return Plan(extend=[(r, 1) for r in self.running if not r.finished], rows=list(self.running))
 
 
+class NoRows(Static):
+    def begin(self, batch):
+        return Plan(extend=[(r, r.num_remaining_tokens) for r in batch], rows=[], span=columns(batch))
+
+
+class Refills(Static):
+    """Newcomers join a batch that runs."""
+
+    def go_on(self):
+        live = [r for r in self.running if not r.is_done]
+        new = list(self.waiting)[: self.config.batch_size - len(live)]
+        return Plan(extend=[(r, r.num_remaining_tokens) for r in live + new], rows=self.running + new, span=columns(live + new))
+
+
+class NeverLeaves(Static):
+    def leavers(self, done):
+        return []
+
+
+class AsksOnlyTheDone(Static):
+    def leavers(self, done):
+        return list(self.running) if all(r.is_done for r in done) else []
+
+
+class SlicesTheDeque(Static):
+    def choose(self):
+        return self.waiting[: self.config.batch_size]
+
+
+class ForgetsTheTokens(Static):
+    def begin(self, batch):
+        return Plan(extend=batch, rows=batch, span=columns(batch))
+
+
+class NamesRunningItself(Static):
+    def go_on(self):
+        return Plan(extend=[(r, 1) for r in self.running if not r.is_done], rows=self.running)
+
+
 class ReturnsNothing(Static):
     def plan(self, now):
         if self.running or self.ready():
@@ -300,7 +339,13 @@ WRONG = {
         (FeedsTheDone, "gives a token to a row that is done"),
         (WaitsForOneMore, "a batch starts late"),
         (MovesQueues, "plan() moved requests"),
-        (NoSpan, "do not form one rectangle"),
+        (NoSpan, "plan.span=0 does not hold"),
+        (NoRows, "plan.rows lacks r0"),
+        (Refills, "all new or all running"),
+        (NeverLeaves, "lets nobody go"),
+        (AsksOnlyTheDone, "over an empty list is True"),
+        (SlicesTheDeque, "list(self.waiting)[:n]"),
+        (ForgetsTheTokens, "a list of pairs"),
         (ReturnsNothing, "must return a Plan on every path"),
         (OneTokenOfThePrompt, "computes its whole prompt in its first step"),
         (LooksForTheText, "has no attribute"),
@@ -310,5 +355,5 @@ WRONG = {
 RIGHT = {
     "03.1": [idle, idle_step_by_step],
     "03.2": [fill, fill_backwards],
-    "03.3": [Static, InOneMethod],
+    "03.3": [Static, NamesRunningItself, InOneMethod],
 }
