@@ -102,6 +102,10 @@ def fill_last_at_once(arrivals, size):
     return [0.0 if len(b) < size else b[-1] - a for b in cut(arrivals, size) for a in b]
 
 
+def fill_negative(arrivals, size):
+    return [-w for w in fill(arrivals, size)]
+
+
 def fill_milliseconds(arrivals, size):
     return [1000 * w for w in fill(arrivals, size)]
 
@@ -322,6 +326,7 @@ WRONG = {
         (fill_loses_last, "its requests are missing"),
         (fill_for_ever, "waits for ever"),
         (fill_last_at_once, "start each of its requests at once"),
+        (fill_negative, "negative"),
         (fill_milliseconds, "milliseconds"),
         (fill_one_more, "one too large"),
         (fill_formula, "one flat list"),
