@@ -125,7 +125,11 @@ class Bench:
         """The run that the recorded plans give on an engine of the judge's own; nothing else of `got` is believed."""
         jobs, knobs = parts(args)
         said = {key: got[key] for key in ("broken", "endless")}
-        run = self._run(recorded(got["steps"]), jobs, knobs)
+        try:
+            run = self._run(recorded(got["steps"]), jobs, knobs)
+        except Exception as problem:  # a record that was made up may break the engine in any way
+            text = f"the record of the plans cannot be carried out ({type(problem).__name__})"
+            return {"steps": [], "requests": {}, "broken": {"rule": "plans can be carried out", "text": text}, "endless": None}
         if said["broken"] or said["endless"]:
             rule = said["broken"] and {key: str(said["broken"][key])[:400] for key in ("rule", "text")}
             run["broken"], run["endless"] = rule, said["endless"] and str(said["endless"])[:200]
