@@ -54,6 +54,14 @@ def wrong_numbers(args, got, where, wrong):
             "the slots run on past the end of a block into its neighbour, which belongs to somebody else: look into the table "
             "again at every border",
         ),
+        "rest forgotten": (
+            [size * table[row] + i for i, (row, _) in enumerate(where, start)],
+            "the whole position is added to the block's first slot: add the place within the block only, i % block_size",
+        ),
+        "place from start": (
+            [size * table[row] + (i - start) % size for i, (row, _) in enumerate(where, start)],
+            "the place is counted from start: count it from the beginning of the block, i % block_size",
+        ),
         "from zero": (
             [size * table[i // size] + i % size for i in range(end - start)],
             "these are the slots of the first positions of the text: begin at start",

@@ -11,7 +11,10 @@ ROOM_RULE = "take raises MemoryError when there are too few free blocks, and cha
 
 
 def drive_blocks(answer, args):
-    """["take", "x", 2] keeps the blocks under the name x; share and release hand them in again."""
+    """["take", "x", 2] keeps the blocks under the name x; share and release hand them in again.
+
+    ["together", "x", "y"] releases the blocks of both in one call.
+    """
     num_blocks, operations = args
     pool, kept = answer(num_blocks), {}
     log = [{"op": ["new", num_blocks], "num_free": to_plain(pool.num_free())}]
@@ -22,6 +25,8 @@ def drive_blocks(answer, args):
             if kind == "take":
                 kept[name] = list(pool.take(*rest))
                 entry["value"] = to_plain(kept[name])
+            elif kind == "together":
+                pool.release([block for key in (name, *rest) for block in kept.get(key, [])])
             elif name in kept:
                 getattr(pool, kind)(list(kept[name]))
         except NotImplementedError:
@@ -43,6 +48,8 @@ def judge_blocks(args, log):
                 kept[name] = entry["value"]
                 for block in kept[name]:
                     held[block] = 1
+        elif kind == "together":
+            finding = judge_return(entry, [block for key in (name, *rest) for block in kept.get(key, [])], held)
         elif name in kept:
             finding = judge_return(entry, kept[name], held)
         else:
@@ -111,6 +118,9 @@ def judge_return(entry, blocks, held):
         return wrong(TWICE_RULE, cause, "double free", "ValueError", entry)
     if raised != "ValueError":
         return wrong(TWICE_RULE, f"a double free is told by a ValueError, this was {raised}", "other error", "ValueError", entry)
+    if kind == "together" and entry["num_free"] != held.count(0):
+        cause = "the double free is told, but by then some of the blocks had been released: look at all of them, then change any"
+        return wrong(TWICE_RULE, cause, "told midway", {"num_free": held.count(0)}, entry)
     if entry["num_free"] != held.count(0):
         cause = "the double free is told, but only after the blocks went into the free list again: look first, then change"
         return wrong(TWICE_RULE, cause, "told too late", {"num_free": held.count(0)}, entry)
@@ -137,7 +147,12 @@ def judge_count(entry, free):
 
 def scene_blocks(args):
     num_blocks, operations = args
-    words = {"take": "{1} = p.take({2})", "share": "p.share({1})", "release": "p.release({1})"}
+    words = {
+        "take": "{1} = p.take({2})",
+        "share": "p.share({1})",
+        "release": "p.release({1})",
+        "together": "p.release({1} + {2})",
+    }
     calls = [words[op[0]].format(*op) for op in operations]
     return "; ".join([f"p = SharedBlocks({num_blocks})", *calls])
 
@@ -207,6 +222,7 @@ HUNT = Task(
         Case((2, [["take", "x", 1], ["take", "y", 2], ["take", "z", 1]]), None),
         Case((2, [["take", "x", 1], ["release", "x"], ["release", "x"]]), None),
         Case((3, [["take", "x", 2], ["share", "x"], ["release", "x"], ["release", "x"], ["release", "x"]]), None),
+        Case((2, [["take", "x", 1], ["take", "y", 1], ["release", "y"], ["together", "x", "y"]]), None),
     ),
     judge=judge_blocks,
     generate=generate_blocks,

@@ -29,6 +29,7 @@ class Watched:
     def __init__(self, num_blocks, size):
         self.num_blocks, self.size = num_blocks, size
         self.written, self.tables, self.num_free = {}, {}, num_blocks
+        self.beyond, self.forked = {}, set()  # parent's tokens that a fork left out, by child; blocks that were shared once
 
     def look_at(self, entry):
         self.entry = entry
@@ -91,6 +92,10 @@ class Watched:
             return self.wrong(GROW_RULE, cause, "too few blocks", expected)
         if held == need:
             return None
+        beyond = self.beyond.get(name, 0)
+        if beyond and held == -(-(end + beyond) // self.size):
+            cause = f"{name} has {end} tokens, but blocks for {end + beyond}: a fork begins with num_tokens tokens, not all of the parent's"
+            return self.wrong(GROW_RULE, cause, "parent's length", expected)
         if end % self.size == 0 and held == need + 1:
             cause = "you take the next block when the last one is full. Nobody needs it before the next token comes"
             return self.wrong(GROW_RULE, cause, "a block too early", expected)
@@ -109,6 +114,8 @@ class Watched:
             return None
         if now[:first] == kept:
             cause = f"{name} alone holds block {old[first]}: copying it is wasted work"
+            if old[first] in self.forked:
+                cause += ". It was shared before: whoever leaves a block, by a copy too, makes one holder less"
             return self.wrong(COW_RULE, cause, "needless copy", {name: old})
         cause = f"blocks that {name} had filled are no longer in their places: its keys would be lost"
         return self.wrong(KEEP_RULE, cause, "table rewritten", {f"{name} begins with": kept})
@@ -155,7 +162,8 @@ class Watched:
             return self.wrong(FORK_RULE, cause, "fork raises", "no exception")
         whole, need = self.tables[parent], -(-num_tokens // self.size)
         got, expected = self.now.get(child, []), {child: whole[:need]}
-        self.written[child] = num_tokens
+        self.beyond[child], self.written[child] = self.written[parent] - num_tokens, num_tokens
+        self.forked |= set(got)
         if got == whole[:need]:
             return self.others_changed(child)
         if got == whole[: num_tokens // self.size]:
@@ -175,6 +183,7 @@ class Watched:
             cause = f"it raised {self.entry['raised']} ({self.entry['text']})"
             return self.wrong(KEEP_RULE, cause, "free raises", "no exception")
         del self.written[name]
+        self.beyond.pop(name, None)
         if name in self.now:
             cause = f"{name} is done, but tables() still shows blocks for it"
             return self.wrong(KEEP_RULE, cause, "table stays", "no table for it")

@@ -38,6 +38,14 @@ def slots_run_on(table, start, end, size):
     return list(range(first, first + end - start))
 
 
+def slots_rest_forgotten(table, start, end, size):
+    return [table[i // size] * size + i for i in range(start, end)]
+
+
+def slots_place_from_start(table, start, end, size):
+    return [table[i // size] * size + (i - start) % size for i in range(start, end)]
+
+
 def slots_from_zero(table, start, end, size):
     return slots_right(table, 0, end - start, size)
 
@@ -229,6 +237,21 @@ class NoTail(Pool):
         return max(0, (self.lengths.get(name, 0) + n) // self.size - len(self.rows.get(name, [])))
 
 
+class ParentsLength(Pool):
+    def fork(self, parent, child, num_tokens):
+        super().fork(parent, child, num_tokens)
+        self.lengths[child] = self.lengths[parent]
+
+
+class KeepsHolder(Pool):
+    """A copy does not let go of the old block."""
+
+    def allocate(self, name, n):
+        pairs = super().allocate(name, n)
+        self.holders.update(old for old, _ in pairs)
+        return pairs
+
+
 class ByOwners:
     """Right, another way: for each block the set of its owners, and nothing else is counted."""
 
@@ -368,6 +391,14 @@ class ToldTooLate(Blocks):
         self.drop(blocks)
 
 
+class ToldMidway(Blocks):
+    def release(self, blocks):
+        for block in blocks:
+            if self.count[block] == 0:
+                raise ValueError
+            self.drop([block])
+
+
 class AssertsOnly(Blocks):
     def release(self, blocks):
         assert all(self.count[block] for block in blocks)
@@ -425,6 +456,8 @@ WRONG = {
         (slots_first_of_block, "overwrite each other"),
         (slots_not_multiplied, "not multiplied by block_size"),
         (slots_run_on, "into its neighbour"),
+        (slots_rest_forgotten, "the whole position is added"),
+        (slots_place_from_start, "counted from start"),
         (slots_from_zero, "begin at start"),
         (slots_all, "have their slots already"),
         (slots_end_included, "one slot too many"),
@@ -442,6 +475,8 @@ WRONG = {
         (SharesAll, "shares more blocks than hold"),
         (SharesFull, "share it too, although it is not full"),
         (CopiesAlways, "copying it is wasted work"),
+        (KeepsHolder, "makes one holder less"),
+        (ParentsLength, "not all of the parent's"),
         (TellsNothing, "allocate returned None"),
         (TellsEmpty, "nobody is told to copy"),
         (Reversed, "the wrong way round"),
@@ -457,6 +492,7 @@ WRONG = {
         (TakeLeaks, "take failed halfway"),
         (FreesAtOnce, "free at the first release"),
         (ToldTooLate, "look first, then change"),
+        (ToldMidway, "look at all of them"),
         (AssertsOnly, "told by a ValueError"),
         (ShortTake, "blocks were asked for, "),
         (RaisesIndexError, "told by a MemoryError"),
