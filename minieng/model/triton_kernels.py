@@ -210,8 +210,9 @@ def attend(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
     blocks = rows if decodes else tokens // (block_m // group_padded) + rows
     shared = min(pieces, max(1, PROGRAMS // (blocks * kv_heads)))
     part, part_max, part_sum = parts(batch, (rows, heads, pieces), dim, q.device)
-    dims = {"DIM": dim, "DIM_PADDED": max(16, triton.next_power_of_2(dim)), "SPLIT": SPLIT, "MAX_PIECES": MAX_PIECES, "TILE": TILE}
-    bytes_per_key = dims["DIM_PADDED"] * q.element_size()
+    padded = max(16, triton.next_power_of_2(dim))
+    dims = {"DIM": dim, "DIM_PADDED": padded, "SPLIT": SPLIT, "MAX_PIECES": MAX_PIECES, "TILE": TILE}
+    bytes_per_key = padded * q.element_size()
     _attend[(blocks, kv_heads, shared)](
         q, layer.k, layer.v, out, part, part_max, part_sum, batch.tables, starts, kv_starts, kv_ends, rows, q.stride(0),
         batch.tables.stride(0), pieces, layer.scale, layer.softcap or 0.0,

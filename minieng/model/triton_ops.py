@@ -46,7 +46,8 @@ def _norm_rotate(
     kind = qk.dtype.element_ty
     if NORM:
         root = tl.sqrt((tl.sum(low * low, 0) + tl.sum(high * high, 0)) / DIM + eps)
-        own, others = inside & (head < heads), inside & (head >= heads)
+        of_head = column * 0 + head
+        own, others = inside & (of_head < heads), inside & (of_head >= heads)
         w_low = tl.load(q_norm + column, mask=own, other=0.0).to(tl.float32)
         w_low += tl.load(k_norm + column, mask=others, other=0.0).to(tl.float32)
         w_high = tl.load(q_norm + HALF + column, mask=own, other=0.0).to(tl.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 
 import pytest
 
@@ -82,6 +83,39 @@ def test_window_softcap_and_scale(constants):
 def test_left_padding_is_not_seen():
     q, layer, batch = make([(1, 30), (2, 24)], 2, 1, 64, 16, pads=[7, 20])
     assert (kernels.attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_random_shapes_and_batches(number):
+    """Any mixture of decodes, prompts and chunks, any heads, head sizes and block sizes."""
+    dice = random.Random(number)
+    kv_heads, group, dim = dice.choice([1, 2]), dice.choice([1, 2, 3, 5]), dice.choice([64, 80, 96, 128])
+    block_size, dtype = dice.choice([16, 32, 64, 128]), dice.choice([torch.float32, torch.float16])
+    rows = []
+    for _ in range(dice.randint(1, 4)):
+        n = dice.choice([1, 1, 2, 7, 17])
+        rows.append((n, n + dice.choice([0, 0, 3, 20, 45])))
+    q, layer, batch = make(rows, kv_heads * group, kv_heads, dim, block_size, dtype, number)
+    limit = 2e-6 if dtype == torch.float32 else 4e-3
+    assert (kernels.attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < limit
+
+
+def test_how_many_programs_share_a_row_changes_no_bit(monkeypatch):
+    monkeypatch.setattr(kernels, "SPLIT", 32)
+    q, layer, batch = make([(1, 140), (1, 70), (1, 9)], 4, 2, 64, 16, seed=6)
+    results = []
+    for programs in (1, 12, 4096):
+        monkeypatch.setattr(kernels, "PROGRAMS", programs)
+        results.append(kernels.attend(q, layer, Batch(*list(vars(batch).values())[:9])))
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+def test_very_long_rows_have_longer_pieces_and_no_more_of_them(monkeypatch):
+    monkeypatch.setattr(kernels, "SPLIT", 32)
+    monkeypatch.setattr(kernels, "MAX_PIECES", 2)
+    q, layer, batch = make([(1, 150), (1, 64), (1, 65)], 2, 1, 64, 16, seed=7)
+    assert (kernels.attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
+    assert batch.scratch["parts"][1].shape == (3, 2, 2)
 
 
 @pytest.mark.parametrize("window", [None, 6, 40])
