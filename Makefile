@@ -54,7 +54,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-unit test-notebooks test-all test-hostile test-lax test-tiny test-colab bench notebooks lock clean model
+.PHONY: help lab test test-stored test-unit test-notebooks test-all test-hostile test-lax test-tiny test-colab bench notebooks lock clean model
 
 help: ## this list
 	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
@@ -98,7 +98,12 @@ lab: $(READY)
 	exec $(BIN)/python -m jupyterlab -y $$flags --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
-test: test-unit test-notebooks ## what CI runs
+test: test-stored test-unit test-notebooks ## what CI runs
+
+test-stored: $(READY)
+	@echo "==> exercises as their masters say, notebooks as a run left them"
+	@$(BIN)/coursekit build --check
+	@$(BIN)/coursekit notebooks check
 
 test-unit: model
 	@echo "==> unit tests"
@@ -117,6 +122,7 @@ else echo "==> $(3)/ holds no notebook"; fi
 endef
 
 test-notebooks: model
+	@$(call STRICT,$(BIN)/python,,docs)
 	@$(call STRICT,$(BIN)/python,,notebooks)
 	@$(call STRICT,$(BIN)/python,COURSEKIT_STRICT=1,solutions)
 
@@ -153,7 +159,7 @@ bench: $(READY)
 	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python benchmarks/cpu_peers.py
 
 notebooks: model
-	@$(STORING) $(BIN)/coursekit notebooks run notebooks
+	@$(STORING) $(BIN)/coursekit notebooks run docs notebooks
 	@$(STORING) COURSEKIT_STRICT=1 $(BIN)/coursekit notebooks run $(wildcard solutions)
 
 # Freezes a clean environment. PyTorch's CPU build stands in for the CUDA build (same version, gigabytes less);

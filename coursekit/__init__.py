@@ -1,13 +1,13 @@
 """The course's machinery: check, hint, predict, progress for a learner; build and grade for a teacher.
 
-In a notebook: `from coursekit import check, hint, predict, reveal, progress`.
+In a notebook: `from coursekit import check, hint, predict, reveal, progress, solved`.
 Importing it is light: no numpy, no torch, nothing that needs a network. It knows nothing of the engine's inside.
 """
 
-from .checking import check
+from .checking import check, solved
 from .guesses import predict, reveal
 from .hints import hint
 from .progress import export_progress, import_progress, progress
 
-__all__ = ["check", "hint", "predict", "reveal", "progress", "export_progress", "import_progress"]
+__all__ = ["check", "solved", "hint", "predict", "reveal", "progress", "export_progress", "import_progress"]
 __version__ = "0.1.0"

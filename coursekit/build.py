@@ -2,7 +2,8 @@
 
 A solution block inside a function becomes one `raise NotImplementedError`; a block at the left margin goes
 without a trace. Cells tagged `solution-only` are left out. The build refuses a notebook that would give
-a line or a name of the solution away.
+a line or a name of the solution away. In a bug hunt the master also holds the broken code, as comments between
+`### BEGIN BROKEN` and `### END BROKEN`: the exercise has it in place of the solution, without the `#`.
 """
 
 import ast
@@ -11,7 +12,7 @@ import json
 import re
 from pathlib import Path
 
-from .cells import BEGIN, END, marked, read, source_of, tags
+from .cells import BEGIN, BEGIN_BROKEN, END, END_BROKEN, marked, read, source_of, tags
 from .task import UnknownTask, find_task
 
 LEFT_OUT = "solution-only"
@@ -55,6 +56,7 @@ def exercise_cell(cell, name):
 def stub(source):
     """The cell without its solution blocks."""
     task_id, out, inside, written = marked(source), [], False, False
+    hunt, broken = BEGIN_BROKEN in source, False
     if task_id is None:
         raise CannotBuild(f"a cell holds a solution but no line `# Task NN.M`:\n{source[:200]}")
     for line in source.split("\n"):
@@ -63,14 +65,16 @@ def stub(source):
             indent = line[: len(line) - len(line.lstrip())]
             if inside:
                 raise CannotBuild(f"task {task_id}: {BEGIN} twice without {END}")
-            if indent:
+            if indent and not hunt:
                 out.append(f'{indent}raise NotImplementedError("{task_id}: write your answer above this line")')
             inside, written = True, True
         elif mark == END:
             inside = False
+        elif mark in (BEGIN_BROKEN, END_BROKEN):
+            broken = mark == BEGIN_BROKEN
         elif not inside:
-            out.append(line)
-    if inside or not written:
+            out.append(re.sub(r"^(\s*)# ?", r"\1", line) if broken else line)
+    if inside or broken or not written:
         raise CannotBuild(f"task {task_id}: {BEGIN} without {END}")
     return "\n".join(out).rstrip("\n")
 

@@ -9,6 +9,7 @@ import re
 
 MARK = re.compile(r"^#\s*Task\s+(\d\d\.\d+)\b", re.MULTILINE | re.IGNORECASE)
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+BEGIN_BROKEN, END_BROKEN = "### BEGIN BROKEN", "### END BROKEN"
 MAX_BYTES = 20_000_000
 
 

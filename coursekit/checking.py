@@ -9,6 +9,7 @@ from .show import show
 from .task import UnknownTask, find_task
 
 SECONDS = 10
+_right = {}  # what the last check of each task in this kernel said
 
 
 def check(task_id, namespace):
@@ -21,10 +22,20 @@ def check(task_id, namespace):
     except UnknownTask as problem:
         return show(f"check: {problem}")
     verdict, printed = verdict_on(task, namespace)
+    _right[task.id] = verdict.status == DONE
     record(task, verdict)
     show(words.as_text(task, verdict, printed), words.as_html(task, verdict, printed))
     if os.environ.get("COURSEKIT_STRICT") == "1" and verdict.status != DONE:
         raise AssertionError(words.as_text(task, verdict, printed))
+
+
+def solved(task_id):
+    """True when the last check of this task in this kernel found it right in full; else False.
+
+    For cells that go on from an answer: `if solved("03.3"):` leaves them out while the answer is open.
+    Raises UnknownTask (a LookupError) for a task that does not exist.
+    """
+    return _right.get(find_task(task_id).id, False)
 
 
 def verdict_on(task, namespace, seconds=SECONDS):
@@ -35,7 +46,7 @@ def verdict_on(task, namespace, seconds=SECONDS):
         return Verdict(MISSING, note=f"`{task.name}` is not defined: run the cell with your answer first."), ""
     answer = namespace[task.name]
     if not callable(answer):
-        return Verdict(MISSING, note=f"`{task.name}` is a {type(answer).__name__}, not a function."), ""
+        return Verdict(MISSING, note=f"`{task.name}` is a {type(answer).__name__}, neither a function nor a class."), ""
 
     def work(tell):
         call = caller(answer, task.drive)
@@ -69,4 +80,4 @@ def record(task, verdict):
             row["done"] = True
 
 
-__all__ = ["check", "verdict_on", "TODO"]
+__all__ = ["check", "solved", "verdict_on", "TODO"]

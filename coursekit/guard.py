@@ -5,6 +5,7 @@ and no memory bomb of the learner's reaches the kernel. Elsewhere (macOS, Window
 stay in this process) a timer interrupts the work; that stops Python loops, not a loop inside C code.
 """
 
+import faulthandler
 import json
 import os
 import select
@@ -76,6 +77,7 @@ def run_as_copy(work, pipe):
             data = data[os.write(pipe, data) :]
 
     try:
+        faulthandler.disable()  # a crash of the copy is told in words, not by a dump on the kernel's own stderr
         os.setpgid(0, 0)
         limit_memory()
         if "torch" in sys.modules:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from .build import as_text
+from .setup_cell import IMPORTS, SETUP
 
 MODULE = '''"""Exercise {number}: {title}. What each task asks, how it is judged, what each mistake looks like."""
 
@@ -102,10 +103,11 @@ def begin(root, name, say=print):
 
 
 def master(name, number, title):
-    """The master notebook; its set-up cell is the one of exercise 02, so that all exercises begin alike."""
+    """The master notebook; its set-up cell is the one of all lessons and exercises."""
     cells = [
         ("markdown", [], f"# Exercise {number}: {title.lower()}\n\nOne sentence of what the learner does here."),
-        ("code", [], "from coursekit import check, hint, predict, progress, reveal"),
+        ("code", ["nbval-ignore-output"], SETUP),
+        ("code", [], IMPORTS),
         ("markdown", [], f"## Task {number}.1: title (100 points)\n\nA tiny example that can be held in the head."),
         ("code", ["answer"], STUB.format(number=number)),
         ("code", [], f'check("{number}.1", globals())'),

@@ -5,6 +5,7 @@ run    executes each notebook top to bottom in a fresh kernel of this Python and
 clean  brings stored notebooks to one form, so that a difference between two versions is a difference in content:
        no metadata but tags, cell ids `<file>-NNN`, no widget state, one kernelspec.
 check  changes nothing and says what is not in that form, not run top to bottom, or stored with an error.
+       Notebooks in a folder exercises/ are stored without having been run.
 
 Also `python -m coursekit.notebooks run ...`. The form itself is in notebook_form.py.
 """
@@ -20,10 +21,10 @@ from pathlib import Path
 from .badges import REPO_NAME, address, with_badge
 from .notebook_form import SKIP, NotUsable, cleaned, problems, read, runnable, write
 
-FOLDERS = ("notebooks", "solutions")
+FOLDERS, UNRUN = ("notebooks", "solutions"), "exercises"
 # ipykernel warns at each start that it talks over TCP, in the middle of a progress line: errors only
 KERNEL = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
-WHICH = "notebooks or folders (default: notebooks solutions)"
+WHICH = "notebooks or folders (default: notebooks solutions, and for check exercises too)"
 
 
 # --- which notebooks --------------------------------------------------------------------------------------------------
@@ -167,7 +168,7 @@ def check(paths, changed=False, unrun_ok=False):
     books, bad = find(paths, changed), 0
     for path in books:
         try:
-            reasons = problems(read(path), path.stem, unrun_ok)
+            reasons = problems(read(path), path.stem, unrun_ok or path.resolve().parent.name == UNRUN)
         except NotUsable as problem:
             reasons = [str(problem).removeprefix(f"{path}: ")]
         if reasons:
@@ -231,7 +232,7 @@ def add_badges(commands):
 def command(args):
     """Carry out a parsed command; returns the exit code."""
     try:
-        paths = args.paths or default_paths()
+        paths = args.paths or default_paths(args.action)
         if args.action == "badges":
             return badges(paths, args.repo, args.branch)
         if args.action == "run":
@@ -242,8 +243,8 @@ def command(args):
         return 2
 
 
-def default_paths():
-    found = [folder for folder in FOLDERS if Path(folder).is_dir()]
+def default_paths(action):
+    found = [folder for folder in (*FOLDERS, *([UNRUN] if action == "check" else [])) if Path(folder).is_dir()]
     if not found:
         raise NotUsable(f"no folder {' or '.join(FOLDERS)} here: name the notebooks")
     return found

@@ -117,7 +117,8 @@ def value_html(value, other, picture):
     if is_grid(value):
         mask = picture == "mask" and all(x in (0, 1) for row in value for x in row)
         return grid_html(value, other, mask)
-    return f"<code>{escape(text_of(value))}</code>"
+    text = escape(text_of(value))
+    return f'<pre style="margin:.2em 0">{text}</pre>' if "\n" in text else f"<code>{text}</code>"
 
 
 def column_html(title, value, other, task):

@@ -51,6 +51,8 @@ def smaller_values(value):
         return
     if isinstance(value, int):
         yield from smaller_ints(value)
+    elif isinstance(value, float) and value > 0:
+        yield 0.0
     elif isinstance(value, list):
         yield from smaller_lists(value)
 

@@ -60,7 +60,8 @@ class Task:
     picture: how to lay out expected and got: "auto" or "mask".
     on_error(args, error_name, text): a friendlier cause for an exception, or None.
     drive(answer, args): runs the answer where a plain call is not enough, such as a class in an engine;
-    it runs beside the learner's code, returns plain data (a trace), and is judged elsewhere.
+    it runs beside the learner's code, returns plain data (a trace), and is judged elsewhere (tasks/scheduling.py).
+    scene(args): the call in words, where `name(arguments)` would say little.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Task:
     picture: str = "auto"
     on_error: Callable[[tuple, str, str], str | None] = _no_excuse
     drive: Callable | None = None
+    scene: Callable[[tuple], str] | None = None
     memory_mb: int = 1024
     rounds: int = 40
 
@@ -91,6 +93,8 @@ class Task:
         return [self.generate(rng, size) for size in sizes]
 
     def call_text(self, args):
+        if self.scene:
+            return self.scene(args)
         return f"{self.name}({', '.join(brief(a, 200) for a in args)})"
 
 

@@ -11,7 +11,7 @@ import dataclasses
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import __version__, commands
@@ -30,6 +30,8 @@ EXAMPLES = """\
   minieng bench --workload mixed_length --schedulers static,chunked
   minieng bench --workload bursty --num-prompts 64 --rate 8 --goodput ttft:500 tpot:80
   minieng bench --workload trace.csv --length-scale 0.1 --virtual --json result.json
+  minieng simulate --model llama-3-8b --gpu A100-80G --replicas 4 --workload chat --scheduler chunked --goodput ttft:500
+  minieng simulate --paper vllm
   minieng doctor
   minieng fetch smollm2-135m
 """
@@ -122,7 +124,7 @@ def generate_flags(parser: argparse.ArgumentParser) -> None:
     sampling = parser.add_argument_group("sampling")
     for field in dataclasses.fields(SamplingParams):
         name = "seed_per_request" if field.name == "seed" else field.name
-        add_flag(sampling, name, field, SAMPLING_HELP[field.name])
+        add_flag(sampling, name, field, SAMPLING_HELP[field.name], default=field.default)
     engine_flags(parser)
 
 
@@ -156,13 +158,13 @@ def fetch_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def simulator_flags(parser: argparse.ArgumentParser) -> None:
-    from .sim.cli import simulate_flags
+    from .sim.cli import SERVER, simulate_flags
 
     simulate_flags(parser)
-    engine_flags(parser, without="model")
+    engine_flags(parser, without="model", defaults=SERVER | {"max_model_len": "the model's own"})
 
 
-def engine_flags(parser: argparse.ArgumentParser, without: str = "") -> None:
+def engine_flags(parser: argparse.ArgumentParser, without: str = "", defaults: Mapping[str, Any] | None = None) -> None:
     group = parser.add_argument_group("model and engine")
     about = "smollm2-135m, tiny, a Hugging Face id, or a directory (default: %(default)s; MINIENG_MODEL changes it)"
     if without != "model":
@@ -170,13 +172,16 @@ def engine_flags(parser: argparse.ArgumentParser, without: str = "") -> None:
     for field in dataclasses.fields(EngineConfig):
         if field.name not in (*NO_FLAG, without):
             choices = SCHEDULERS if field.name == "scheduler" else field.metadata["choices"]
-            add_flag(group, field.name, field, field.metadata["help"], choices)
+            default = (defaults or {}).get(field.name, field.default)
+            add_flag(group, field.name, field, field.metadata["help"], choices, default)
 
 
-def add_flag(group: Any, name: str, field: dataclasses.Field, text: str, choices: Sequence[str] = ()) -> None:
+def add_flag(
+    group: Any, name: str, field: dataclasses.Field, text: str, choices: Sequence[str] = (), default: Any = None
+) -> None:
     """A flag for a field of a dataclass. It has no default of its own: what is not given is left to the dataclass."""
     kind = str(field.type)
-    shown = "none" if field.default in (None, ()) else field.default
+    shown = "none" if default in (None, ()) else default
     text = f"{text} (default: {shown})".replace("%", "%%")
     keywords: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text}
     if kind == "bool":

@@ -16,7 +16,7 @@ from minieng.commands import SCHEDULERS, given
 from minieng.config import EngineConfig
 from minieng.scheduler import SCHEDULERS as KNOWN_SCHEDULERS
 
-COMMANDS = ("generate", "bench", "doctor", "fetch")
+COMMANDS = ("generate", "bench", "simulate", "doctor", "fetch")
 PYTHON = [sys.executable, "-m", "minieng"]
 
 
@@ -25,7 +25,7 @@ def cli(shape, capsys):
     """cli("generate", "hi") → (exit code, stdout, stderr), on a small random model."""
 
     def call(command, *words):
-        model = [] if command == "fetch" else ["--model", str(shape("llama").path)]
+        model = [] if command in ("fetch", "simulate") else ["--model", str(shape("llama").path)]
         blocks = ["--num-blocks", "60"] if command in ("generate", "bench") and "--num-blocks" not in words else []
         code = main([command, *words, *model, *blocks])
         return code, *capsys.readouterr()
@@ -147,6 +147,21 @@ def test_fetch_prints_the_directory(cli, shape):
     assert cli("fetch", path)[:2] == (0, path + "\n")
 
 
+def test_simulate_prints_a_table_and_saves_what_it_counted(capsys, tmp_path):
+    saved = tmp_path / "out.json"
+    words = ["--model", "llama-3-8b", "--gpu", "A100-80G", "--replicas", "2", "--router", "round_robin", "--num-prompts", "30"]
+    words += ["--workload", "ladder", "--rate", "20", "--scheduler", "chunked", "--goodput", "ttft:200", "--json", str(saved)]
+    assert main(["simulate", *words]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].split()[:5] == ["2", "x", "A100-80G", "30", out.splitlines()[-1].split()[4]]
+    assert "ladder: 30 requests" in err and "at most 256 requests" in err
+    values = json.loads(saved.read_text())
+    assert values["completed"] == 30 and 0 < values["request_goodput"] <= values["request_throughput"]
+    assert main(["simulate", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "most requests that run at once (default: 256)" in shown and "(default: the model's own)" in shown
+
+
 def test_help_has_every_flag_with_its_default_and_an_example(capsys):
     for command in COMMANDS:
         assert main([command, "--help"]) == 0
@@ -193,7 +208,7 @@ WRONG = [
     ("--scheduler", "generate", "x", "--scheduler", "best"),
     ("--max-tok", "generate", "x", "--max-tok", "4"),
     ("PROMPT", "generate"),
-    ("choose uniform_short", "bench", "--workload", "nope"),
+    ("choose ladder, uniform_short", "bench", "--workload", "nope"),
     ("cannot read", "bench", "--workload", "nope.csv"),
     ("above 0", "bench", "--rate", "0"),
     ("at least one", "bench", "--num-prompts", "0"),
@@ -201,6 +216,10 @@ WRONG = [
     ("itl", "bench", "--goodput", "itl:4"),
     ("no directory", "bench", "--json", "/no/such/directory/x.json"),
     ("no model 'nope'", "fetch", "nope"),
+    ("the simulator knows", "simulate", "--gpu", "A1"),
+    ("--replicas 0", "simulate", "--replicas", "0"),
+    ("choose among ttft", "simulate", "--goodput", "itl:4"),
+    ("--paper", "simulate", "--paper", "bert"),
 ]
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from engine_fakes import ContentExecutor, fake_engine, nothing_left
 
-from minieng.observe.metrics import Metrics, parse_goodput, table
+from minieng.observe.metrics import Metrics, ladder_table, parse_goodput, table
 from minieng.observe.serving import requests_of, serve
 from minieng.observe.trace import Trace
 from minieng.workload import Job, Workload
@@ -152,6 +152,20 @@ def test_the_table_has_a_row_a_run_and_columns_in_line():
     assert len({len(line) for line in lines}) == 1
     assert "failed" in lines[1] and "good/s" in lines[1] and lines[3].split()[4] == "-"
     assert "failed" not in table([run("static", [(0, 4, 3)]).metrics])
+
+
+def test_the_ladder_table_spreads_each_latency_and_names_what_was_wasted():
+    reports = {f"my {name}": run(name, [(0, 4, 3), (0, 9, 9)]) for name in SCHEDULERS}
+    lines = ladder_table(reports).splitlines()
+    assert len({len(line) for line in lines}) == 1 and len(lines[0]) <= 130
+    for line, (name, report) in zip(lines[2:], reports.items(), strict=True):
+        assert line.startswith(name)
+        numbers, metrics = line.removeprefix(name).split(), report.metrics
+        assert numbers[:4] == [f"{getattr(metrics, f'{what}_ttft_ms'):.0f}" for what in ("mean", "p50", "p95", "p99")]
+        assert numbers[-5:-2] == [f"{metrics.output_throughput:.0f}", f"{metrics.padding_waste:.0%}", f"{metrics.done_rows:.0%}"]
+    static = reports["my static"].metrics
+    assert static.done_rows > 0 and reports["my chunked"].metrics.done_rows == 0
+    assert ladder_table({"a": static}) == ladder_table({"a": reports["my static"]})
 
 
 # -- on a model ---------------------------------------------------------------------------------------------------

@@ -228,11 +228,12 @@ def test_check_lets_good_notebooks_pass(store):
     assert fit(store, text) == []
 
 
-def test_an_unrun_notebook_passes_only_when_that_is_asked_for(store):
-    path = store("1", "2", name="exercises/05_x.ipynb")
-    notebooks.clean([path])
-    assert notebooks.check([path]) == 1
-    assert notebooks.check([path], unrun_ok=True) == 0
+def test_an_unrun_notebook_passes_only_as_an_exercise_or_when_that_is_asked_for(store):
+    lesson, exercise = store("1", "2"), store("1", "2", name="exercises/05_x.ipynb")
+    notebooks.clean([lesson, exercise])
+    assert notebooks.check([lesson]) == 1 and notebooks.check([exercise]) == 0
+    assert notebooks.check([lesson], unrun_ok=True) == 0
+    assert notebooks.default_paths("check") == ["notebooks", "exercises"] and notebooks.default_paths("run") == ["notebooks"]
 
 
 def test_check_reports_what_is_no_notebook_and_goes_on(store, capsys):

@@ -171,7 +171,7 @@ def test_names_lead_to_presets_and_files(tmp_path):
     assert Workload.named("alpaca", 5, seed=2) == Workload.preset("alpaca", 5, seed=2)
     with pytest.raises(ValueError, match="its own arrivals"):
         Workload.named(path, burstiness=2)
-    with pytest.raises(ValueError, match="choose uniform_short"):
+    with pytest.raises(ValueError, match="choose ladder, uniform_short"):
         Workload.named("nope")
     with pytest.raises(ValueError, match="at least one"):
         Workload.named("alpaca", 0)

@@ -73,6 +73,18 @@ def cpu_seconds(pids):
     return total / os.sysconf("SC_CLK_TCK")
 
 
+def seconds_in_line(pids):
+    """Seconds in which these processes could have run but no processor was free; 0 where it cannot be seen."""
+    total = 0
+    for pid in pids if LINUX else ():
+        try:
+            with open(f"/proc/{pid}/schedstat") as file:
+                total += int(file.read().split()[1])
+        except (OSError, ValueError, IndexError):
+            pass
+    return total / 1e9
+
+
 def end_all(process, patience=5.0):
     """Kill the child, then everything below this process, until nothing is left; True when nothing is."""
     try:

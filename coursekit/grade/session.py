@@ -19,7 +19,7 @@ from . import processes, sandbox
 MAX_LINE = 4_000_000
 MAX_PRINTED = 1_000_000
 MAX_PROCESSES = 8
-PATIENCE = 4
+START = 60  # seconds that an empty sandbox may take to come up
 
 
 class Session:
@@ -27,7 +27,7 @@ class Session:
 
     def __init__(self, task, cells, mode, seconds, hidden=(), packages=()):
         self.task, self.seconds, self.mode = task, seconds, mode
-        self.end = time.monotonic() + seconds
+        self.begun, self.end = None, time.monotonic() + START
         self.home = tempfile.mkdtemp(prefix="coursekit-box-") if mode != "bwrap" else None
         self.buffer, self.printed, self.base, self.rule = b"", 0, 0, ""
         self.looked = 0.0
@@ -66,7 +66,9 @@ class Session:
         self.say(self.setup)
         self.hear(self.setup["id"], ("ready",))
         self.base = len(processes.descendants(os.getpid()))
-        self.end = time.monotonic() + self.seconds  # the sandbox's own start is not the learner's time
+        self.begun = time.monotonic()  # the sandbox's own start is not the learner's time
+        self.delayed = self.delay()
+        self.end = self.begun + self.seconds
         self.write(b"\n")
         self.hear(self.setup["id"], ("loaded",))
 
@@ -138,13 +140,21 @@ class Session:
         self.hold_limits()
 
     def more_time(self):
-        """On a busy machine a child may hardly have run: it gets up to PATIENCE times as long by the wall clock.
+        """0, or a little: on a busy machine the time in which the child stood in line for a processor is not its own.
 
-        Without this a submission would lose points for what the others in its class do.
+        Without this a submission would lose points for what the others in its class do. One that sleeps gains nothing,
+        and neither does one that keeps a processor busy, with children or without.
         """
-        used = processes.cpu_seconds(processes.descendants(os.getpid()))
-        late = time.monotonic() > self.end + (PATIENCE - 1) * self.seconds
-        return 0 if used is None or late or used >= self.seconds * 0.9 else 0.2
+        if self.begun is None:
+            raise Failed(LATE, f"the sandbox did not start in {START} s, which is no fault of the answer: grade it again.")
+        used, passed = processes.cpu_seconds(processes.descendants(os.getpid())), time.monotonic() - self.begun
+        if used is None or used >= self.seconds * 0.9 or passed > 8 * self.seconds + 20:
+            return 0
+        own = passed - (self.delay() - self.delayed)
+        return 0.2 if own < self.seconds or (used < self.seconds / 2 and own < 2 * self.seconds) else 0
+
+    def delay(self):
+        return processes.seconds_in_line(processes.descendants(os.getpid()))
 
     def hold_limits(self):
         if len(self.buffer) > MAX_LINE:

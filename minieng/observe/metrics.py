@@ -87,6 +87,7 @@ class Metrics:
     request_goodput          completed requests a second that met every objective; None if there were none
     max_output_tokens_per_s  in the best second
     padding_waste            share of computed positions that were padding
+    done_rows                share of computed positions that belonged to rows whose text was complete
     padding_tokens, finished_row_tokens   positions of padded rectangles: padding, and rows that were done
     idle_slots               share of the slot-steps in which no live row was computed (a slot: a place in the batch)
     busy_slots               share of slots · duration in which a live row was computed
@@ -111,6 +112,7 @@ class Metrics:
     max_concurrent_requests: int
     steps: int
     padding_waste: float
+    done_rows: float
     padding_tokens: int
     finished_row_tokens: int
     idle_slots: float
@@ -207,6 +209,7 @@ def _waste(steps: list[StepRecord], seconds: float, config: EngineConfig) -> dic
     return {
         "steps": len(steps),
         "padding_waste": padding / positions if positions else 0.0,
+        "done_rows": finished / positions if positions else 0.0,
         "padding_tokens": padding,
         "finished_row_tokens": finished,
         "idle_slots": 1 - sum(live_rows(s) for s in steps) / (slots * len(steps)) if steps else 0.0,
@@ -252,18 +255,47 @@ COLUMNS = (  # heading in two lines, how wide, how to print, the value
 )
 
 
+def _spread(heading: str, name: str) -> list[tuple]:
+    """Mean and percentiles of one latency."""
+    whats = ("mean", "p50", "p95", "p99")
+    return [
+        (heading if i == 0 else "", what, 7 if i == 0 else 6, ".0f", lambda m, field=f"{what}_{name}_ms": getattr(m, field))
+        for i, what in enumerate(whats)
+    ]
+
+
+LADDER = (
+    *_spread("TTFT ms", "ttft"),
+    *_spread("ITL ms", "itl"),
+    *_spread("E2EL ms", "e2el"),
+    ("", "tok/s", 8, ".0f", lambda m: m.output_throughput),
+    ("", "padding", 9, ".0%", lambda m: m.padding_waste),
+    ("done", "rows", 6, ".0%", lambda m: m.done_rows),
+    ("idle", "slots", 7, ".0%", lambda m: m.idle_slots),
+    ("KV", "wasted", 8, ".0%", lambda m: m.kv_wasted),
+)
+
+
 def table(runs: Sequence[Metrics]) -> str:
     """Plain text, one row a run. Goodput and failures have a column only if there are any."""
     hidden = {"good/s": all(m.request_goodput is None for m in runs), "failed": not any(m.failed for m in runs)}
-    columns = [column for column in COLUMNS if not hidden.get(column[1])]
-    wide = max([len("scheduler"), *(len(m.name) for m in runs)])
+    return _rendered([column for column in COLUMNS if not hidden.get(column[1])], {id(m): (m.name, m) for m in runs})
+
+
+def ladder_table(runs: Mapping[str, Any]) -> str:
+    """Plain text, one row a named run (its report or its metrics): the spread of each latency, and what was wasted."""
+    return _rendered(LADDER, {name: (name, getattr(run, "metrics", run)) for name, run in runs.items()})
+
+
+def _rendered(columns: Sequence[tuple], rows: Mapping[Any, tuple[str, Metrics]]) -> str:
+    wide = max([len("scheduler"), *(len(name) for name, _ in rows.values())])
     lines = [
         " " * wide + "".join(f"{top:>{width}}" for top, _, width, _, _ in columns),
         "scheduler".ljust(wide) + "".join(f"{bottom:>{width}}" for _, bottom, width, _, _ in columns),
     ]
-    for metrics in runs:
+    for name, metrics in rows.values():
         cells = [
             ("-" if (got := value(metrics)) is None else format(got, form)).rjust(n) for _, _, n, form, value in columns
         ]
-        lines.append(metrics.name.ljust(wide) + "".join(cells))
+        lines.append(name.ljust(wide) + "".join(cells))
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from .style import FILLS, INK, Picture, new_figure
 
@@ -31,6 +32,7 @@ def padding_rectangle(lengths: Sequence[int], width: int | None = None, side: st
                 Rectangle((column, row - 0.42), 0.94, 0.84, facecolor=fill.face, hatch=fill.hatch, edgecolor=INK, lw=0.4)
             )
     ax.set(xlim=(-0.1, width), ylim=(len(lengths) - 0.5, -0.5), yticks=range(len(lengths)))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("position in the row (tokens)", color=INK)
     ax.set_ylabel("request", color=INK)
     used = [FILLS["prompt"]._replace(label="token"), FILLS["padding"]]

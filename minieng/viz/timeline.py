@@ -93,8 +93,7 @@ def draw(ax: Axes, found: Sequence[Cell], by: str, rows: int, end: float) -> Non
     """One timeline: a box for each slot and step, padding on its left as it lies in the rectangle."""
     first: dict[tuple[int, str], float] = {}
     last: dict[tuple[int, str], float] = {}
-    for cell in found:
-        left, right = (cell.step, cell.step + 1) if by == "step" else (cell.start, cell.end)
+    for left, right, cell in merged(found, by, 0.006 * end):
         middle = right - (right - left) * cell.share
         if cell.share < 1:
             box(ax, left, middle, cell.slot, "padding")
@@ -111,6 +110,24 @@ def draw(ax: Axes, found: Sequence[Cell], by: str, rows: int, end: float) -> Non
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(axis="x", color=GRID, lw=0.5)
     ax.set_axisbelow(True)
+
+
+def merged(found: Sequence[Cell], by: str, narrow: float) -> list[tuple[float, float, Cell]]:
+    """(left, right, cell): steps too narrow for an outline of their own are drawn as one box with those beside them."""
+    boxes: list[tuple[float, float, Cell]] = []
+    latest: dict[int, int] = {}  # slot → its last box
+    for cell in found:
+        left, right = (cell.step, cell.step + 1) if by == "step" else (cell.start, cell.end)
+        at = latest.get(cell.slot)
+        if at is not None and right - left < narrow and cell.share == 1:
+            start, end, before = boxes[at]
+            alike = (before.kind, before.request, before.share) == (cell.kind, cell.request, 1)
+            if alike and left - end < 0.1 * narrow:
+                boxes[at] = start, right, before
+                continue
+        latest[cell.slot] = len(boxes)
+        boxes.append((left, right, cell))
+    return boxes
 
 
 def box(ax: Axes, left: float, right: float, slot: int, kind: str) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from coursekit import cells
+from coursekit.task import tasks_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SOLUTIONS = ROOT / "solutions"
@@ -13,10 +14,19 @@ def master_of(number):
     return cells.read(next(SOLUTIONS.glob(f"{number}_*.ipynb")))
 
 
-def answer_from(source, name):
-    space = {}
-    exec(compile(source, "<answer>", "exec"), space)
+def answer_from(source, name, before=()):
+    """The function or class `name` of an answer cell, run after the cells `before`."""
+    space = {"__name__": "__main__"}
+    for cell in (*before, source):
+        exec(compile(cell, "<answer>", "exec"), space)
     return space[name]
+
+
+def answer_to(task, change=lambda source: source):
+    """The master's answer to a task, changed by `change`, after the cells it may rely on, as the grader runs it."""
+    book, tasks = master_of(task.lesson), tasks_of(task.lesson)
+    *others, (_, own) = cells.needed(task, cells.answers(book, tasks), tasks)
+    return answer_from(change(own), task.name, [*cells.given(book), *(source for _, source in others)])
 
 
 def solved(number="02", **changes):

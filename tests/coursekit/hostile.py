@@ -139,7 +139,7 @@ HOSTILE = {
     ),
     "huge list": (answer("return [0.0] * 10**7"), "not plain data"),
     "huge number": (answer("return 1 << 10**6"), "not plain data"),
-    "deep list": (answer("x = 0.0\nfor _ in range(10**3):\n    x = [x]\nreturn x"), "not plain data"),
+    "deep list": (answer("x = 0.0\nfor _ in range(10**5):\n    x = [x]\nreturn x"), "not plain data"),
     "equal to everything": (
         answer("return Yes()", "class Yes:\n    def __eq__(self, other): return True\n    def __float__(self): return 0.0"),
         "not plain data",

@@ -9,12 +9,15 @@ import pytest
 from course_support import ROOT, master_of, put
 
 from coursekit import cells
+from coursekit.badges import REPO_FIELD
 from coursekit.build import CannotBuild, build, exercise_of, stub
 from coursekit.cells import source_of
 from coursekit.new import CannotBegin, begin
+from coursekit.setup_cell import SETUP
 from coursekit.task import tasks_of
 
 STEM = "02_padding_and_masks"
+BOOKS = [p for folder in ("notebooks", "exercises", "solutions") for p in sorted((ROOT / folder).glob("[0-9]*.ipynb"))]
 
 
 @pytest.fixture
@@ -141,3 +144,19 @@ def test_new_writes_a_skeleton_that_builds(tmp_path):
         begin(tmp_path, "77_some_lesson")
     with pytest.raises(CannotBegin, match="no lesson name"):
         begin(tmp_path, "Some Lesson")
+
+
+def test_a_bug_hunt_gives_the_broken_code_out_in_place_of_the_solution():
+    source = (
+        "# Task 02.1\ndef f(x):\n    ### BEGIN SOLUTION\n    return x + 1\n    ### END SOLUTION\n"
+        "    ### BEGIN BROKEN\n    # if x:\n    #     return x  # why?\n    ### END BROKEN"
+    )
+    assert stub(source) == "# Task 02.1\ndef f(x):\n    if x:\n        return x  # why?"
+    with pytest.raises(CannotBuild):
+        stub(source.replace("    ### END BROKEN", ""))
+
+
+@pytest.mark.parametrize("path", BOOKS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_notebook_has_the_one_set_up_cell(path):
+    sources = [REPO_FIELD.sub('REPO_URL = ""', source_of(c)) for c in cells.read(path)["cells"] if c["cell_type"] == "code"]
+    assert sources[0] == SETUP, f"{path.name}: copy it from coursekit/setup_cell.py"

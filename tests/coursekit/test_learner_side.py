@@ -24,6 +24,7 @@ def own_progress(tmp_path, monkeypatch):
     monkeypatch.delenv("COURSEKIT_STRICT", raising=False)
     monkeypatch.setattr(store, "_memory", None)
     monkeypatch.setattr("coursekit.hints._opened", {})
+    monkeypatch.setattr("coursekit.checking._right", {})
     monkeypatch.setattr("coursekit.guesses._here", {})
     return tmp_path / "progress.json"
 
@@ -57,7 +58,7 @@ def test_a_failed_check_shows_rule_call_values_and_cause(capsys):
     "space, said",
     [
         ({}, "`left_pad` is not defined"),
-        ({"left_pad": 3}, "is a int, not a function"),
+        ({"left_pad": 3}, "is a int, neither a function nor a class"),
         ("text", "globals()"),
     ],
 )

@@ -13,10 +13,11 @@ from statistics import mean
 
 import pytest
 
+from minieng import LLM, SamplingParams
 from minieng.config import EngineConfig
 from minieng.observe.trace import Trace
 from minieng.parallel.router import ROUTERS, Load, make_router
-from minieng.request import Request, SamplingParams
+from minieng.request import Request
 from minieng.sim.cli import add_parser
 from minieng.sim.cluster import Cluster
 from minieng.sim.cost_model import StepTimeModel, Work, decodes
@@ -32,6 +33,51 @@ CHUNKED = EngineConfig(scheduler="chunked", max_num_seqs=64, max_num_batched_tok
 
 def chat(n: int, rate: float, seed: int = 0) -> list[Request]:
     return scripted_requests(Workload.preset("chat", n, rate, seed=seed), 8192)
+
+
+# -- LLM's face ---------------------------------------------------------------------------------------------------
+
+
+def test_a_simulated_llm_has_the_face_of_a_real_one():
+    with LLM.simulated("llama-7b", "A100-80G", scheduler="chunked", num_blocks=64, checked=True) as llm:
+        out, other = llm.generate([[1, 2, 3], [4, 5]], SamplingParams(max_tokens=5))
+        assert (len(out.outputs[0].token_ids), out.outputs[0].finish_reason, out.outputs[0].text) == (5, "length", "")
+        assert [event.token_id for event in llm.stream([1, 2, 3], SamplingParams(max_tokens=4))][-1] is not None
+        report = llm.serve_workload(Workload.preset("ladder", n=20, rate=8.0), goodput={"ttft": 500})
+        assert report.metrics.completed == 20 and report.metrics.request_goodput > 0
+        told = llm.explain()
+        for word in ("llama-7b", "A100-80G, simulated", "ChunkedScheduler", "64 blocks of 16", "longest text  2048"):
+            assert word in told
+        assert llm.trace.meta["device"] == "simulated A100-80G" and llm.trace.meta["virtual"]
+    with pytest.raises(RuntimeError, match="closed"):
+        llm.generate([[1]])
+
+
+def test_a_simulated_llm_says_what_it_cannot_do():
+    llm = LLM.simulated(num_blocks=8)
+    with pytest.raises(ValueError, match="reads no text: pass token ids"):
+        llm.generate("hello")
+    with pytest.raises(ValueError, match="no chat template"):
+        llm.chat([{"role": "user", "content": "hello"}])
+    with pytest.raises(ValueError, match="raise num_blocks or lower max_tokens"):
+        llm.generate([[1] * 100], SamplingParams(max_tokens=100))
+    with pytest.raises(ValueError, match="gpu='A1': the simulator knows A100-80G"):
+        LLM.simulated(gpu="A1")
+
+
+def test_a_learners_scheduler_runs_simulated():
+    from minieng.scheduler import make_scheduler
+
+    own, named = (LLM.simulated(scheduler=s, enable_prefix_caching=False) for s in (make_scheduler("continuous"), "continuous"))
+    workload = Workload.preset("ladder", n=30, rate=8.0)
+    assert own.serve_workload(workload).trace.plans() == named.serve_workload(workload).trace.plans()
+
+
+def test_a_simulated_run_is_replayed():
+    with LLM.simulated(scheduler="continuous", num_blocks=20, block_size=4, max_num_seqs=4) as llm:
+        llm.generate([[7] * n for n in (3, 9, 20, 5, 11)], SamplingParams(max_tokens=12))
+        again = llm.replay(llm.trace)
+        assert again.plans() == llm.trace.plans() and again.outputs() == llm.trace.outputs()
 
 
 # -- the executor -------------------------------------------------------------------------------------------------
