@@ -26,7 +26,6 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
 
 import torch  # noqa: E402
-
 from gpu_parts.machine import device_facts, versions  # noqa: E402
 from gpu_parts.report import table  # noqa: E402
 from gpu_parts.sections import SECTIONS, Bench  # noqa: E402
@@ -39,9 +38,13 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION", help=", ".join(SECTIONS))
     p.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu (default: cuda)")
-    p.add_argument("--dtype", default=None, choices=("bfloat16", "float16", "float32"), help="default: what the device computes in")
+    p.add_argument(
+        "--dtype", default=None, choices=("bfloat16", "float16", "float32"), help="default: what the device computes in"
+    )
     p.add_argument("--model", help="a model with real weights instead of random ones (short name, hub id or directory)")
-    p.add_argument("--lessons-model", default="smollm2-135m", help="for traces; random weights of that shape where it is not to be had")
+    p.add_argument(
+        "--lessons-model", default="smollm2-135m", help="for traces; else random weights of that shape"
+    )
     p.add_argument("--weights-dir", type=Path, help="where random weights are kept (default: minieng's cache)")
     p.add_argument("--sweep", action="store_true", help="attention: try other tile sizes, cuts and launch shapes")
     p.add_argument("--peer-seconds", type=float, default=330.0, help="padded generate begins no batch after this (330)")

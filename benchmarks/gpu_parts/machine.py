@@ -45,7 +45,7 @@ def importable(name: str) -> str | None:
     try:
         importlib.import_module(name)
     except Exception as problem:  # a broken binary raises whatever it likes
-        return f"{name} is not to be had here: {type(problem).__name__}: {str(problem).splitlines()[0][:120] if str(problem) else ''}"
+        return f"{name} is not to be had here: {type(problem).__name__}: {str(problem).partition(chr(10))[0]:.120}"
     return None
 
 
@@ -89,7 +89,7 @@ def ceilings(device: torch.device, small: bool) -> dict:
     source = torch.zeros(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     copy = 2 * size / seconds_of(lambda: target.copy_(source), device)
-    del source, target
+    source = target = None
     side, dtype = (512, torch.float32) if small else (8192, torch.bfloat16)
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
         dtype = torch.float16

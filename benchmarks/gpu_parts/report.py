@@ -41,8 +41,8 @@ def show_decode(s: dict) -> list[str]:
         return "   –" if value is None else f"{value * 1e3:.3f} ms"
 
     return [
-        f"batch {r['rows']:>3}, context {r['context']:>5}, {'graphs' if r['graphs'] else 'eager '}: step {ms(r['step_s'])}, device "
-        f"{ms(r['device_s'])}, host {ms(r['host_s'])}, {r['tokens_per_s']:,.0f} tok/s, {r['of_copy']:.0%} of the copy, "
+        f"batch {r['rows']:>3}, context {r['context']:>5}, {'graphs' if r['graphs'] else 'eager '}: step {ms(r['step_s'])}, "
+        f"device {ms(r['device_s'])}, host {ms(r['host_s'])}, {r['tokens_per_s']:,.0f} tok/s, {r['of_copy']:.0%} of the copy, "
         f"{r['times_floor']:.2f} x floor"
         for r in s["rows"]
     ]
@@ -66,7 +66,9 @@ def show_mixed(s: dict) -> list[str]:
 
 
 def show_traces(s: dict) -> list[str]:
-    return [f"{name}: {t['steps']} steps, {t['output_tokens_per_s']:,.0f} tok/s, {t['file']}" for name, t in s.items() if is_run(t)]
+    return [
+        f"{name}: {t['steps']} steps, {t['output_tokens_per_s']:,.0f} tok/s, {t['file']}" for name, t in s.items() if is_run(t)
+    ]
 
 
 def is_run(value: object) -> bool:

@@ -81,7 +81,9 @@ def run_minieng(model: Model, device: torch.device, jobs: list[Job], **knobs) ->
         outs = llm.generate([job.prompt for job in jobs], sampling(jobs))
         seconds = time.perf_counter() - begin
         assert [len(out.outputs[0].token_ids) for out in outs] == [job.max_tokens for job in jobs]
-        ahead = {"sent_ahead": llm.runner.decodes.num_ahead, "served": llm.runner.decodes.num_served} if llm.runner.decodes else {}
+        ahead = (
+            {"sent_ahead": llm.runner.decodes.num_ahead, "served": llm.runner.decodes.num_served} if llm.runner.decodes else {}
+        )
         found = figures(jobs, seconds, steps=len(llm.trace) - steps, facts=llm.runner.facts(), **ahead,
                         preempted=sum(len(record.preempted) for record in llm.trace))  # fmt: skip
     free_memory(device)
@@ -147,8 +149,8 @@ def run_nano_vllm(model: Model, jobs: list[Job]) -> dict:
     llm = Nano(str(model.path), enforce_eager=False, max_model_len=4096)
     llm.generate([[1, 2, 3]], Params(max_tokens=4), use_tqdm=False)
     begin = time.perf_counter()
-    llm.generate([job.prompt for job in jobs],
-                 [Params(temperature=0.6, ignore_eos=True, max_tokens=job.max_tokens) for job in jobs], use_tqdm=False)  # fmt: skip
+    params = [Params(temperature=0.6, ignore_eos=True, max_tokens=job.max_tokens) for job in jobs]
+    llm.generate([job.prompt for job in jobs], params, use_tqdm=False)
     return figures(jobs, time.perf_counter() - begin, note="sampled at 0.6: it refuses greedy")
 
 

@@ -106,7 +106,7 @@ def kernel(bench: Bench, rows: int, context: int) -> dict:
             found["flashinfer"] = {"seconds": seconds, "bytes_per_s": kv_bytes / seconds, "of_copy": kv_bytes / seconds / copy}
         except Exception as problem:
             found["flashinfer"] = {"error": f"{type(problem).__name__}: {str(problem)[:200]}"}
-    del q, layers, batch
+    q = layers = batch = None
     free_memory(bench.device)
     return found
 
@@ -175,13 +175,13 @@ def decode(bench: Bench) -> dict:
         blocks = max(batches) * -(-longest // 16) + 16
         knobs = {"max_num_seqs": max(batches), "num_blocks": blocks, "max_model_len": longest, "max_prefill_tokens": 16_384}
         with runs.make_llm(bench.model, bench.device, enforce_eager=eager, **knobs) as llm:
-            facts = llm.runner.facts()
+            facts, graphs = llm.runner.facts(), llm.runner.decodes is not None
             for context, batch in product(contexts, batches):
                 if eager and not bench.small and (context == max(contexts) or batch not in (1, 32, 256)):
                     continue
                 one = runs.steady_decode(llm, batch, context, steps, bench.model, min(10_000, llm.vocab_size - 1))
                 floor = one["bytes_per_step"] / copy
-                rows.append({"graphs": not eager, **one, "of_copy": one["bytes_per_s"] / copy, "times_floor": one["step_s"] / floor})
+                rows.append({"graphs": graphs, **one, "of_copy": one["bytes_per_s"] / copy, "times_floor": one["step_s"] / floor})
         free_memory(bench.device)
     return {"rows": rows, "facts": facts}
 
@@ -192,7 +192,9 @@ def nano(bench: Bench) -> dict:
     if bench.small:
         knobs = {"max_num_seqs": 6, "num_blocks": 64}
     jobs = bench.jobs()
-    return {name: runs.run_minieng(bench.model, bench.device, jobs, scheduler=name, **knobs) for name in ("continuous", "chunked")}
+    return {
+        name: runs.run_minieng(bench.model, bench.device, jobs, scheduler=name, **knobs) for name in ("continuous", "chunked")
+    }
 
 
 def nano_transformers(bench: Bench) -> dict:

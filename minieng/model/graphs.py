@@ -125,11 +125,9 @@ class Flight:
 
 
 class Decodes:
-    """Carries out plans that are decodes only; ``execute`` gives None for any other.
+    """Carries out plans that are decodes only, of up to ``max_rows`` rows of up to ``longest`` slots.
 
-    max_rows    most rows of a step
-    longest     slots of a row at most
-    seam        what captures and tells the time: ``Cuda``, or a stand-in
+    seam  what captures and tells the time: ``Cuda``, or a stand-in
     """
 
     def __init__(
@@ -138,14 +136,15 @@ class Decodes:
         self.model, self.tensors, self.kv, self.attention, self.seam = model, tensors, kv, attention, seam
         self.max_rows, self.size, self.blocks = max_rows, tensors.block_size, -(-longest // tensors.block_size)
         device, width = model.device, model.embedding.shape[1]
+        # Where padding rows store: nowhere; a backend that cannot skip a slot takes the end of a spare block.
+        skips = attention.backend == "triton"
+        self.nowhere = -1 if skips else (tensors.num_blocks + 1) * self.size - 1
         self.numbers = torch.zeros((5, max_rows), dtype=torch.int64, device=device)
+        self.numbers[2] = self.nowhere
         self.tables = torch.zeros((max_rows, self.blocks), dtype=torch.int32, device=device)
         self.starts = torch.arange(max_rows + 1, dtype=torch.int32, device=device)
         self.last = torch.zeros(max_rows, dtype=torch.int64, device=device)
         self.hidden = torch.zeros((max_rows, width), dtype=model.dtype, device=device)
-        # Where padding rows store: nowhere; a backend that cannot skip a slot takes the end of a spare block.
-        skips = attention.backend == "triton"
-        self.nowhere = -1 if skips else (tensors.num_blocks + 1) * self.size - 1
         self.resident: dict[Request, tuple[int, list[int]]] = {}  # whose tables lie in which rows of ``tables``
         self.flight: Flight | None = None
         self.steady = False  # the step before was a decode step, too
@@ -160,10 +159,9 @@ class Decodes:
         self.seconds = time.perf_counter() - begin
 
     def __str__(self) -> str:
-        rows = sorted({rows for rows, _ in self.replays})
+        rows, widths = (sorted(set(numbers)) for numbers in zip(*self.replays, strict=True))
         some = ", ".join(map(str, rows if len(rows) < 7 else [*rows[:5], "…", rows[-1]]))
-        widths = len({blocks for _, blocks in self.replays})
-        lengths = f" and {widths} lengths" if widths > 1 else ""
+        lengths = f" and {len(widths)} lengths" if len(widths) > 1 else ""
         return f"decodes of {some} rows{lengths} captured in {self.seconds:.1f} s, the next step is sent ahead"
 
     # -- what is captured -------------------------------------------------------------------------------
@@ -244,9 +242,7 @@ class Decodes:
         going = [r for r in rows if len(r.token_ids) + 1 < r.max_num_tokens]
         columns = [r.num_computed_tokens + 1 for r in going]
         new = sum(c // self.size >= len(r.block_table) for r, c in zip(going, columns, strict=True))
-        if not going or self.size == 1 or new > self.tensors.num_spare_blocks:
-            return None
-        if self.bucket(len(going), max(columns)) is None:
+        if not going or self.size == 1 or new > self.tensors.num_spare_blocks or not self.bucket(len(going), max(columns)):
             return None
         self.num_ahead += 1
         return self.send(going, columns, flight)
@@ -274,21 +270,18 @@ class Decodes:
         numbers[1, :count] = [min(max(0, c - r.pad), r.max_num_tokens - 1) for r, c in zip(rows, columns, strict=True)]
         numbers[2, :count] = slots
         numbers[3, :count] = [r.pad for r in rows]
-        numbers[4, :count] = columns
-        numbers[4, :count] += 1
+        numbers[4, :count] = np.asarray(columns) + 1
         self.numbers.copy_(pinned(numbers, self.model.device), non_blocking=True)
         self.replays[self.bucket(count, max(columns))]()
         tokens = choose(self.model.logits(self.hidden[:count], self.attention), list(rows), ahead=not known)
         self.last[:count] = tokens
-        index = {request: row for row, request in enumerate(rows)}
-        tables = [request.block_table for request in rows]
+        index, tables = {request: row for row, request in enumerate(rows)}, [request.block_table for request in rows]
         return Flight(index, columns, tables, spare, to_host(tokens), (stamp, self.seam.stamp()), ahead=not known)
 
     def place(self, rows: Sequence[Request]) -> None:
         """See to it that row i of ``tables`` is the table of ``rows[i]``: moved on the device if all of them are there."""
-        before, self.resident = self.resident, {}
+        before, self.resident, device = self.resident, {}, self.model.device
         found = [before.get(request) for request in rows]
-        device = self.model.device
         if all(at is not None and at[1] is request.block_table for at, request in zip(found, rows, strict=True)):
             keep = [at[0] for at in found]
             if keep != list(range(len(keep))):

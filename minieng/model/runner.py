@@ -53,10 +53,17 @@ class ModelRunner:
         return {
             "forward": type(self.model).__name__,
             "device": f"{self.device_name}, {str(self.model.dtype).removeprefix('torch.')}",
-            "attention": f"{self.attention.backend}: {self.attention.why}",
+            "attention": f"{self.attention.backend}: {self.attention.why}{self.older_gpu()}",
             **({"graphs": str(self.decodes or self.no_graphs)} if self.device.type == "cuda" else {}),
             "linears": "weights packed for this CPU (oneDNN), timed faster than plain torch" if packed else "plain torch",
         }
+
+    def older_gpu(self) -> str:
+        """Why a GPU below sm_80 is given no Triton."""
+        if self.device.type != "cuda" or self.attention.backend == "triton":
+            return ""
+        major, minor = torch.cuda.get_device_capability(self.device)
+        return f"; Triton's kernel is for sm_80 and later, this is sm_{major}{minor}" if major < 8 else ""
 
     def execute(self, plan: Plan) -> StepResult:
         """Compute the plan's tokens, and sample for every request whose last token was among them."""

@@ -28,8 +28,8 @@ from .transfer import on_device
 
 # benchmarks/gpu.py --only attention tries others on the GPU at hand
 BLOCK_M = 16  # query rows of a program: the least that tl.dot takes
-TILE = 32  # keys that are looked at together
-SPLIT = 512  # slots of KV in one piece of a decode row
+TILE = 64  # keys that are looked at together, where a key has 256 bytes or less
+SPLIT = 256  # slots of KV in one piece of a decode row
 MAX_PIECES = 32  # a power of two; longer rows have longer pieces
 PROGRAMS = 4096  # with fewer, a row's pieces are shared out: some 30 for each processor of a large GPU
 WARPS, STAGES = 4, 3
@@ -185,6 +185,8 @@ def _join(
 
 def store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, slots: torch.Tensor) -> None:
     """Write keys and values [T, kv_heads, dim] into their slots [T]; slot −1 is skipped."""
+    if k.is_cuda and triton.knobs.runtime.interpret:
+        raise RuntimeError("TRITON_INTERPRET=1 is set in this process, so Triton computes on the host: unset it")
     width = k.shape[1] * k.shape[2]
     k, v = (x if x[0].is_contiguous() else x.contiguous() for x in (k, v))
     if len(k):
@@ -211,15 +213,15 @@ def attend(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
     shared = min(pieces, max(1, PROGRAMS // (blocks * kv_heads)))
     part, part_max, part_sum = parts(batch, (rows, heads, pieces), dim, q.device)
     padded = max(16, triton.next_power_of_2(dim))
-    dims = {"DIM": dim, "DIM_PADDED": padded, "SPLIT": SPLIT, "MAX_PIECES": MAX_PIECES, "TILE": TILE}
-    bytes_per_key = padded * q.element_size()
+    tile = max(16, TILE * 256 // max(256, padded * q.element_size()))
+    dims = {"DIM": dim, "DIM_PADDED": padded, "SPLIT": SPLIT, "MAX_PIECES": MAX_PIECES, "TILE": tile}
     _attend[(blocks, kv_heads, shared)](
         q, layer.k, layer.v, out, part, part_max, part_sum, batch.tables, starts, kv_starts, kv_ends, rows, q.stride(0),
         batch.tables.stride(0), pieces, layer.scale, layer.softcap or 0.0,
         HEADS=heads, KV_HEADS=kv_heads, GROUP=heads // kv_heads, GROUP_PADDED=group_padded, BLOCK_SIZE=block_size,
         BLOCK_M=block_m, EXACT=q.dtype == torch.float32, DECODES=decodes,
         CAPPED=layer.softcap is not None, WINDOW=layer.window or 0, **dims,
-        num_warps=WARPS, num_stages=STAGES if bytes_per_key <= 256 else 2 if bytes_per_key <= 512 else 1,
+        num_warps=WARPS, num_stages=STAGES,
     )  # fmt: skip
     if pieces > 1:
         _join[(rows, heads)](out, part, part_max, part_sum, starts, kv_ends, pieces, HEADS=heads, **dims)
