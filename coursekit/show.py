@@ -118,7 +118,7 @@ def value_html(value, other, picture):
         mask = picture == "mask" and all(x in (0, 1) for row in value for x in row)
         return grid_html(value, other, mask)
     text = escape(text_of(value))
-    return f'<pre style="margin:.2em 0">{text}</pre>' if "\n" in text else f"<code>{text}</code>"
+    return f'<pre style="margin:.2em 0">{text}</pre>' if "\n" in text else f"<div><code>{text}</code></div>"
 
 
 def column_html(title, value, other, task):

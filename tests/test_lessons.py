@@ -11,6 +11,7 @@ Two rules of the house that are written down nowhere else:
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -25,7 +26,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXERCISES = {f"{number:02}" for number in range(2, 14)}  # the lessons that have one
-SECTIONS = ("The problem", "The same thing in `minieng`", "Measure", "Fact-check", "Interview corner", "Recap")
+SECTIONS = ("The problem", "The same thing in `minieng`", "Measure", "At scale", "Fact-check", "Interview corner", "Recap")
 CHECK, IGNORE = "nbval-check-output", "nbval-ignore-output"
 TAGS = {CHECK, IGNORE, "nbval-skip", "nbval-raises-exception"}
 MAX_CELLS, MAX_WORDS, MAX_LINES, MAX_LINES_ONCE = 60, 2500, 25, 40
@@ -114,6 +115,9 @@ def test_has_the_sections_of_a_lesson(lesson):
     for section in wanted:
         assert section in headings
     assert lesson.markdown.count("**Write down your guess:**") >= 2
+    code = "\n".join(cell.source for cell in lesson.code)
+    guessed = re.findall(rf'predict\("({lesson.number}\.\w+)", None\)', code)
+    assert len(guessed) >= 2 and sorted(guessed) == sorted(re.findall(r'reveal\(\s*"([\w.]+)"', code)), "guesses are revealed"
     assert re.search(r"\*\*Verdict[^*]*: ?(true|true only if|false)", lesson.markdown), "no verdict"
 
 
@@ -139,6 +143,54 @@ def test_speaks_to_the_reader_only(lesson):
     everything = lesson.markdown + "".join(cell.source for cell in lesson.code)
     everything += "".join(cell.text for cell in lesson.code if CHECK in cell.tags)
     assert [word for word in words if word in everything.lower()] == []
+
+
+# --- the map and the glossary -----------------------------------------------------------------------------------------
+
+
+def rows(text: str, header: str) -> list[list[str]]:
+    """The cells of the table whose first line starts with ``header``."""
+    lines = text.partition(header)[2].splitlines()[2:]
+    taken = itertools.takewhile(lambda line: line.startswith("|"), lines)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in taken]
+
+
+def terms(cell: str) -> set[str]:
+    """ "batch size, wait window (queue delay)" holds two terms."""
+    return {part.strip().casefold() for part in re.sub(r"\([^)]*\)", "", cell).split(",")}
+
+
+def page(name: str) -> str:
+    return (ROOT / "notebooks" / name).read_text(encoding="utf-8")
+
+
+def test_every_term_is_in_the_glossary(lesson):
+    known = set().union(*(terms(row[0]) for row in rows(page("GLOSSARY.md"), "| Term | 中文 |")))
+    wanted = set().union(*(terms(row[0]) for row in rows(lesson.markdown, "| English | 中文 |")))
+    assert wanted and wanted <= known, f"not in GLOSSARY.md: {sorted(wanted - known)}"
+
+
+def test_the_glossary_is_whole_and_in_order():
+    entries = rows(page("GLOSSARY.md"), "| Term | 中文 |")
+    names = [re.sub(r"[^a-z0-9 ]", "", entry[0].casefold()) for entry in entries]
+    assert names == sorted(names) and len(names) == len(set(names))
+    for term, chinese, meaning, lesson, vllm, sglang in entries:
+        assert re.search(r"[\u4e00-\u9fff]", chinese), term
+        assert re.findall(r"[.?!](?=\s|$)", meaning) == ["."] and meaning.endswith("."), f"one sentence for {term}"
+        assert lesson and vllm and sglang, f"{term}: a dash where there is no name"
+
+
+def test_the_map_names_every_lesson_as_its_card_does(lesson):
+    card = rows(lesson.cells[0].source, "| Minutes | Difficulty |")[0]
+    line = next(row for row in rows(page("README.md"), "| Lesson | Minutes |") if f"({lesson.path.name})" in row[0])
+    assert line[1:3] == card[:2], "minutes and difficulty"
+    assert (line[5] == f"[{lesson.number}](../exercises/{lesson.path.name})") == (lesson.number in EXERCISES)
+
+
+@pytest.mark.parametrize("name", ["README.md", "GLOSSARY.md"])
+def test_links_of_the_pages_resolve(name):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page(name)):
+        assert (ROOT / "notebooks" / target).exists(), f"{target} does not exist"
 
 
 # --- outputs ----------------------------------------------------------------------------------------------------------

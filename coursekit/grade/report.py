@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
+from urllib.parse import quote
 
 from .. import words
 from ..examine import DONE, MISSING, TODO, Verdict
@@ -16,7 +17,8 @@ STYLE = (
     "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:56em;margin:2em auto;padding:0 1em;color:#222}"
     "code,pre{font-family:ui-monospace,monospace;white-space:pre-wrap}table.t{border-collapse:collapse}"
     "table.t td,table.t th{padding:.2em .9em;border-bottom:1px solid #ccc;text-align:left}"
-    ".bar{background:#0072b2;height:1em;display:inline-block}h2{margin-top:1.6em}</style>"
+    ".bar{background:#0072b2;height:.9em;display:inline-block;vertical-align:middle}h2{margin-top:1.6em}"
+    ".points{float:right;font-weight:normal;font-size:.8em}td.n{text-align:right!important}</style>"
 )
 
 
@@ -90,14 +92,22 @@ def write_all(rows, out, feedback, settings, say):
     say(f"\n{out}: {len(rows)} rows; seed {settings['seed']} (give it as --seed for the same hidden cases)")
     say(summary_text(rows))
     if feedback:
-        folder, names = Path(feedback), Counter()
-        for row in rows:
-            name = re.sub(r"[^\w.() -]", "_", row["student"])[:80].strip(". ") or "student"
-            names[name.casefold()] += 1
-            number = names[name.casefold()]
-            put(folder / f"{name}{f'-{number}' if number > 1 else ''}.html", page(row))
-        put(folder / "class" / "summary.html", summary_page(rows))
+        folder, names = Path(feedback), page_names(rows)
+        for row, name in zip(rows, names):
+            put(folder / name, page(row))
+        put(folder / "class" / "summary.html", summary_page(rows, names))
         say(f"{folder}: {len(rows)} feedback pages, and class/summary.html")
+
+
+def page_names(rows):
+    """A file name for each row, no two alike, also where upper and lower case are one."""
+    names, seen = [], Counter()
+    for row in rows:
+        name = re.sub(r"[^\w.() -]", "_", row["student"])[:80].strip(". ") or "student"
+        seen[name.casefold()] += 1
+        number = seen[name.casefold()]
+        names.append(f"{name}{f'-{number}' if number > 1 else ''}.html")
+    return names
 
 
 def page(row):
@@ -115,7 +125,8 @@ def page(row):
 def sections(row):
     got, points, out = verdicts_of(row), points_of(row), ""
     for task in tasks_of(row["lesson"]):
-        out += f"<h2>{task.id} {html.escape(task.title)}: {points[task.id]} of {task.points}</h2>"
+        earned = f'<span class="points">{points[task.id]} of {task.points}</span>'
+        out += f"<h2>{task.id} {html.escape(task.title)} {earned}</h2>"
         out += words.as_html(task, got[task.id], next_step=False)
     return out
 
@@ -128,6 +139,14 @@ def mistakes(rows):
             if v.status != DONE:
                 count[name, {TODO: "not done", MISSING: "answer missing"}.get(v.status, v.slip)] += 1
     return [(n, name, what) for (name, what), n in sorted(count.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def by_task(rows):
+    """[(task id, title, how many have it right, of how many)] of every exercise that was handed in."""
+    graded = [row for row in rows if "lesson" in row]
+    tasks = [task for number in sorted({row["lesson"] for row in graded}) for task in tasks_of(number)]
+    got = {t.id: [points_of(row)[t.id] > 0 for row in graded if row["lesson"] == t.lesson] for t in tasks}
+    return [(t.id, t.title, sum(got[t.id]), len(got[t.id])) for t in tasks]
 
 
 def histogram(rows):
@@ -152,21 +171,30 @@ def summary_text(rows):
     return "\n".join(lines)
 
 
-def summary_page(rows):
+def bar(share, words):
+    return f'<span class="bar" style="width:{20 * share:.2f}em"></span> {words}'
+
+
+def summary_page(rows, names):
     widest = max((n for _, n in histogram(rows)), default=1) or 1
-    bars = "".join(
-        f'<tr><td>{label}</td><td><span class="bar" style="width:{20 * n / widest:.2f}em"></span> {n}</td></tr>'
-        for label, n in histogram(rows)
+    bars = "".join(f'<tr><td class="n">{label}</td><td>{bar(n / widest, n or "")}</td></tr>' for label, n in histogram(rows))
+    tasks = "".join(
+        f"<tr><td>{name}</td><td>{html.escape(title)}</td><td>{bar(right / of, f'{right} of {of}')}</td></tr>"
+        for name, title, right, of in by_task(rows)
     )
-    wrong = "".join(f"<tr><td>{n}</td><td>{name}</td><td>{html.escape(what)}</td></tr>" for n, name, what in mistakes(rows)[:20])
+    wrong = "".join(
+        f'<tr><td class="n">{n}</td><td>{name}</td><td>{html.escape(what)}</td></tr>' for n, name, what in mistakes(rows)[:20]
+    )
     people = "".join(
-        f"<tr><td>{html.escape(r['student'])}</td><td>{sum(points_of(r).values())}</td><td>{html.escape(remarks(r))}</td></tr>"
-        for r in sorted(rows, key=lambda r: r["student"].casefold())
+        f'<tr><td><a href="../{quote(name)}">{html.escape(r["student"])}</a></td><td class="n">{sum(points_of(r).values())}</td>'
+        f"<td>{html.escape(remarks(r))}</td></tr>"
+        for r, name in sorted(zip(rows, names), key=lambda pair: pair[0]["student"].casefold())
     )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Class summary</title>{STYLE}<body>'
         f"<h1>Class summary</h1><p>{len(rows)} submissions, mean {mean_points(rows):.1f} points.</p>"
-        f'<h2>Points</h2><table class="t">{bars}</table><h2>Commonest mistakes</h2>'
+        f'<h2>Points</h2><table class="t">{bars}</table><h2>Right answers</h2><table class="t">{tasks}</table>'
+        "<h2>Commonest mistakes</h2>"
         '<table class="t"><tr><th>how many</th>'
         f'<th>task</th><th>what</th></tr>{wrong}</table><h2>Everybody</h2><table class="t"><tr><th>student</th>'
         f"<th>points</th><th>remarks</th></tr>{people}</table></body></html>\n"

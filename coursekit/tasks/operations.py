@@ -18,6 +18,8 @@ An exception is part of the behaviour and is noted, not passed on; only NotImple
 An operation may be `["name", arguments...]`; names that begin with `_` are refused: private state is nobody's business.
 """
 
+from ..plain import to_plain
+
 
 def driver(watch=()):
     """`drive` for a Task whose answer is a class; `watch` are public attributes or methods read after each operation."""
@@ -38,18 +40,19 @@ def outcome(thing, op):
     if name.startswith("_"):
         raise ValueError(f"{name} is private")
     try:
-        return {"value": getattr(thing, name)(*rest)}
+        value = getattr(thing, name)(*rest)
     except NotImplementedError:
         raise
     except Exception as problem:  # noqa: BLE001 (whatever it raises is what it did)
         return {"raised": type(problem).__name__, "text": str(problem)[:300]}
+    return {"value": to_plain(value)}  # a copy: what is returned may change with the next operation
 
 
 def look(thing, watch):
     seen = {}
     for name in watch:
         value = getattr(thing, name)
-        seen[name] = value() if callable(value) else value
+        seen[name] = to_plain(value() if callable(value) else value)
     return seen
 
 

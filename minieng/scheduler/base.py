@@ -251,6 +251,13 @@ class Scheduler:
         """All new or all running, every row in one list, and all rows ending in one column."""
         new = [r for r, _ in plan.extend if r.status is Status.WAITING]
         ends = {r.pad + r.num_computed_tokens + n for r, n in plan.extend} if not new else {plan.width}
+        for request, n in plan.extend:
+            if request.status is Status.WAITING and n < request.num_remaining_tokens:
+                raise PlanError(
+                    "a rectangle is one block of rows",
+                    f"{request.request_id} is new and is planned with {n} of its {request.num_remaining_tokens} tokens: "
+                    "a new row computes its whole prompt in its first step",
+                )
         rows, old = set(plan.rows), [r for r in plan.rows if r.status is Status.RUNNING]
         if len(ends) > 1 or new and (old or plan.span < plan.width) or not rows.issuperset(r for r, _ in plan.extend):
             raise PlanError(

@@ -136,6 +136,30 @@ def test_an_answer_may_use_an_earlier_answer_and_magics(tmp_path):
     assert rows_of(tmp_path / "g.csv")[0]["total"] == "100"
 
 
+def as_colab_leaves_it(book):
+    """New ids, no tags, another order, sources as one text, outputs, cells of the student's own, no metadata of ours."""
+    for number, cell in enumerate(book["cells"]):
+        cell["source"] = "".join(cell["source"])
+        cell["metadata"] = {"id": f"k3Jx{number}", "colab": {"base_uri": "https://localhost:8080/"}}
+        cell.pop("id", None)
+    scratch = {"cell_type": "code", "source": "!pip install torch\nx = 1 /", "metadata": {"id": "z"}, "outputs": [{"text": "?"}]}
+    book["cells"] = [scratch, *reversed(book["cells"]), scratch]
+    book["metadata"] = {"colab": {"provenance": []}, "kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    book["nbformat_minor"] = 0
+    return book
+
+
+def test_a_notebook_that_went_through_colab_grades_alike(tmp_path):
+    lost = solved()
+    for cell in lost["cells"]:  # the lines that name the tasks are gone as well
+        cell["source"] = "".join(cell["source"]).replace("# Task 02.2: your answer goes in this cell.", "# my answer")
+    put(tmp_path / "in" / "ada.ipynb", as_colab_leaves_it(solved()))
+    put(tmp_path / "in" / "bob.ipynb", as_colab_leaves_it(solved(**{"02.2": WRONG_WASTE})))
+    put(tmp_path / "in" / "cyd.ipynb", as_colab_leaves_it(lost))
+    grade(tmp_path / "in", tmp_path / "g.csv")
+    assert [row["total"] for row in rows_of(tmp_path / "g.csv")] == ["100", "85", "100"]
+
+
 # ---------------------------------------------------------------- who handed in what
 def test_notebooks_folders_zips_and_equal_names(tmp_path):
     put(tmp_path / "ada.ipynb", "{}")

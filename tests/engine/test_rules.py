@@ -92,6 +92,8 @@ BROKEN = {
     "no plan": ("plan() returns a Plan", "None", lambda w: None),
     "a rectangle of old and new": (ONE_BLOCK, "", lambda w: Plan([(w.a, 1), (w.b, 5)], rows=[w.a, w.b], span=9)),
     "a row that is not listed": (ONE_BLOCK, "", lambda w: Plan([(w.b, 5), (w.c, 5)], rows=[w.b], span=9)),
+    "a row without its whole prompt": (ONE_BLOCK, "b is new and is planned with 2 of its 5 tokens",
+                                       lambda w: Plan([(w.b, 2)], rows=[w.b], span=9)),
     "a rectangle too narrow": (ONE_BLOCK, "", lambda w: Plan([(w.b, 5)], rows=[w.b], span=4)),
 }  # fmt: skip
 

@@ -225,6 +225,11 @@ class NoSpan(Static):
         return Plan(extend=[(r, r.num_remaining_tokens) for r in batch], rows=batch)
 
 
+class LooksForTheText(Static):
+    def go_on(self):
+        return Plan(extend=[(r, 1) for r in self.running if not r.finished], rows=list(self.running))
+
+
 class ReturnsNothing(Static):
     def plan(self, now):
         if self.running or self.ready():
@@ -235,9 +240,6 @@ class ReturnsNothing(Static):
 class OneTokenOfThePrompt(Static):
     def begin(self, batch):
         return Plan(extend=[(r, 1) for r in batch], rows=batch, span=columns(batch))
-
-    def go_on(self):
-        raise KeyError("prompt")
 
 
 class InOneMethod(Scheduler):
@@ -300,7 +302,8 @@ WRONG = {
         (MovesQueues, "plan() moved requests"),
         (NoSpan, "do not form one rectangle"),
         (ReturnsNothing, "must return a Plan on every path"),
-        (OneTokenOfThePrompt, "your code stopped with"),
+        (OneTokenOfThePrompt, "computes its whole prompt in its first step"),
+        (LooksForTheText, "has no attribute"),
     ],
 }
 

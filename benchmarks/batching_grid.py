@@ -1,0 +1,278 @@
+#!/usr/bin/env python
+"""The grid of batch size and wait window: one fixed prompt, 32 new tokens, Poisson arrivals, every step really computed.
+
+    python benchmarks/batching_grid.py                 # 9 cells, about three minutes on two cores
+    python benchmarks/batching_grid.py --rate 2        # another load
+    python benchmarks/batching_grid.py --quick         # the tiny model, seconds: does it work?
+
+Each cell runs the dynamic scheduler on the same arrivals. Waiting costs nothing: the clock jumps over idle time and moves
+by the measured time of each step. Beside each cell stands what a model of this machine expects, fitted to the steps of
+all cells: for the same few arrivals, and for many, since a P95 of two dozen requests says little.
+
+A cell that other programs disturbed is repeated, and marked if it stays disturbed: do not quote it then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
+
+from peers import host, protocol  # noqa: E402
+
+RESULTS = Path(__file__).resolve().parent / "results" / "batching_grid.json"
+PROMPT = "The old sailor looked at the sea and said"
+SEED = 4
+
+
+# -- arguments -----------------------------------------------------------------------------------------------------
+
+
+def numbers(kind: type) -> Any:
+    """ "1,4,8" → [1, 4, 8]."""
+
+    def read(text: str) -> list:
+        values = [kind(part) for part in text.split(",")]
+        if not values or min(values) < (1 if kind is int else 0):
+            raise argparse.ArgumentTypeError(f"{text}: numbers with commas, sizes from 1 and windows from 0 on")
+        return values
+
+    return read
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Arguments, checked; a mistake ends with the usual usage error."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--model", default="smollm2-135m", help="short name, repo id or directory (default: smollm2-135m)")
+    p.add_argument("--sizes", type=numbers(int), default=[1, 4, 8], help="batch sizes (default: 1,4,8)")
+    p.add_argument("--windows", type=numbers(float), default=[0, 10, 50], help="wait windows in milliseconds (default: 0,10,50)")
+    p.add_argument("--rate", type=float, default=1.0, help="Poisson arrivals, requests a second (default: 1.0)")
+    p.add_argument("--requests", type=int, default=24, help="requests a cell, really computed (default: 24)")
+    p.add_argument("--expected", type=int, default=1000, help="requests a cell on the fitted model (default: 1000)")
+    p.add_argument("--new-tokens", type=int, default=32, help="tokens that each request makes (default: 32)")
+    p.add_argument("--prompt", default=PROMPT, help="the prompt of all requests")
+    p.add_argument("--max-foreign", type=float, default=0.05, help="share of the CPUs others may use in a cell (default: 0.05)")
+    p.add_argument("--wait-quiet", type=float, default=10.0, help="seconds to wait for quiet before a cell (default: 10)")
+    p.add_argument("--retries", type=int, default=1, help="times that a disturbed cell is repeated (default: 1)")
+    p.add_argument("--json", type=Path, metavar="FILE", help=f"where the result goes (default: {RESULTS})")
+    p.add_argument("--quick", action="store_true", help="tiny model, six requests a cell, result in the temporary folder")
+    args = p.parse_args(argv)
+    for name, low in (
+        ("rate", 1e-6),
+        ("requests", 1),
+        ("expected", 1),
+        ("new_tokens", 2),
+        ("max_foreign", 0),
+        ("wait_quiet", 0),
+        ("retries", 0),
+    ):
+        if not getattr(args, name) >= low:
+            p.error(f"--{name.replace('_', '-')} must be at least {low}")
+    if args.quick:
+        args.model, args.requests, args.expected, args.rate, args.retries, args.wait_quiet = "tiny", 6, 60, 10.0, 0, 0.0
+    args.json = args.json or (Path(tempfile.gettempdir()) / "batching_grid-quick.json" if args.quick else RESULTS)
+    return args
+
+
+# -- what runs -----------------------------------------------------------------------------------------------------
+
+
+class Grid:
+    """One engine for each batch size, and the arrivals that every cell gets."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        from minieng import LLM
+
+        self.args, self.engines, self.steps = args, {}, []
+        self.knobs = dict(scheduler="dynamic", enable_prefix_caching=False, num_blocks=256, max_num_seqs=max(32, *args.sizes))
+        for size in args.sizes:
+            self.engines[size] = LLM(args.model, batch_size=size, dtype="float32", **self.knobs)
+        llm = self.engines[args.sizes[0]]
+        self.config, self.longest = llm.runner.model.config, llm.max_model_len
+        self.prompt = llm.tokenizer(args.prompt)["input_ids"]
+
+    def arrivals(self, count: int) -> list[float]:
+        """Poisson arrivals in seconds, the same for every cell."""
+        from minieng.workload import Workload, fixed
+
+        return [job.arrival_s for job in Workload.synthetic(count, fixed(1), fixed(1), rate=self.args.rate, seed=SEED)]
+
+    def requests(self, times: list[float]) -> list:
+        from minieng import Request, SamplingParams
+
+        limit = SamplingParams(max_tokens=self.args.new_tokens, ignore_eos=True)
+        return [Request(str(i), self.prompt, limit, arrival_time=t) for i, t in enumerate(times)]
+
+    def real(self, size: int, window: float, times: list[float]) -> Any:
+        """A report of one cell; every step is computed. window in seconds."""
+        from minieng.observe.serving import serve
+
+        engine = self.engines[size].engine
+        engine.config.wait_window = window
+        return serve(engine, self.requests(times), self.longest, virtual=True)
+
+    def expected(self, model: Any, size: int, window: float, times: list[float]) -> Any:
+        """The metrics of one cell on the fitted model."""
+        from minieng.config import EngineConfig
+        from minieng.observe.serving import serve
+        from minieng.observe.trace import Trace
+        from minieng.sim.simulated import engine_of
+
+        config = EngineConfig(batch_size=size, wait_window=window, **self.knobs)
+        return serve(engine_of(model, config, Trace(detail=False)), self.requests(times), self.longest).metrics
+
+
+def figures(metrics: Any) -> dict[str, float]:
+    """What is kept of a cell. busy: share of time in which the machine computes; seats: share of rows filled then."""
+    seats = 1 - metrics.idle_slots
+    return {
+        "mean_ms": round(metrics.mean_e2el_ms, 1),
+        "p95_ms": round(metrics.p95_e2el_ms, 1),
+        "requests_per_s": round(metrics.request_throughput, 4),
+        "tokens_per_s": round(metrics.output_throughput, 2),
+        "busy": round(metrics.busy_slots / seats if seats else 0.0, 4),
+        "seats": round(seats, 4),
+    }
+
+
+def measured_cell(grid: Grid, size: int, window_ms: float, watch: host.Watch) -> dict:
+    """One cell, repeated while others disturb it; the least disturbed run is kept."""
+    best: dict = {}
+    for attempt in range(grid.args.retries + 1):
+        if grid.args.wait_quiet:
+            watch.wait_until_quiet(grid.args.max_foreign, grid.args.wait_quiet)
+        watch.lap()
+        report = grid.real(size, window_ms / 1e3, grid.arrivals(grid.args.requests))
+        load = watch.lap()
+        if not best or load.foreign < best["others_cpu_share"]:
+            steps = list(report.trace)
+            best = {"batch_size": size, "window_ms": window_ms, "measured": figures(report.metrics)}
+            best |= {"others_cpu_share": round(load.foreign, 4), "wall_s": round(load.wall_s, 1), "steps": steps}
+        best["runs"] = attempt + 1
+        if load.foreign <= grid.args.max_foreign:
+            break
+    best["disturbed"] = best["others_cpu_share"] > grid.args.max_foreign
+    return best
+
+
+def full_batches(grid: Grid) -> list[dict]:
+    """Warm-up, then one full batch of each size: seconds, and what the machine could serve at most."""
+    rows = []
+    for size in grid.args.sizes:
+        grid.real(size, 0.0, [0.0] * size)
+        report = grid.real(size, 0.0, [0.0] * size)
+        grid.steps += list(report.trace)
+        seconds = report.metrics.duration
+        rows.append({"batch_size": size, "seconds": round(seconds, 4), "requests_per_s": round(size / seconds, 3)})
+        say(f"full batch of {size}: {seconds:.3f} s, at most {size / seconds:.2f} requests/s")
+    return rows
+
+
+def fill_in_expected(grid: Grid, cells: list[dict]) -> Any:
+    """Fit the machine to the steps of all cells; set the expected figures beside the measured ones."""
+    from minieng.sim.fit import fit_report
+    from minieng.sim.hardware import ModelSpec
+
+    fitted = fit_report(grid.steps, ModelSpec.of_config(grid.config, grid.args.model))
+    few, many = grid.arrivals(grid.args.requests), grid.arrivals(grid.args.expected)
+    for cell in progress(cells, "expected"):
+        size, window = cell["batch_size"], cell["window_ms"] / 1e3
+        cell["expected"] = figures(grid.expected(fitted.model, size, window, few))
+        cell["expected_many"] = figures(grid.expected(fitted.model, size, window, many))
+        cell["error_of_mean"] = round(cell["expected"]["mean_ms"] / cell["measured"]["mean_ms"] - 1, 4)
+    return fitted
+
+
+# -- what is told --------------------------------------------------------------------------------------------------
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def progress(items: list, what: str) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(items, desc=what, unit="cell", disable=not sys.stderr.isatty())
+
+
+def table(report: dict) -> str:
+    """Measured beside expected, a line a cell."""
+    few, many = report["settings"]["requests"], report["settings"]["expected"]
+    lines = [
+        f"{'':14}{f'measured, {few} requests':^44}{'expected, the same':^22}{f'expected, {many} requests':^26}others'",
+        "batch  window   mean ms  P95 ms  req/s  tok/s  busy  seats   mean ms  P95 ms  error   mean ms  P95 ms  busy    CPU",
+    ]
+    for cell in report["cells"]:
+        m, e, x = cell["measured"], cell["expected"], cell["expected_many"]
+        lines.append(
+            f"{cell['batch_size']:5}{cell['window_ms']:5.0f} ms{m['mean_ms']:10.0f}{m['p95_ms']:8.0f}{m['requests_per_s']:7.2f}"
+            f"{m['tokens_per_s']:7.1f}{m['busy']:6.0%}{m['seats']:7.0%}{e['mean_ms']:10.0f}{e['p95_ms']:8.0f}"
+            f"{cell['error_of_mean']:+7.0%}{x['mean_ms']:10.0f}{x['p95_ms']:8.0f}{x['busy']:6.0%}"
+            f"{cell['others_cpu_share']:7.0%}{' DISTURBED' if cell['disturbed'] else ''}"
+        )
+    return "\n".join(lines)
+
+
+def head(args: argparse.Namespace, argv: list[str], grid: Grid) -> dict:
+    """Who, where, when and how: enough to run it again."""
+    import torch
+
+    settings = {name: getattr(args, name) for name in ("rate", "requests", "expected", "new_tokens", "prompt", "max_foreign")}
+    return {
+        "schema": 1,
+        "what": "dynamic batching: batch size x wait window, fixed prompt, Poisson arrivals, virtual clock, real steps",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["python", "benchmarks/batching_grid.py", *argv]),
+        "device": host.describe(),
+        "versions": protocol.versions(),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
+        "torch_threads": torch.get_num_threads(),
+        "model": args.model,
+        "settings": {
+            **settings,
+            "prompt_tokens": len(grid.prompt),
+            "arrival_seed": SEED,
+            "dtype": "float32",
+            "arrivals": "Poisson",
+        },
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0: done. 1: done, but a cell was disturbed. 2: wrong arguments or no model. 130: interrupted, nothing written."""
+    args = parse(argv)
+    try:
+        grid = Grid(args)
+    except (ValueError, OSError) as error:
+        say(f"batching_grid: {error}")
+        return 2
+    try:
+        report = head(args, sys.argv[1:] if argv is None else argv, grid)
+        report["full_batches"] = full_batches(grid)
+        watch, pairs = host.Watch(None), [(s, w) for s in args.sizes for w in args.windows]
+        cells = [measured_cell(grid, size, window, watch) for size, window in progress(pairs, "measured")]
+        for cell in cells:
+            grid.steps += cell.pop("steps")
+        fitted = fill_in_expected(grid, cells)
+    except KeyboardInterrupt:
+        say("batching_grid: interrupted; no result was written")
+        return 130
+    report |= {"fit": str(fitted).split("\n"), "cells": cells}
+    print(fitted)
+    print(table(report))
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"stored in {args.json}")
+    return 1 if any(cell["disturbed"] for cell in cells) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""What is special to exercise 09; test_checks_are_tested.py has what every task must pass."""
+
+import pytest
+from course_answers.lesson_09 import Chunked, Helped, halve
+from course_support import answer_to
+
+from coursekit.build import stub
+from coursekit.examine import DONE, caller, examine
+from coursekit.task import find_task, tasks_of
+from coursekit.tasks.lesson_09 import STREAM, TIGHT, knobs
+from coursekit.tasks.lesson_09_budget import drive, enough
+from coursekit.tasks.lesson_09_steps import BENCH, judge
+
+HUNT = find_task("09.3")
+ALL_OR_NOTHING = ("n = r.num_remaining_tokens", "n = min(r.num_remaining_tokens, free)")
+IF = ("if n <= free and", "if n and")
+NEW_FIRST = (
+    "list(self.waiting)[:room] + [r for r in self.running if not r.is_decode]",
+    "[r for r in self.running if not r.is_decode] + list(self.waiting)[:room]",
+)
+
+
+def hunted(*changes):
+    """The verdict on the broken scheduler after some of its lines were changed."""
+
+    def mend(source):
+        source = stub(source)
+        for old, new in changes:
+            assert source.count(old) == 1
+            source = source.replace(old, new)
+        return source
+
+    return examine(HUNT, caller(answer_to(HUNT, mend), HUNT.drive))
+
+
+def test_the_tasks_are_in_order_and_give_100_points():
+    tasks = tasks_of("09")
+    assert [task.id for task in tasks] == ["09.1", "09.2", "09.3"]
+    assert sum(task.points for task in tasks) == 100
+
+
+def test_each_bug_of_the_hunt_is_named_and_both_must_go():
+    assert "does not fit whole" in hunted().finding.cause
+    assert "does not fit whole" in hunted(NEW_FIRST).finding.cause
+    assert "Finish what is begun" in hunted(ALL_OR_NOTHING, IF).finding.cause
+    assert hunted(ALL_OR_NOTHING, IF, NEW_FIRST).status == DONE
+
+
+@pytest.mark.parametrize("answer", [Chunked, Helped])
+def test_a_right_schedule_is_that_of_the_engine(answer):
+    for jobs, settings in ((STREAM, knobs(6, 4)), (STREAM, knobs(9, 3))):
+        work = [[step["slices"] for step in run["steps"]] for run in runs(answer, (jobs, settings))]
+        assert [sorted(s) for s in work[0]] == [sorted(s) for s in work[1]]
+
+
+def runs(answer, args):
+    return BENCH.drive(answer, args), BENCH.reference(args, "chunked")
+
+
+def test_short_kv_makes_somebody_give_way_and_is_fair():
+    args = (TIGHT, knobs(8, 4, num_blocks=3))
+    run = BENCH.drive(Chunked, args)
+    assert any(step["preempted"] for step in run["steps"]) and judge(args, run) is None
+
+
+def test_a_halving_search_has_trials_to_spare():
+    for most in (1, 2, 7, 300, 4096):
+        asked = drive(halve, ([*range(1, most + 1)], most / 3))["asked"]
+        assert len(asked) <= enough(most) - 2
