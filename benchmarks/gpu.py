@@ -42,9 +42,7 @@ def parser() -> argparse.ArgumentParser:
         "--dtype", default=None, choices=("bfloat16", "float16", "float32"), help="default: what the device computes in"
     )
     p.add_argument("--model", help="a model with real weights instead of random ones (short name, hub id or directory)")
-    p.add_argument(
-        "--lessons-model", default="smollm2-135m", help="for traces; else random weights of that shape"
-    )
+    p.add_argument("--lessons-model", default="smollm2-135m", help="for traces; else random weights of that shape")
     p.add_argument("--weights-dir", type=Path, help="where random weights are kept (default: minieng's cache)")
     p.add_argument("--sweep", action="store_true", help="attention: try other tile sizes, cuts and launch shapes")
     p.add_argument("--peer-seconds", type=float, default=330.0, help="padded generate begins no batch after this (330)")

@@ -42,7 +42,8 @@ def show_decode(s: dict) -> list[str]:
 
     return [
         f"batch {r['rows']:>3}, context {r['context']:>5}, {'graphs' if r['graphs'] else 'eager '}: step {ms(r['step_s'])}, "
-        f"device {ms(r['device_s'])}, host {ms(r['host_s'])}, {r['tokens_per_s']:,.0f} tok/s, {r['of_copy']:.0%} of the copy, "
+        f"device {ms(r['device_s'])}, host {ms(r['host_s'])} ({ms(r['exposed_s'])} of it exposed), "
+        f"{r['tokens_per_s']:,.0f} tok/s, {r['of_copy']:.0%} of the copy, "
         f"{r['times_floor']:.2f} x floor"
         for r in s["rows"]
     ]
@@ -56,11 +57,11 @@ def show_run(name: str, run: dict) -> str:
 
 
 def show_mixed(s: dict) -> list[str]:
-    knobs = ("scheduler", "mixed", "max_num_batched_tokens", "max_prefill_tokens")
+    knobs = ("scheduler", "mixed", "max_num_batched_tokens")
     return [s["workload"]] + [
-        f"{' '.join(str(r[k]) if k == 'scheduler' else f'{k}={r[k]}' for k in knobs if k in r)}: gap median "
-        f"{r['median_itl_s'] * 1e3:.1f} ms, P99 {r['p99_itl_s'] * 1e3:.1f} ms, {r['output_tokens_per_s']:,.0f} tok/s, "
-        f"long prompts' first token {r['long_ttft_s'] * 1e3:.0f} ms"
+        f"{' '.join(str(r[k]) if k == 'scheduler' else f'{k}={r[k]}' for k in knobs if k in r)}: ITL median "
+        f"{r['median_itl_ms']:.1f} ms, P99 {r['p99_itl_ms']:.1f} ms; TTFT median {r['median_ttft_ms']:.0f} ms, P99 "
+        f"{r['p99_ttft_ms']:.0f} ms; all at once {r['output_tokens_per_s_at_once']:,.0f} tok/s"
         for r in s["rows"]
     ]
 

@@ -171,7 +171,11 @@ def run_vllm(model: Model, jobs: list[Job]) -> dict:
 
 
 def steady_decode(llm: LLM, rows: int, context: int, steps: int, model: Model, vocabulary: int) -> dict:
-    """``rows`` requests that all decode at about ``context`` tokens: times of a step in seconds, medians, and bytes."""
+    """``rows`` requests that all decode at about ``context`` tokens: medians of a step's times in seconds, and its bytes.
+
+    device_s   from event to event on the GPU; host_s: what the host did in a step, while it was not waiting;
+    exposed_s  of the step's time, what the GPU was not busy with it
+    """
     dice = random.Random(rows * 7919 + context)
     prompts = [[dice.randint(0, vocabulary) for _ in range(context - steps // 2)] for _ in range(rows)]
     watch, first = Watch(llm), len(llm.trace)
@@ -190,11 +194,12 @@ def steady_decode(llm: LLM, rows: int, context: int, steps: int, model: Model, v
     walls = walls[len(walls) // 4 :]  # the first ones build tables and warm up
     step = statistics.median(wall for wall, _ in walls)
     hosts = [wall - waited for wall, waited in walls if waited is not None]
+    device = statistics.median(watch.device[len(watch.device) // 4 :]) if watch.device else None
     moved = model.weight_bytes + rows * context * model.kv_bytes_per_token
     durations = [record.duration for record in list(llm.trace)[first:] if record.num_decodes == rows]
     return {
         "rows": rows, "context": context, "steps": len(walls), "step_s": step, "tokens_per_s": rows / step,
         "bytes_per_step": moved, "bytes_per_s": moved / step, "recorded_duration_s": statistics.median(durations),
-        "device_s": statistics.median(watch.device) if watch.device else None,
-        "host_s": statistics.median(hosts) if hosts else None,
+        "device_s": device, "host_s": statistics.median(hosts) if hosts else None,
+        "exposed_s": None if device is None else max(0.0, step - device),
     }  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -13,8 +12,7 @@ import torch
 
 from minieng import LLM
 from minieng.model.attention import BACKENDS, Batch, LayerKV
-from minieng.workload import Job as Arrival
-from minieng.workload import Workload
+from minieng.workload import Workload, uniform
 
 from . import runs
 from .machine import ceilings, free_memory, importable, seconds_of
@@ -83,13 +81,13 @@ def caches(bench: Bench, rows: int, context: int, size: int = 16) -> tuple[torch
     return q, layers, batch
 
 
-def kernel(bench: Bench, rows: int, context: int) -> dict:
+def kernel(bench: Bench, rows: int, context: int, names: tuple[str, ...] = ("triton", "padded", "flashinfer")) -> dict:
     q, layers, batch = caches(bench, rows, context)
     kv_bytes = 2 * rows * context * layers[0].k.shape[2] * layers[0].k.shape[3] * bench.model.dtype.itemsize
     copy = bench.ceiling("copy_bytes_per_s")
-    names = ["triton", "padded"] if bench.device.type == "cuda" else ["padded"]
+    names = names if bench.device.type == "cuda" else ("padded",)
     found: dict = {"rows": rows, "context": context, "kv_bytes": kv_bytes}
-    for name in names:
+    for name in (name for name in names if name in BACKENDS):
 
         def work(name: str = name) -> None:
             for layer in layers:
@@ -100,7 +98,7 @@ def kernel(bench: Bench, rows: int, context: int) -> dict:
             found[name] = {"seconds": seconds, "bytes_per_s": kv_bytes / seconds, "of_copy": kv_bytes / seconds / copy}
         except Exception as problem:
             found[name] = {"error": f"{type(problem).__name__}: {str(problem)[:200]}"}
-    if not importable("flashinfer") and bench.device.type == "cuda":
+    if "flashinfer" in names and not importable("flashinfer"):
         try:
             seconds = flashinfer(q, layers, batch, context)
             found["flashinfer"] = {"seconds": seconds, "bytes_per_s": kv_bytes / seconds, "of_copy": kv_bytes / seconds / copy}
@@ -149,14 +147,17 @@ def sweep(bench: Bench, context: int) -> list[dict]:
         return []
     names, found = ("TILE", "SPLIT", "WARPS", "STAGES", "PROGRAMS"), []
     kept = {name: getattr(triton_kernels, name) for name in names}
-    options = product((16, 32, 64, 128), (256, 512, 1024), (2, 4, 8), (2, 3, 4), (2048, 4096, 8192))
-    tried = [o for o in options if o[2:] == (4, 3, 4096) or o[:2] == (kept["TILE"], kept["SPLIT"])]
+    tile, split, *_, programs = kept.values()
+    tried = [(*o, kept["WARPS"], kept["STAGES"], programs) for o in product((16, 32, 64, 128), (128, 256, 512, 1024))]
+    tried += [(tile, split, *o, programs) for o in product((2, 4, 8), (2, 3, 4))]
+    tried += [(tile, split, kept["WARPS"], kept["STAGES"], o) for o in (1024, 2048, 8192)]
     try:
         for values in tried:
             for name, value in zip(names, values, strict=True):
                 setattr(triton_kernels, name, value)
-            times = {f"{rows}x{context}": kernel(bench, rows, context)["triton"].get("of_copy", 0.0) for rows in (1, 32, 256)}
-            found.append({**dict(zip(names, values, strict=True)), "of_copy": times})
+            times = {f"{rows}x{context}": kernel(bench, rows, context, ("triton",))["triton"] for rows in (1, 32, 256)}
+            shares = {shape: got.get("of_copy", 0.0) for shape, got in times.items()}
+            found.append({**dict(zip(names, values, strict=True)), "of_copy": shares})
     finally:
         for name, value in kept.items():
             setattr(triton_kernels, name, value)
@@ -227,35 +228,33 @@ def nano_others(bench: Bench) -> dict:
 
 
 def mixed(bench: Bench) -> dict:
-    """(c) long prompts that arrive among running decodes: gaps between a short request's tokens, by scheduler and budget."""
-    short, long, decodes = ((4, 12), (60, 2), 6) if bench.small else ((64, 400), (4096, 16), 48)
-    arrivals = [Arrival(0.0, *short)] * decodes + [Arrival(0.2 * (i + 1), *long) for i in range(2 if bench.small else 24)]
-    workload = Workload("long prompts among decodes", tuple(arrivals))
-    settings: list[dict] = [{"scheduler": "continuous", "max_prefill_tokens": 8192}, {"scheduler": "continuous", "mixed": True}]
-    budgets = (16, 64) if bench.small else (256, 512, 1024, 2048, 8192)
+    """(c) lesson 09's: prompts of very different lengths, arriving and all at once, by scheduler and token budget."""
+    rate, counts, most = (100.0, (6, 6), (40, 8)) if bench.small else (16.0, (150, 96), (1800, 200))
+    chat = {"prompt": uniform(min(16, most[0]), most[0]), "output": uniform(min(4, most[1]), most[1]), "seed": 1}
+    if not bench.small:
+        chat["output"] = uniform(16, 200)
+    steady, crowd = Workload.synthetic(counts[0], rate=rate, **chat), Workload.synthetic(counts[1], **chat)
+    budgets = (16, 64) if bench.small else (32, 64, 128, 256, 512, 1024, 2048, 8192)
+    settings: list[dict] = [{"scheduler": "continuous"}, {"scheduler": "continuous", "mixed": True}]
     settings += [{"scheduler": "chunked", "max_num_batched_tokens": budget} for budget in budgets]
-    found = []
+    found, blocks = [], {"num_blocks": 128} if bench.small else {}
     for knobs in settings:
-        blocks = {"num_blocks": 128} if bench.small else {}
-        with runs.make_llm(bench.model, bench.device, max_num_seqs=128, max_model_len=sum(long), **blocks, **knobs) as llm:
+        with runs.make_llm(bench.model, bench.device, max_num_seqs=32, max_model_len=sum(most), **blocks, **knobs) as llm:
             llm.generate([[1, 2, 3]])
-            report = llm.serve_workload(workload)
-            watched = [r for r in report.requests if r.num_prompt_tokens == short[0]]
-            gaps = sorted(b - a for r in watched for a, b in zip(r.token_times, r.token_times[1:], strict=False))
+            calm, busy = (llm.serve_workload(workload).metrics for workload in (steady, crowd))
             found.append({
-                **knobs, "median_itl_s": statistics.median(gaps), "p99_itl_s": gaps[int(0.99 * (len(gaps) - 1))],
-                "worst_itl_s": gaps[-1], "output_tokens_per_s": report.metrics.output_throughput,
-                "long_ttft_s": statistics.median(
-                    r.token_times[0] - r.arrival_time for r in report.requests if r.num_prompt_tokens == long[0]
-                ),
+                **knobs, "median_itl_ms": calm.median_itl_ms, "p99_itl_ms": calm.p99_itl_ms,
+                "median_ttft_ms": calm.median_ttft_ms, "p99_ttft_ms": calm.p99_ttft_ms,
+                "output_tokens_per_s_at_once": busy.output_throughput,
             })  # fmt: skip
         free_memory(bench.device)
-    return {"workload": str(workload), "rows": found}
+    return {"workload": f"{steady}; all at once: {crowd}", "rows": found}
 
 
 # -- traces of the lessons' workloads -----------------------------------------------------------------------------
 
 LADDER = {"preset": "ladder", "n": 100, "rate": 16.0}
+CHAT = {"prompt": uniform(16, 1800), "output": uniform(16, 200), "seed": 1, "n": 96, "rate": 16.0}
 TRACES: dict[str, tuple[dict, dict]] = {
     "01_one_at_a_time": ({**LADDER, "n": 24}, {"scheduler": "static", "batch_size": 1}),
     "03_static": (LADDER, {"scheduler": "static", "batch_size": 8}),
@@ -264,8 +263,8 @@ TRACES: dict[str, tuple[dict, dict]] = {
     "06_paged": (LADDER, {"scheduler": "continuous", "admission": "reserve_max", "num_blocks": 128}),
     "07_preemption": (LADDER, {"scheduler": "continuous", "num_blocks": 48, "watermark": 0.0}),
     "08_order": (LADDER, {"scheduler": "continuous", "max_num_seqs": 4, "order": "sjf"}),
-    "09_continuous": ({"preset": "mixed_length", "n": 100, "rate": 32.0}, {"scheduler": "continuous"}),
-    "09_chunked": ({"preset": "mixed_length", "n": 100, "rate": 32.0}, {"scheduler": "chunked", "max_num_batched_tokens": 128}),
+    "09_continuous": (CHAT, {"scheduler": "continuous"}),
+    "09_chunked": (CHAT, {"scheduler": "chunked", "max_num_batched_tokens": 256}),
     "11_eager": ({"preset": "uniform_short", "n": 32, "rate": math.inf}, {"scheduler": "continuous", "enforce_eager": True}),
     "11_graphs": ({"preset": "uniform_short", "n": 32, "rate": math.inf}, {"scheduler": "continuous"}),
     "13_capacity": ({"preset": "bursty", "n": 100, "rate": 16.0}, {"scheduler": "chunked"}),
@@ -278,7 +277,9 @@ def traces(bench: Bench) -> dict:
     bench.traces.mkdir(parents=True, exist_ok=True)
     for name in names:
         kind, knobs = TRACES[name]
-        workload = Workload.preset(kind["preset"], n=4 if bench.small else kind["n"], rate=kind["rate"])
+        kind = {**kind, "n": 4} if bench.small else dict(kind)
+        preset = kind.pop("preset", None)
+        workload = Workload.preset(preset, **kind) if preset else Workload.synthetic(**kind)
         dtype = str(bench.lessons.dtype).removeprefix("torch.")
         with LLM(str(bench.lessons.path), device=str(bench.device), dtype=dtype, **{"num_blocks": 1024, **knobs}) as llm:
             llm.generate([[1, 2, 3]])

@@ -95,23 +95,15 @@ def num_spare_blocks(max_rows: int, block_size: int) -> int:
 
 @dataclass
 class Flight:
-    """A step that has been sent off.
+    """A step that has been sent off."""
 
-    index    request → its row
-    columns  the slot within its row that each row writes, counted from the row's beginning
-    tables   the requests' block tables as they were (the lists themselves)
-    spare    request → spare block that holds its new slot
-    tokens   where the tokens arrive on the host
-    ahead    whether it was sent before it was planned
-    """
-
-    index: dict[Request, int]
-    columns: list[int]
-    tables: list[list[int]]
-    spare: dict[Request, int]
-    tokens: torch.Tensor
-    stamps: tuple[Any, Any]
-    ahead: bool
+    index: dict[Request, int]  # request → its row
+    columns: list[int]  # the slot that each row writes, counted from the row's beginning
+    tables: list[list[int]]  # the requests' block tables, the lists themselves
+    spare: dict[Request, int]  # request → spare block that holds its new slot
+    tokens: torch.Tensor  # where they arrive on the host
+    stamps: tuple[Any, Any]  # begin and end
+    ahead: bool  # sent before it was planned
 
     def serves(self, plan: Plan) -> bool:
         """Whether every slice of the plan was computed by this step just as the plan has it."""

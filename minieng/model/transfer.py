@@ -21,7 +21,8 @@ def pinned(values: np.ndarray, device: torch.device) -> torch.Tensor:
 def on_device(values: Any, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """A list or numpy array as a tensor on the device; on a GPU through pinned memory, and not waited for."""
     host = torch.from_numpy(values) if isinstance(values, np.ndarray) else torch.tensor(values, dtype=dtype)
-    return host.pin_memory().to(device, dtype, non_blocking=True) if device.type == "cuda" else host.to(dtype)
+    host = host.pin_memory() if device.type == "cuda" and host.numel() else host
+    return host.to(device, dtype, non_blocking=True)
 
 
 def to_host(tensor: torch.Tensor) -> torch.Tensor:

@@ -47,7 +47,8 @@ def compile_launch(self, *args, grid, warmup, **kwargs) -> None:
     source = ASTSource(fn=self, signature=signature, constexprs=constants, attrs=attributes)
     made = triton.compile(source, target=target, options=options)
     pipelined = made.asm["ttgir"].count("async_copy_global_to_local")
-    print(self.__name__, target.arch, "shared", made.metadata.shared, "async", pipelined, "bytes", len(made.asm["cubin"]), flush=True)
+    size = len(made.asm["cubin"])
+    print(f"{self.__name__} {target.arch} shared {made.metadata.shared} async {pipelined} bytes {size}", flush=True)
 
 
 def launch_everything(dtype: torch.dtype, dim: int, heads: int, kv_heads: int, **constants) -> None:
