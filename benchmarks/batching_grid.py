@@ -3,13 +3,15 @@
 
     python benchmarks/batching_grid.py                 # 9 cells, about three minutes on two cores
     python benchmarks/batching_grid.py --rate 2        # another load
+    python benchmarks/batching_grid.py --resume        # only what is missing or was disturbed
     python benchmarks/batching_grid.py --quick         # the tiny model, seconds: does it work?
 
 Each cell runs the dynamic scheduler on the same arrivals. Waiting costs nothing: the clock jumps over idle time and moves
-by the measured time of each step. Beside each cell stands what a model of this machine expects, fitted to the steps of
-all cells: for the same few arrivals, and for many, since a P95 of two dozen requests says little.
+by the measured time of each step. Beside each cell stands what a model of this machine expects, fitted to full batches
+only: for the same few arrivals, and for many, since a P95 of twenty requests says little.
 
-A cell that other programs disturbed is repeated, and marked if it stays disturbed: do not quote it then.
+A cell that other programs disturbed is repeated, and marked if it stays disturbed: do not quote it then. The result is
+stored after each cell, so that --resume can go on on a machine that is seldom quiet.
 """
 
 from __future__ import annotations
@@ -53,14 +55,15 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--model", default="smollm2-135m", help="short name, repo id or directory (default: smollm2-135m)")
     p.add_argument("--sizes", type=numbers(int), default=[1, 4, 8], help="batch sizes (default: 1,4,8)")
     p.add_argument("--windows", type=numbers(float), default=[0, 10, 50], help="wait windows in milliseconds (default: 0,10,50)")
-    p.add_argument("--rate", type=float, default=1.0, help="Poisson arrivals, requests a second (default: 1.0)")
-    p.add_argument("--requests", type=int, default=24, help="requests a cell, really computed (default: 24)")
+    p.add_argument("--rate", type=float, default=0.8, help="Poisson arrivals, requests a second (default: 0.8)")
+    p.add_argument("--requests", type=int, default=20, help="requests a cell, really computed (default: 20)")
     p.add_argument("--expected", type=int, default=1000, help="requests a cell on the fitted model (default: 1000)")
     p.add_argument("--new-tokens", type=int, default=32, help="tokens that each request makes (default: 32)")
     p.add_argument("--prompt", default=PROMPT, help="the prompt of all requests")
     p.add_argument("--max-foreign", type=float, default=0.05, help="share of the CPUs others may use in a cell (default: 0.05)")
     p.add_argument("--wait-quiet", type=float, default=10.0, help="seconds to wait for quiet before a cell (default: 10)")
     p.add_argument("--retries", type=int, default=1, help="times that a disturbed cell is repeated (default: 1)")
+    p.add_argument("--resume", action="store_true", help="keep the undisturbed cells of a result with the same settings")
     p.add_argument("--json", type=Path, metavar="FILE", help=f"where the result goes (default: {RESULTS})")
     p.add_argument("--quick", action="store_true", help="tiny model, six requests a cell, result in the temporary folder")
     args = p.parse_args(argv)
@@ -90,7 +93,7 @@ class Grid:
     def __init__(self, args: argparse.Namespace) -> None:
         from minieng import LLM
 
-        self.args, self.engines, self.steps = args, {}, []
+        self.args, self.engines, self.watch = args, {}, host.Watch(None)
         self.knobs = dict(scheduler="dynamic", enable_prefix_caching=False, num_blocks=256, max_num_seqs=max(32, *args.sizes))
         for size in args.sizes:
             self.engines[size] = LLM(args.model, batch_size=size, dtype="float32", **self.knobs)
@@ -119,68 +122,102 @@ class Grid:
         return serve(engine, self.requests(times), self.longest, virtual=True)
 
     def expected(self, model: Any, size: int, window: float, times: list[float]) -> Any:
-        """The metrics of one cell on the fitted model."""
+        """A report of one cell on the fitted model."""
         from minieng.config import EngineConfig
         from minieng.observe.serving import serve
         from minieng.observe.trace import Trace
         from minieng.sim.simulated import engine_of
 
         config = EngineConfig(batch_size=size, wait_window=window, **self.knobs)
-        return serve(engine_of(model, config, Trace(detail=False)), self.requests(times), self.longest).metrics
+        return serve(engine_of(model, config, Trace(detail=False)), self.requests(times), self.longest)
 
 
-def figures(metrics: Any) -> dict[str, float]:
+def figures(report: Any) -> dict[str, float]:
     """What is kept of a cell. busy: share of time in which the machine computes; seats: share of rows filled then."""
-    seats = 1 - metrics.idle_slots
+    metrics = report.metrics
     return {
         "mean_ms": round(metrics.mean_e2el_ms, 1),
         "p95_ms": round(metrics.p95_e2el_ms, 1),
         "requests_per_s": round(metrics.request_throughput, 4),
         "tokens_per_s": round(metrics.output_throughput, 2),
-        "busy": round(metrics.busy_slots / seats if seats else 0.0, 4),
-        "seats": round(seats, 4),
+        "busy": round(sum(step.duration for step in report.trace) / metrics.duration, 4),
+        "seats": round(1 - metrics.idle_slots, 4),
     }
 
 
-def measured_cell(grid: Grid, size: int, window_ms: float, watch: host.Watch) -> dict:
-    """One cell, repeated while others disturb it; the least disturbed run is kept."""
-    best: dict = {}
-    for attempt in range(grid.args.retries + 1):
+def undisturbed(grid: Grid, size: int, window: float, times: list[float]) -> tuple[Any, host.Load]:
+    """A report and who else used the CPUs: the least disturbed of up to ``retries`` + 1 runs."""
+    best = None
+    for _ in range(grid.args.retries + 1):
         if grid.args.wait_quiet:
-            watch.wait_until_quiet(grid.args.max_foreign, grid.args.wait_quiet)
-        watch.lap()
-        report = grid.real(size, window_ms / 1e3, grid.arrivals(grid.args.requests))
-        load = watch.lap()
-        if not best or load.foreign < best["others_cpu_share"]:
-            steps = list(report.trace)
-            best = {"batch_size": size, "window_ms": window_ms, "measured": figures(report.metrics)}
-            best |= {"others_cpu_share": round(load.foreign, 4), "wall_s": round(load.wall_s, 1), "steps": steps}
-        best["runs"] = attempt + 1
+            grid.watch.wait_until_quiet(grid.args.max_foreign, grid.args.wait_quiet)
+        grid.watch.lap()
+        report = grid.real(size, window, times)
+        load = grid.watch.lap()
+        if best is None or load.foreign < best[1].foreign:
+            best = report, load
         if load.foreign <= grid.args.max_foreign:
             break
-    best["disturbed"] = best["others_cpu_share"] > grid.args.max_foreign
     return best
 
 
-def full_batches(grid: Grid) -> list[dict]:
-    """Warm-up, then one full batch of each size: seconds, and what the machine could serve at most."""
-    rows = []
+def disturbance(load: host.Load, limit: float) -> dict:
+    """How much of the CPUs others used, and whether that is too much to quote the figures."""
+    share = round(load.foreign, 4)
+    return {"others_cpu_share": share, "disturbed": share > limit, "wall_s": round(load.wall_s, 1)}
+
+
+def full_batches(grid: Grid) -> tuple[list[dict], list]:
+    """Warm-up, then a full batch of each size: what the machine could serve at most, and the steps."""
+    rows, steps = [], []
     for size in grid.args.sizes:
         grid.real(size, 0.0, [0.0] * size)
-        report = grid.real(size, 0.0, [0.0] * size)
-        grid.steps += list(report.trace)
+        report, load = undisturbed(grid, size, 0.0, [0.0] * size)
+        steps += list(report.trace)
         seconds = report.metrics.duration
         rows.append({"batch_size": size, "seconds": round(seconds, 4), "requests_per_s": round(size / seconds, 3)})
-        say(f"full batch of {size}: {seconds:.3f} s, at most {size / seconds:.2f} requests/s")
-    return rows
+        rows[-1] |= disturbance(load, grid.args.max_foreign)
+        say(f"full batch of {size}: {seconds:.3f} s, at most {size / seconds:.2f} requests/s, others {load.foreign:.0%}")
+    return rows, steps
 
 
-def fill_in_expected(grid: Grid, cells: list[dict]) -> Any:
-    """Fit the machine to the steps of all cells; set the expected figures beside the measured ones."""
+def measured_cell(grid: Grid, size: int, window_ms: float) -> dict:
+    """One cell of the grid, really computed."""
+    report, load = undisturbed(grid, size, window_ms / 1e3, grid.arrivals(grid.args.requests))
+    cell = {"batch_size": size, "window_ms": window_ms, "date": now(), "measured": figures(report)}
+    cell |= disturbance(load, grid.args.max_foreign)
+    m = cell["measured"]
+    say(f"batch {size}, window {window_ms:g} ms: mean {m['mean_ms']:.0f} ms, P95 {m['p95_ms']:.0f} ms, others {load.foreign:.0%}")
+    return cell
+
+
+def kept_cells(args: argparse.Namespace, report: dict) -> dict[tuple, dict]:
+    """The undisturbed cells of the stored result, if it was made with the same settings on the same machine."""
+    if not args.resume or not args.json.exists():
+        return {}
+    old = json.loads(args.json.read_text())
+    if any(old.get(key) != report[key] for key in ("model", "settings", "device", "OMP_NUM_THREADS")):
+        say("the stored result was made with other settings: all cells are measured anew")
+        return {}
+    return {(cell["batch_size"], cell["window_ms"]): cell for cell in old["cells"] if not cell["disturbed"]}
+
+
+def measure(args: argparse.Namespace, report: dict, grid: Grid) -> Any:
+    """Fill the report cell by cell, storing it after each; returns the fit."""
+    report["full_batches"], steps = full_batches(grid)
+    kept, report["cells"] = kept_cells(args, report), []
+    for pair in progress([(size, window) for size in args.sizes for window in args.windows], "measured"):
+        report["cells"].append(kept[pair] if pair in kept else measured_cell(grid, *pair))
+        store(args.json, report | {"cells": report["cells"] + [c for p, c in kept.items() if c not in report["cells"]]})
+    return fill_in_expected(grid, report["cells"], steps)
+
+
+def fill_in_expected(grid: Grid, cells: list[dict], steps: list) -> Any:
+    """Fit the machine to the steps of the full batches; set the expected figures beside the measured ones."""
     from minieng.sim.fit import fit_report
     from minieng.sim.hardware import ModelSpec
 
-    fitted = fit_report(grid.steps, ModelSpec.of_config(grid.config, grid.args.model))
+    fitted = fit_report(steps, ModelSpec.of_config(grid.config, grid.args.model))
     few, many = grid.arrivals(grid.args.requests), grid.arrivals(grid.args.expected)
     for cell in progress(cells, "expected"):
         size, window = cell["batch_size"], cell["window_ms"] / 1e3
@@ -195,6 +232,18 @@ def fill_in_expected(grid: Grid, cells: list[dict]) -> Any:
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def store(path: Path, report: dict) -> None:
+    """Written beside and then moved, so that an interruption leaves a whole file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(report, indent=1) + "\n")
+    beside.replace(path)
 
 
 def progress(items: list, what: str) -> Any:
@@ -229,7 +278,8 @@ def head(args: argparse.Namespace, argv: list[str], grid: Grid) -> dict:
     return {
         "schema": 1,
         "what": "dynamic batching: batch size x wait window, fixed prompt, Poisson arrivals, virtual clock, real steps",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "complete": False,
+        "date": now(),
         "command": " ".join(["python", "benchmarks/batching_grid.py", *argv]),
         "device": host.describe(),
         "versions": protocol.versions(),
@@ -247,31 +297,24 @@ def head(args: argparse.Namespace, argv: list[str], grid: Grid) -> dict:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0: done. 1: done, but a cell was disturbed. 2: wrong arguments or no model. 130: interrupted, nothing written."""
+    """0: done. 1: done, but a cell was disturbed. 2: wrong arguments or no model. 130: interrupted."""
     args = parse(argv)
     try:
         grid = Grid(args)
     except (ValueError, OSError) as error:
         say(f"batching_grid: {error}")
         return 2
+    report = head(args, sys.argv[1:] if argv is None else argv, grid)
     try:
-        report = head(args, sys.argv[1:] if argv is None else argv, grid)
-        report["full_batches"] = full_batches(grid)
-        watch, pairs = host.Watch(None), [(s, w) for s in args.sizes for w in args.windows]
-        cells = [measured_cell(grid, size, window, watch) for size, window in progress(pairs, "measured")]
-        for cell in cells:
-            grid.steps += cell.pop("steps")
-        fitted = fill_in_expected(grid, cells)
+        fitted = measure(args, report, grid)
     except KeyboardInterrupt:
-        say("batching_grid: interrupted; no result was written")
+        say("batching_grid: interrupted; go on with --resume")
         return 130
-    report |= {"fit": str(fitted).split("\n"), "cells": cells}
+    store(args.json, report | {"complete": True, "fit": str(fitted).split("\n")})
     print(fitted)
     print(table(report))
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(report, indent=1) + "\n")
     print(f"stored in {args.json}")
-    return 1 if any(cell["disturbed"] for cell in cells) else 0
+    return 1 if any(cell["disturbed"] for cell in report["cells"]) else 0
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """`coursekit doctor`: can this machine run the course, and can it grade? One line for each thing looked at."""
 
+import importlib.util
 import os
 import sys
 from importlib import metadata
 
+ENGINE = {"torch": "2.10", "transformers": "5.9", "numpy": "2.0"}
 NEEDED = {"ipykernel": "6.17", "ipython": "7.34", "ipywidgets": "7.7.1", "matplotlib": "3.9", "nbformat": "5.0"}
 WANTED = {"jupyterlab": "4.0", "nbval": "0.11", "nbclient": "0.7"}
 
@@ -29,8 +31,18 @@ def package(name, floor):
 
 
 def python_line():
-    good = (3, 11) <= sys.version_info[:2]
-    return good, f"Python {sys.version.split()[0]}" + ("" if good else " is too old: the course needs 3.11 or newer")
+    here, said = sys.version_info[:2], f"Python {sys.version.split()[0]}"
+    if here < (3, 11):
+        return False, f"{said} is too old: the course needs 3.11, 3.12 or 3.13"
+    return here <= (3, 13), said if here <= (3, 13) else f"{said} is newer than what is tested: 3.11, 3.12 or 3.13"
+
+
+def engine_line():
+    """Where the engine is; what it can do on this machine, `minieng doctor` says."""
+    found = importlib.util.find_spec("minieng")
+    if found is None:
+        return False, "minieng is missing: pip install -e . in the folder of the course, or install its wheel"
+    return True, f"minieng in {os.path.dirname(found.origin or '')} (`minieng doctor` looks at device and model)"
 
 
 def place_line():
@@ -84,7 +96,8 @@ def grading_line():
 
 def doctor(say=print):
     """Print what was found; returns 1 when something that lessons need is missing."""
-    needed = [python_line(), place_line(), *(package(*item) for item in NEEDED.items()), kernel_line(), store_line()]
+    packages = [package(*item) for item in (ENGINE | NEEDED).items()]
+    needed = [python_line(), place_line(), engine_line(), *packages, kernel_line(), store_line()]
     wanted = [*(package(*item) for item in WANTED.items()), grading_line()]
     for good, line in needed:
         say(f"{'✓' if good else '✗'} {line}")

@@ -51,7 +51,7 @@ def is_grid(value):
         isinstance(value, list)
         and 0 < len(value) <= MAX_SIDE
         and all(isinstance(r, list) for r in value)
-        and all(len(r) <= MAX_SIDE and all(not isinstance(x, (list, dict)) for x in r) for r in value)
+        and all(0 < len(r) <= MAX_SIDE and all(not isinstance(x, (list, dict)) for x in r) for r in value)
     )
 
 

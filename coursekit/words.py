@@ -33,7 +33,8 @@ def facts(task, verdict):
     if verdict.finding:
         rows.append(("should hold", verdict.finding.rule))
     if verdict.args is not None and verdict.status not in (TODO, MISSING):
-        word = "smallest failing call" if verdict.status in (WRONG, ERROR) else "the call"
+        what = "case" if task.scene else "call"  # a scene is told in words, it is no call
+        word = f"smallest failing {what}" if verdict.status in (WRONG, ERROR) else f"the {what}"
         rows.append((word, task.call_text(verdict.args)))
     if verdict.where:
         rows.append(("stopped at", verdict.where))
@@ -65,7 +66,7 @@ def as_html(task, verdict, printed="", next_step=True):
     for name, text in facts(task, verdict):
         if name == "likely cause" and shows_values(verdict):
             body += show.compare_html(verdict.finding, task)
-        code = name in ("smallest failing call", "the call", "stopped at")
+        code = name in ("smallest failing call", "smallest failing case", "the call", "the case", "stopped at")
         shown = f"<code>{show.escape(text)}</code>" if code else show.escape(text)
         body += f'<div><span style="color:{show.QUIET}">{name}:</span> {shown}</div>'
     if printed:

@@ -50,6 +50,13 @@ def test_quick_runs_the_whole_grid_and_leaves_the_recorded_result_alone(tmp_path
     report = json.loads(file.read_text())
     check_shape(report)
     assert report["model"] == "tiny" and report["settings"]["rate"] == 10.0
+    assert report["complete"]
+    before = report["cells"][0] | {"disturbed": False, "others_cpu_share": 0.0, "date": "kept"}
+    file.write_text(json.dumps(report | {"cells": [before]}))
+    batching_grid.main(["--quick", "--resume", "--json", str(file)])
+    again = json.loads(file.read_text())
+    check_shape(again)
+    assert [cell["date"] == "kept" for cell in again["cells"]] == [True] + 8 * [False]
     alone = [c["expected"] for c in report["cells"] if c["batch_size"] == 1]
     assert alone[0] == alone[1] == alone[2], "one request is a full batch: no window changes anything"
     assert "expected" in capsys.readouterr().out
@@ -58,4 +65,8 @@ def test_quick_runs_the_whole_grid_and_leaves_the_recorded_result_alone(tmp_path
 def test_the_recorded_result_is_whole():
     report = json.loads(batching_grid.RESULTS.read_text())
     check_shape(report)
-    assert report["model"] == "smollm2-135m" and report["command"].startswith("python benchmarks/batching_grid.py")
+    assert (
+        report["complete"]
+        and report["model"] == "smollm2-135m"
+        and report["command"].startswith("python benchmarks/batching_grid.py")
+    )

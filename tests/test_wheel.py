@@ -76,10 +76,20 @@ def test_everything_that_git_knows_of_the_packages_is_in_it(wheel):
     assert not [name for name in names if name.startswith(("tests", "solutions", "notebooks"))]
 
 
+def cells_of(path):
+    return ["".join(c["source"]) for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "exercises").glob("[0-9]*.ipynb")), ids=lambda path: path.stem)
+def test_every_exercise_runs_from_the_wheel_alone(path, fresh, tmp_path):
+    """All its cells, one after the other in a folder of its own: unsolved, without a model."""
+    said = run(fresh, "\n".join(cells_of(path)), tmp_path, HF_HUB_OFFLINE="1")
+    assert "not done yet" in said and "✓" not in said
+
+
 def test_a_copied_exercise_checks_and_hints(fresh, tmp_path):
-    """The cells of the exercise, one after the other in a folder of its own, then a right answer and a wrong one."""
-    book = json.loads((ROOT / "exercises" / EXERCISE).read_text())
-    cells = ["".join(c["source"]) for c in book["cells"] if c["cell_type"] == "code"]
+    """Exercise 02, then a hint, a right answer and a wrong one."""
+    cells = cells_of(ROOT / "exercises" / EXERCISE)
     cells += [
         "hint('02.2')",
         "def padding_waste(n):\n    return 1 - sum(n) / (len(n) * max(n)) if n else 0.0\ncheck('02.2', globals())",

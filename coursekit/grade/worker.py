@@ -17,6 +17,7 @@ from . import collect, judge, processes
 
 
 def leave(signum, frame):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: a second one would disturb the leaving
     raise SystemExit(1)
 
 

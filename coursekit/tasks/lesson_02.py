@@ -72,7 +72,7 @@ def judge_rows(prompts, pad_id, ids, width):
 
 def judge_attention(prompts, pad_id, ids, mask, width):
     def wrong(cause, slip):
-        return Finding(MASK_RULE, cause, slip, {"1s in each row": [len(p) for p in prompts]}, mask)
+        return Finding(MASK_RULE, cause, slip, {"1s in each row": [len(p) for p in prompts]}, {"attention_mask": mask})
 
     if [len(row) for row in mask] != [width] * len(prompts):
         return wrong("the mask has another shape than the padded ids", "mask shape")

@@ -37,6 +37,11 @@ def judge_members(lengths, batch_size, got):
             "the last batch is missing: it is smaller than the others, but its requests want an answer too",
             "last batch lost",
         )
+    if len(flat) == len(set(lengths)) < n and set(flat) < set(range(n)):
+        return wrong(
+            "a request is missing: of those with equal lengths only one is left, as in a dict with the length as its key",
+            "equal lengths lost",
+        )
     return wrong("a request is missing, or an index is no request", "requests lost")
 
 
@@ -46,7 +51,7 @@ def judge_sizes(lengths, batch_size, got):
     if any(len(batch) > batch_size for batch in got):
         return Finding(FULL, f"a batch holds more than batch_size = {batch_size} requests", "batch too large", expected, got)
     if any(len(batch) == 0 for batch in got):
-        return Finding(FULL, "a batch is empty: leave it out", "empty batch", expected, got)
+        return Finding(FULL, "a batch is empty: leave it out", "empty batch", expected, {"your batches": str(got)})
     if len(got) > fewest:
         return Finding(
             FULL,

@@ -11,7 +11,17 @@ CU_RULE = "cu_seqlens holds where each prompt starts, and the total at the end: 
 def judge_pack(args, got):
     (prompts,) = args
     ids, positions, cu = got
+    if [positions, cu] == [borders(prompts), restarts(prompts)]:
+        return Finding(CU_RULE, "the last two lists are swapped: first position_ids, then cu_seqlens", "lists swapped", None, got)
     return judge_packed_ids(prompts, ids) or judge_cu(prompts, cu) or judge_restart(prompts, positions)
+
+
+def restarts(prompts):
+    return [place for p in prompts for place in range(len(p))]
+
+
+def borders(prompts):
+    return [sum(map(len, prompts[:i])) for i in range(len(prompts) + 1)]
 
 
 def judge_packed_ids(prompts, ids):
@@ -148,7 +158,8 @@ def judge_seen(wrong, seen, own, missing, total):
         return wrong("the mask is the wrong way round: here True means 'may look'", "mask inverted", expected)
     if not blocked:
         return wrong(
-            "every token sees every token: neither of the two conditions holds anything back",
+            "every token sees every token: neither of the two conditions holds anything back. (If you wrote both: "
+            "[[False] * T] * T is one row under T names, so a tick in one row is in all)",
             "sees everything",
             expected,
         )

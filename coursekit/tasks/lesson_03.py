@@ -193,6 +193,7 @@ def likely_waits(arrivals, size, want):
             "when the last request of all has come",
             "last batch at once",
         ),
+        ([-w for w in want], "these are negative: the wait is the start of the batch less the arrival", "negative"),
         ([w * 1000 for w in want], "this is in milliseconds: arrivals are in seconds, and so is the answer", "milliseconds"),
         (
             [batch[-1] - a for batch in batches_of(arrivals, size + 1) for a in batch],

@@ -1,7 +1,7 @@
 """Exercise 03, task 3: a static scheduler, judged by the batches it made in a simulated engine."""
 
 from ..task import Case, Finding, Task
-from .scheduling import Bench, random_jobs, timeline
+from .scheduling import Bench, random_jobs, scheduler_error, timeline
 
 BENCH = Bench(max_num_seqs=32, num_blocks=1024)
 BATCH_IN = "a batch starts when batch_size requests wait, or when no more can come, and as soon as the last batch has left"
@@ -75,6 +75,12 @@ def stays_together(run, begin, end):
                     "drops done rows",
                 )
             return Finding(TOGETHER, cause, slip, "all rows until the end", timeline(run))
+    if not run["steps"][end - 1]["finished"]:
+        cause = (
+            f"leavers(done) lets nobody go after step {end - 1}, although every row is done. "
+            "Once each request in self.running is_done, it returns all of them"
+        )
+        return Finding(TOGETHER, cause, "never leaves", "all leave after the last step", timeline(run))
     return None
 
 
@@ -90,7 +96,15 @@ OWN_WORDS = {
     "fills. When self.arrivals_open is False, start with what is there",
     "rule: no finished requests": "your plan gives a token to a row that is done. Leave requests with is_done out of "
     "plan.extend, and keep them in plan.rows",
+    "rule: a request leaves when it is done": "leavers(done) lets a request go that has tokens left to make. It is asked after "
+    "every step, and `done` is often empty: all(...) over an empty list is True. Ask about self.running",
 }
+
+
+def scene(args):
+    """The jobs and the batch size; the other knobs of the bench play no part here."""
+    jobs, knobs = args
+    return f"{Bench().scene((jobs,))}; batch_size={knobs['batch_size']}"
 
 
 def generate(rng, size):
@@ -123,7 +137,8 @@ STATIC_SCHEDULER = Task(
     ),
     drive=BENCH.drive,
     judge=judge,
-    scene=BENCH.scene,
+    scene=scene,
+    on_error=scheduler_error,
     generate=generate,
     valid=valid,
     exact=False,

@@ -3,7 +3,7 @@
 from ..task import Case, Finding, Task
 from .lesson_04_batches import BATCHER, late_cause, moments
 from .lesson_04_window import BEST_WINDOW
-from .scheduling import Bench, random_jobs, timeline
+from .scheduling import Bench, random_jobs, scheduler_error, timeline
 
 TITLE = "Dynamic batching"
 
@@ -113,6 +113,7 @@ DYNAMIC_SCHEDULER = Task(
     drive=BENCH.drive,
     judge=judge,
     scene=BENCH.scene,
+    on_error=scheduler_error,
     generate=generate,
     valid=valid,
     exact=False,

@@ -1,7 +1,7 @@
 """Exercise 05, task 3: a continuous scheduler, judged by what happened at every step of a simulated engine."""
 
 from ..task import Case, Finding, Task
-from .scheduling import Bench, random_jobs, timeline
+from .scheduling import Bench, random_jobs, scheduler_error, timeline
 
 BENCH = Bench(max_num_seqs=4, num_blocks=256, block_size=4)
 PACKED = "a continuous batch is packed: a Plan without rows"
@@ -196,6 +196,7 @@ CONTINUOUS_SCHEDULER = Task(
     drive=BENCH.drive,
     judge=judge,
     scene=BENCH.scene,
+    on_error=scheduler_error,
     generate=generate,
     valid=valid,
     exact=False,

@@ -13,9 +13,9 @@ FULL = "a step uses its whole budget as long as somebody has tokens left to comp
 
 
 def judge(args, got):
-    """The engine's rules, with our own words for a prompt that never fits; then those of this exercise."""
+    """The engine's rules, with our own words for an empty plan; then those of this exercise."""
     run = BENCH.replayed(args, got)
-    return never_fits(args, run) or rule_broken(run) or goes_on_for_ever(run) or rules(args, run)
+    return nothing_planned(args, run) or rule_broken(run) or goes_on_for_ever(run) or rules(args, run)
 
 
 def rules(args, run):
@@ -32,10 +32,16 @@ def rules(args, run):
     return None
 
 
-def never_fits(args, run):
-    """An empty plan in the face of a prompt that is larger than the budget."""
+def nothing_planned(args, run):
+    """An empty plan because KV has run out, or in the face of a prompt that is larger than the budget."""
     if not run["broken"] or run["broken"]["rule"] != "never idle without a reason":
         return None
+    if "num_blocks" in args[1] and run["steps"]:
+        cause = (
+            "KV has run out: nobody who runs gets a block, so your plan is empty, and it will stay so. Ask self.make_room for "
+            "running requests: it makes somebody give way"
+        )
+        return Finding(FULL, cause, "nobody gives way", "somebody in plan.preempt", timeline(run))
     budget, now = args[1]["max_num_batched_tokens"], max((s["start"] + s["duration"] for s in run["steps"]), default=0.0)
     for name, r in run["requests"].items():
         if r["finish"] is None and r["arrival"] <= now and r["prompt"] > budget:

@@ -99,10 +99,13 @@ def blocks_used(run):
     return max((step["blocks_total"] - step["blocks_free"] for step in run["steps"]), default=0)
 
 
+SIGNS = {"=": "done, its row computes on", "-": "runs, given nothing", ".": "waits"}
+
+
 def timeline(run, columns=16, rows=10):
     """The last steps as a text, a row for each request and a column for each step.
 
-    A number: tokens computed for it. `=`: a finished row that computes on. `-`: holds KV, given nothing. `.`: waits.
+    A key below it explains the signs that are in it: `=`, `-`, `.`; a number says how many tokens were computed.
     """
     steps, first = run["steps"], max(0, len(run["steps"]) - columns)
     if not steps:
@@ -115,7 +118,9 @@ def timeline(run, columns=16, rows=10):
     heads = ["step", *names]
     left = max(map(len, heads))
     lines = [f"{head.ljust(left)}  {' '.join(x.rjust(width) for x in row)}".rstrip() for head, row in zip(heads, grid)]
-    return "\n".join(lines + (["..."] if len(run["requests"]) > rows else []))
+    signs = {sign: f"({sign} {says})" for sign, says in SIGNS.items() if any(sign in row for row in grid)}
+    key = ["(numbers: tokens computed)", *signs.values()]
+    return "\n".join(lines + (["..."] if len(run["requests"]) > rows else []) + key)
 
 
 def sign(steps, at, name, request):

@@ -34,9 +34,9 @@ r0, r1, ... in the order of the jobs.
     broken     None, or {rule, text}: the rule of the engine that a plan broke; steps holds what came before
     endless    None, or words: it was stopped after too many steps or too many plans that only wait
 
-An exception in the learner's code is left to pass: `check` shows its line. The judge believes none of the times:
-it carries out the recorded plans once more on an engine of its own, in the judge's process, and hands that run to the
-rules. Plans that cannot be carried out are a broken rule.
+An exception in the learner's code is left to pass: `check` shows its line; `on_error=scheduler_error` has words
+for some. The judge believes none of the times: it carries out the recorded plans once more on an engine of its own, in
+the judge's process, and hands that run to the rules. Plans that cannot be carried out are a broken rule.
 """
 
 from .runs import (
@@ -67,6 +67,7 @@ __all__ = [
     "most_tokens",
     "random_jobs",
     "rule_broken",
+    "scheduler_error",
     "starved",
     "steps_used",
     "timeline",
@@ -124,7 +125,11 @@ class Bench:
         """The run that the recorded plans give on an engine of the judge's own; nothing else of `got` is believed."""
         jobs, knobs = parts(args)
         said = {key: got[key] for key in ("broken", "endless")}
-        run = self._run(recorded(got["steps"]), jobs, knobs)
+        try:
+            run = self._run(recorded(got["steps"]), jobs, knobs)
+        except Exception as problem:  # a record that was made up may break the engine in any way
+            text = f"the record of the plans cannot be carried out ({type(problem).__name__})"
+            return {"steps": [], "requests": {}, "broken": {"rule": "plans can be carried out", "text": text}, "endless": None}
         if said["broken"] or said["endless"]:
             rule = said["broken"] and {key: str(said["broken"][key])[:400] for key in ("rule", "text")}
             run["broken"], run["endless"] = rule, said["endless"] and str(said["endless"])[:200]
@@ -156,6 +161,15 @@ class Bench:
         steps = [plain_step(record) for record in engine.trace]
         known = {r.request_id: plain_request(r, job) for r, job in zip(requests, jobs)}
         return {"steps": steps, "requests": known, "broken": broken, "endless": endless}
+
+
+def scheduler_error(args, error, text):
+    """`on_error` for a Task: words for the exceptions that a first scheduler meets."""
+    if "slice" in text and "sequence index" in text:
+        return "self.waiting is a deque, and Python cannot slice a deque. Make a list of it: list(self.waiting)[:n]"
+    if "non-iterable Request" in text:
+        return "plan.extend is a list of pairs: (request, how many tokens it computes in this step)"
+    return None
 
 
 def parts(args):

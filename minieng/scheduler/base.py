@@ -125,6 +125,8 @@ class Scheduler:
         Raises PlanError, and has changed nothing, if a rule is broken.
         """
         self.check(plan, now)
+        if plan.rows is not None:
+            plan.rows = list(plan.rows)  # it may be self.running itself, and that changes before the trace is written
         admitted = [r for r, _ in plan.extend if r.status is Status.WAITING]
         if plan.rows is None:  # all are looked up before any is attached, as the ledger did
             for request, shared in [(r, self.kv.lookup(r, plan.preempt)) for r in admitted]:
@@ -259,12 +261,18 @@ class Scheduler:
                     "a new row computes its whole prompt in its first step",
                 )
         rows, old = set(plan.rows), [r for r in plan.rows if r.status is Status.RUNNING]
-        if len(ends) > 1 or new and (old or plan.span < plan.width) or not rows.issuperset(r for r, _ in plan.extend):
-            raise PlanError(
-                "a rectangle is one block of rows",
-                "its rows are all new or all running, plan.rows names each request of plan.extend, the rows end in one "
-                f"column (now {sorted(ends)}), and plan.span={plan.span} holds a new rectangle {plan.width} tokens wide",
-            )
+        why = None
+        if new and old:
+            why = f"{new[0].request_id} is new and {old[0].request_id} runs: the rows of a rectangle are all new or all running"
+        elif not rows.issuperset(r for r, _ in plan.extend):
+            missing = next(r.request_id for r, _ in plan.extend if r not in rows)
+            why = f"plan.rows lacks {missing}, which is in plan.extend: rows names every row, extend those that make tokens"
+        elif len(ends) > 1:
+            why = f"the rows do not end in one column but in {sorted(ends)}: leave out nobody who still makes tokens"
+        elif new and plan.span < plan.width:
+            why = f"plan.span={plan.span} does not hold a new rectangle {plan.width} tokens wide: it says how wide a row may grow"
+        if why:
+            raise PlanError("a rectangle is one block of rows", why)
         if any(r.num_computed_tokens for r in new):
             raise PlanError("a new row starts at its first token", f"{new} have been swapped out: use preemption='recompute'")
 

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from ..observe.trace import StepRecord, Trace
 from .style import FILLS, GRID, INK, SERIES, Picture, new_figure
 
-HATCHES = ("", "///", "..", "\\\\\\", "xx", "--")
+HATCHES = ("", "///", "..", "\\\\\\", "xx", "--", "++")  # one more than colours: 42 requests look different
 
 
 def block_map(trace: Trace, step: int = -1, columns: int = 16) -> Picture:

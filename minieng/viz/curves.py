@@ -46,7 +46,7 @@ def latency_cdf(runs: dict[str, Iterable[Request]], which: str = "ttft") -> Pict
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_ylim(0, 1.02)
-    ax.legend(frameon=False, fontsize=9, loc="lower right")
+    ax.legend(frameon=False, fontsize=9)
     return Picture(figure, f"Distribution of {NAMES[which]}. " + " ".join(words))
 
 

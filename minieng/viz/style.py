@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import NamedTuple
 
 import matplotlib
@@ -65,7 +66,7 @@ class Picture:
         return path
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict:
-        return {"image/png": self.png(), "text/plain": self.description}
+        return {"image/png": self.png(), "text/plain": fill(self.description, 110)}
 
 
 def new_figure(height: float, rows: int = 1, share_x: bool = False) -> tuple[Figure, list]:

@@ -4,6 +4,7 @@ import csv
 import importlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import coursekit.tasks
 from coursekit import words
 from coursekit.checking import verdict_on
 from coursekit.examine import DONE, TODO, caller, examine
+from coursekit.tasks.scheduling import last_finish
 
 GIVEN = "from minieng import Plan, Scheduler"
 HEAD = "# Task 90.1: your answer goes in this cell.\nclass Mine(Scheduler):\n    def plan(self, now):\n"
@@ -152,6 +154,24 @@ def test_times_that_were_made_up_are_not_believed(toy):
     assert bench.replayed(args, forged) == got
     del forged["steps"][-1]
     assert bench.replayed(args, forged)["broken"]
+
+
+def test_a_record_that_was_tampered_with_never_breaks_the_judge(toy):
+    """Values of a record replaced at random: the judge finds a fault, or the true run is as good as it looks."""
+    bench, args, rng = toy.BENCH, (toy.JOBS,), random.Random(5)
+    true = bench.drive(answer(RIGHT), args)
+    odd = [None, -1, 0, 1, 10**6, 0.5, float("nan"), float("inf"), "r0", "r9", [], {}, ["r0"], [["r0", 0, 1]], True]
+    for _ in range(300):
+        forged = json.loads(json.dumps(true))
+        for _ in range(rng.randint(1, 3)):
+            step = rng.choice(forged["steps"])
+            key = rng.choice(list(step))
+            if isinstance(step[key], list) and step[key] and rng.random() < 0.5:
+                step[key][rng.randrange(len(step[key]))] = rng.choice(odd)
+            else:
+                step[key] = rng.choice(odd)
+        verdict = toy.SCHEDULER.judge(args, forged)
+        assert verdict or last_finish(bench.replayed(args, forged)) >= last_finish(true) - 1e-9
 
 
 def test_no_scheduler_at_all(toy):

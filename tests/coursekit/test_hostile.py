@@ -15,7 +15,7 @@ from course_support import ROOT, put, solved
 
 from coursekit.grade import processes, sandbox
 
-# Minutes of endless loops and memory bombs, whose remarks on a busy machine still vary: `make test-hostile`, not `make test`.
+# Minutes of endless loops and memory bombs: `make test-hostile`, not `make test`.
 pytestmark = [
     pytest.mark.hostile,
     pytest.mark.skipif(os.name != "posix", reason="the grader needs Linux or macOS"),

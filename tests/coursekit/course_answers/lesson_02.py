@@ -143,6 +143,11 @@ def bucket_index(lengths, batch_size):
     return cut([lengths.index(x) for x in sorted(lengths)], batch_size)
 
 
+def bucket_dict(lengths, batch_size):
+    known = {length: i for i, length in enumerate(lengths)}
+    return cut([known[length] for length in sorted(known)], batch_size)
+
+
 def bucket_alone(lengths, batch_size):
     return [[i] for i in in_order(lengths)]
 
@@ -213,6 +218,11 @@ def pack_separator(prompts):
 
 def pack_not_flat(prompts):
     return prompts, *packed(prompts)[1:]
+
+
+def pack_swapped(prompts):
+    ids, positions, cu = packed(prompts)
+    return ids, cu, positions
 
 
 def pack_positions_from_one(prompts):
@@ -308,6 +318,7 @@ WRONG = {
         (bucket_lengths, "the lengths themselves"),
         (bucket_loses_last, "the last batch is missing"),
         (bucket_index, "finds the first one twice"),
+        (bucket_dict, "as in a dict"),
         (bucket_alone, "more batches than needed"),
         (bucket_one, "holds more than batch_size"),
         (bucket_as_text, "sorted as text"),
@@ -321,6 +332,7 @@ WRONG = {
         (pack_lengths, "running sum"),
         (pack_separator, "no padding and no separator"),
         (pack_not_flat, "one flat list"),
+        (pack_swapped, "the last two lists are swapped"),
         (pack_positions_from_one, "position ids start at 1"),
     ],
     "02.5": [

@@ -102,6 +102,10 @@ def fill_last_at_once(arrivals, size):
     return [0.0 if len(b) < size else b[-1] - a for b in cut(arrivals, size) for a in b]
 
 
+def fill_negative(arrivals, size):
+    return [-w for w in fill(arrivals, size)]
+
+
 def fill_milliseconds(arrivals, size):
     return [1000 * w for w in fill(arrivals, size)]
 
@@ -230,6 +234,45 @@ class LooksForTheText(Static):
         return Plan(extend=[(r, 1) for r in self.running if not r.finished], rows=list(self.running))
 
 
+class NoRows(Static):
+    def begin(self, batch):
+        return Plan(extend=[(r, r.num_remaining_tokens) for r in batch], rows=[], span=columns(batch))
+
+
+class Refills(Static):
+    """Newcomers join a batch that runs."""
+
+    def go_on(self):
+        live = [r for r in self.running if not r.is_done]
+        new = list(self.waiting)[: self.config.batch_size - len(live)]
+        return Plan(extend=[(r, r.num_remaining_tokens) for r in live + new], rows=self.running + new, span=columns(live + new))
+
+
+class NeverLeaves(Static):
+    def leavers(self, done):
+        return []
+
+
+class AsksOnlyTheDone(Static):
+    def leavers(self, done):
+        return list(self.running) if all(r.is_done for r in done) else []
+
+
+class SlicesTheDeque(Static):
+    def choose(self):
+        return self.waiting[: self.config.batch_size]
+
+
+class ForgetsTheTokens(Static):
+    def begin(self, batch):
+        return Plan(extend=batch, rows=batch, span=columns(batch))
+
+
+class NamesRunningItself(Static):
+    def go_on(self):
+        return Plan(extend=[(r, 1) for r in self.running if not r.is_done], rows=self.running)
+
+
 class ReturnsNothing(Static):
     def plan(self, now):
         if self.running or self.ready():
@@ -283,6 +326,7 @@ WRONG = {
         (fill_loses_last, "its requests are missing"),
         (fill_for_ever, "waits for ever"),
         (fill_last_at_once, "start each of its requests at once"),
+        (fill_negative, "negative"),
         (fill_milliseconds, "milliseconds"),
         (fill_one_more, "one too large"),
         (fill_formula, "one flat list"),
@@ -300,7 +344,13 @@ WRONG = {
         (FeedsTheDone, "gives a token to a row that is done"),
         (WaitsForOneMore, "a batch starts late"),
         (MovesQueues, "plan() moved requests"),
-        (NoSpan, "do not form one rectangle"),
+        (NoSpan, "plan.span=0 does not hold"),
+        (NoRows, "plan.rows lacks r0"),
+        (Refills, "all new or all running"),
+        (NeverLeaves, "lets nobody go"),
+        (AsksOnlyTheDone, "over an empty list is True"),
+        (SlicesTheDeque, "list(self.waiting)[:n]"),
+        (ForgetsTheTokens, "a list of pairs"),
         (ReturnsNothing, "must return a Plan on every path"),
         (OneTokenOfThePrompt, "computes its whole prompt in its first step"),
         (LooksForTheText, "has no attribute"),
@@ -310,5 +360,5 @@ WRONG = {
 RIGHT = {
     "03.1": [idle, idle_step_by_step],
     "03.2": [fill, fill_backwards],
-    "03.3": [Static, InOneMethod],
+    "03.3": [Static, NamesRunningItself, InOneMethod],
 }

@@ -149,6 +149,20 @@ class NoLedger(Chunked):
         return made
 
 
+class NobodyGivesWay(Chunked):
+    """Asks the ledger for the running as well, so that nobody is ever preempted."""
+
+    def plan(self, now):
+        made, paper, left = Plan(), self.kv.ledger(), self.max_num_batched_tokens
+        new = list(self.waiting)[: self.max_num_seqs - len(self.running)]
+        for r in [*self.old(), *new]:
+            n = min(r.num_remaining_tokens, left)
+            if n and paper.take(r, n):
+                made.extend.append((r, n))
+                left -= n
+        return made
+
+
 class NoSeats(Chunked):
     def newcomers(self, waiting):
         for r in waiting:
@@ -292,6 +306,7 @@ WRONG = {
         (OnePrompt, "One prompt a step is not the limit"),
         (DecodesOnly, "prompts starve as long as anybody writes"),
         (NoLedger, "takes more KV blocks than are free"),
+        (NobodyGivesWay, "makes somebody give way"),
         (NoSeats, "admits more requests than there are slots"),
         (EmptySlices, "no token at all"),
     ],
