@@ -53,7 +53,7 @@ class Watch:
         decodes = llm.runner.decodes
         if decodes is None:
             return
-        ask = decodes.seam.seconds
+        ask = type(decodes.seam).seconds.__get__(decodes.seam)  # not that of an earlier watch
 
         def seconds(begin, end) -> float:
             before = time.perf_counter()

@@ -84,9 +84,9 @@ def make_cache(model: Decoder | Adapter, attention: Attention, config: EngineCon
 @torch.inference_mode()
 def warm_up(model: Decoder | Adapter, attention: Attention, config: EngineConfig, max_model_len: int) -> int:
     """Bytes that the largest step takes besides weights and KV: it is run once, on a cache of one block."""
-    longest = {"chunked": config.max_num_batched_tokens, **dict.fromkeys(("static", "dynamic"), config.batch_size * max_model_len)}
-    known = config.scheduler if isinstance(config.scheduler, str) else ""
-    most = longest.get(known, max(config.max_prefill_tokens, max_model_len))
+    most, scheduler = max(config.max_prefill_tokens, max_model_len), config.scheduler
+    if isinstance(scheduler, str) and scheduler != "continuous":
+        most = config.max_num_batched_tokens if scheduler == "chunked" else config.batch_size * max_model_len
     tokens, device, size = min(most, MOST_PROFILED), model.device, config.block_size
     ends = [min(max_model_len, tokens - first) for first in range(0, tokens, max_model_len)]
     starts = [0]
