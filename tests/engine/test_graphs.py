@@ -142,6 +142,17 @@ def test_a_scheduler_that_leaves_requests_out_now_and_then(tiny):
         tiny.oracle.compare(prompt, out.outputs[0].token_ids, 20)
 
 
+def test_tables_that_grew_in_steps_without_a_graph_are_sent_anew(tiny):
+    """Two requests decode, go on beside the chunks of a third one's prompt over several blocks, and decode again."""
+    prompts = random_prompts(tiny, (6, 9, 12), 8)
+    alone, beside = {"0": 1, "1": 1}, {"0": 1, "1": 1, "2": 2}
+    steps = [{"0": 6, "1": 9}] + [alone] * 3 + [beside] * 5 + [alone] * 3
+    with give_graphs(tiny.llm(scheduler=Scripted(*steps), num_blocks=64, block_size=2)) as llm:
+        outs = llm.generate(prompts, SamplingParams(max_tokens=20, ignore_eos=True), request_ids=["0", "1", "2"])
+    for prompt, out in zip(prompts, outs, strict=True):
+        tiny.oracle.compare(prompt, out.outputs[0].token_ids, 20)
+
+
 def test_ctrl_c_in_a_graphs_step_leaves_an_engine_that_goes_on(tiny, monkeypatch):
     prompts = random_prompts(tiny, (6, 9), 4)
     with give_graphs(tiny.llm(num_blocks=64, block_size=4)) as llm:
