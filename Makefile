@@ -54,12 +54,13 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-stored test-unit test-notebooks test-all test-hostile test-lax test-tiny test-colab bench notebooks lock clean model
+.PHONY: help lab test test-stored test-unit test-notebooks test-all test-gpu test-hostile test-lax test-tiny test-colab bench notebooks lock clean model
 
 help: ## this list
 	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
 	@echo "make test          unit tests, then every notebook with the real model, outputs compared"
 	@echo "make test-all      make test, then: hostile submissions, lax, the tiny model, Colab's versions"
+	@echo "make test-gpu      the tests that need a GPU (skipped with the reason where there is none)"
 	@echo "make bench         measure minieng against other engines on this machine's CPU"
 	@echo "make notebooks     run all notebooks and store their outputs"
 	@echo "make lock          write requirements-lock.txt anew (Linux x86_64)"
@@ -108,6 +109,10 @@ test-stored: $(READY)
 test-unit: model
 	@echo "==> unit tests"
 	$(TESTING) $(BIN)/python -m pytest -m "not hostile" tests
+
+test-gpu: $(READY) ## by itself: the interpreter's tests switch compiled Triton off for a whole process
+	@echo "==> tests that need a GPU"
+	$(BIN)/python -m pytest tests/gpu
 
 test-hostile: $(READY)
 	@echo "==> submissions that attack the grader"

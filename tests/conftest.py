@@ -19,7 +19,7 @@ class Kit:
         from minieng import LLM
 
         self.path, self.oracle = path, Oracle(path, name, longest)
-        self._keep = LLM(str(path), num_blocks=1).runner.model
+        self._keep = LLM(str(path), num_blocks=1, device="cpu", dtype="float32").runner.model
 
     def llm(self, **knobs):
         from minieng import LLM

@@ -33,11 +33,18 @@ class KVShape:
 
 
 class KVTensors:
-    """The cache's tensors. ``layer(i)`` gives K and V of one layer as [num_blocks, block_size, kv_heads, head_dim]."""
+    """The cache's tensors. ``layer(i)`` gives K and V of one layer as [blocks, block_size, kv_heads, head_dim].
 
-    def __init__(self, shape: KVShape, num_blocks: int, block_size: int, device: torch.device, num_host_blocks: int = 0) -> None:
+    Behind the ``num_blocks`` blocks that the pool names lie ``num_spare_blocks`` that only the runner knows (graphs.py).
+    """
+
+    def __init__(
+        self, shape: KVShape, num_blocks: int, block_size: int, device: torch.device, num_host_blocks: int = 0,
+        num_spare_blocks: int = 0,
+    ) -> None:  # fmt: skip
         self.shape, self.num_blocks, self.block_size = shape, num_blocks, block_size
-        size = (shape.num_layers, 2, num_blocks, block_size, shape.num_kv_heads, shape.head_dim)
+        self.num_spare_blocks = num_spare_blocks
+        size = (shape.num_layers, 2, num_blocks + num_spare_blocks, block_size, shape.num_kv_heads, shape.head_dim)
         self.cache = zeros(size, shape.dtype, device)
         self.host = zeros((num_host_blocks, shape.num_layers, 2, *size[3:]), shape.dtype, torch.device("cpu"))
 
@@ -63,11 +70,13 @@ def zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> to
 
 
 def choose_num_blocks(
-    shape: KVShape, block_size: int, device: torch.device, longest: int, memory_fraction: float, asked: int | None
-) -> int:
+    shape: KVShape, block_size: int, device: torch.device, longest: int, memory_fraction: float, asked: int | None,
+    work: int = 0,
+) -> int:  # fmt: skip
     """How many blocks fit: what was asked for, else 1 GiB on a CPU, else what a GPU has left.
 
     longest: tokens of all requests at their longest together; more than that is never claimed.
+    work: bytes of a GPU that must stay free for the steps themselves.
     Raises ValueError if the memory does not even hold one block.
     """
     if asked is not None:
@@ -76,7 +85,7 @@ def choose_num_blocks(
     room = CPU_CACHE_BYTES
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
-        room = free - int((1 - memory_fraction) * total)
+        room = free - int((1 - memory_fraction) * total) - work
     blocks = min(room // block_bytes, -(-longest // block_size))
     if blocks < 1:
         raise ValueError(

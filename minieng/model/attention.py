@@ -84,6 +84,9 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, ma
     """
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     if layer.softcap is None:
+        group = q.shape[1] // k.shape[1]
+        if group > 1 and q.is_cuda:  # there only the kernel that writes all scores out knows groups
+            k, v = (x.repeat_interleave(group, 1) for x in (k, v))
         grouped = q.shape[1] != k.shape[1]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=layer.scale, enable_gqa=grouped)
         return out.transpose(1, 2)
@@ -142,6 +145,8 @@ def visible(n: int, context: int, window: int | None, device: torch.device) -> t
 
 def attend_padded(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
     """Backend "padded": rectangles with a mask. A packed batch becomes two, its decodes and the rest."""
+    if "rows" in batch.scratch:
+        return attend_decodes(q, layer, batch)
     if batch.width:
         rows = torch.arange(batch.num_rows)
         return rectangle(q, rows, batch.width, layer, batch)
@@ -180,6 +185,30 @@ def rectangle(q: torch.Tensor, rows: torch.Tensor, width: int, layer: LayerKV, b
     return out.reshape(q.shape)
 
 
+def attend_decodes(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
+    """Backend "padded" for one new token a row, from tensors alone, as a CUDA graph needs it (graphs.py).
+
+    ``batch.scratch["rows"]`` holds starts, kv_starts and kv_ends; the tables are as wide as the longest row may be.
+    """
+    rows, heads, dim = q.shape
+    size, kv_heads = layer.k.shape[1:3]
+    blocks = batch.tables.to(torch.int64)
+    k, v = (x[blocks].view(rows, -1, kv_heads, dim).transpose(1, 2) for x in (layer.k, layer.v))
+    _, starts, ends = (x[:, None] for x in batch.scratch["rows"])
+    slot = torch.arange(blocks.shape[1] * size, device=q.device)[None]
+    seen = (slot < ends) & (slot >= starts)
+    if layer.window is not None:
+        seen &= slot >= ends - layer.window
+    seen |= (ends <= 0) & (slot == 0)  # a padding row sees one slot: a softmax over nothing is NaN
+    query = q.view(rows, kv_heads, heads // kv_heads, dim)  # the heads of a K/V head as rows: K is not repeated
+    if layer.softcap is None:
+        out = F.scaled_dot_product_attention(query, k, v, attn_mask=seen[:, None, None], scale=layer.scale)
+    else:
+        scores = layer.softcap * torch.tanh(query @ k.transpose(2, 3) * layer.scale / layer.softcap)
+        out = torch.softmax(scores.float().masked_fill(~seen[:, None, None], -torch.inf), -1).to(q.dtype) @ v
+    return out.reshape(q.shape)
+
+
 def attend_native(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
     """Backend "native": the C kernel for short rows; long ones are matrix products, which torch does better."""
     out = q.new_empty(q.shape)
@@ -201,20 +230,32 @@ def attend_triton(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor
     return triton_kernels.attend(q, layer, batch)
 
 
+def store_triton(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
+    """``store`` that skips slot −1."""
+    from . import triton_kernels
+
+    triton_kernels.store(k, v, layer, batch.slots)
+
+
 BACKENDS: dict[str, Backend] = {
     "triton": attend_triton,
     "native": attend_native,
     "torch": attend_by_request,
     "padded": attend_padded,
 }
+STORES = {"triton": store_triton, "native": native.store}  # the others use ``store``
 
 
 class Attention:
-    """The chosen backend, and why. ``paged_attention`` is what models call."""
+    """The chosen backend, and why. ``paged_attention`` is what models call.
 
-    def __init__(self, backend: str, why: str) -> None:
+    ops  which kernels do what lies between the matrix products: "plain", "native" or "triton"
+    """
+
+    def __init__(self, backend: str, why: str, ops: str | None = None) -> None:
         self.backend, self.why = backend, why
-        self._attend = BACKENDS[backend]
+        self.ops = ops or ("native" if backend == "native" else "plain")
+        self._attend, self._store = BACKENDS[backend], STORES.get(backend, store)
 
     def paged_attention(
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch
@@ -223,18 +264,16 @@ class Attention:
 
         q and k are rotated already. Returns [T, heads, head_dim].
         """
-        if self.backend == "native":
-            native.store(k, v, layer, batch.slots)
-        else:
-            store(k, v, layer, batch)
+        self._store(k, v, layer, batch)
         return (attend_padded if batch.width else self._attend)(q, layer, batch)
 
 
 def candidates(device: torch.device, asked: str) -> list[str]:
-    """Backends to try, best first. An asked-for one is the only one besides plain torch."""
+    """Backends to try, best first. An asked-for one is the only one besides those it falls back to."""
+    gpu = device.type == "cuda"
     if asked != "auto":
-        return list(dict.fromkeys((asked, "torch")))
-    if device.type != "cuda":
+        return list(dict.fromkeys((asked, "padded", "torch") if asked == "triton" and gpu else (asked, "torch")))
+    if not gpu:
         return ["native", "torch"]
     modern = torch.cuda.get_device_capability(device) >= (8, 0)  # below, tl.dot has no tensor cores to use
     return ["triton", "padded", "torch"] if modern else ["padded", "torch"]
@@ -247,34 +286,58 @@ def choose_attention(
     names = candidates(device, asked)
     for name, following in zip(names, names[1:], strict=False):
         try:
-            error = self_test(BACKENDS[name], device, dtype, heads, kv_heads, head_dim, block_size)
+            error = self_test(BACKENDS[name], device, dtype, heads, kv_heads, head_dim, block_size, STORES.get(name, store))
         except Exception as problem:  # whatever a compiler or a driver may throw
             error = f"{type(problem).__name__}: {problem}"
         limit = 1e-4 if dtype == torch.float32 else 3e-2
         if isinstance(error, float) and error < limit:
-            return Attention(name, f"agrees with plain torch to {error:.0e} on this model's shapes")
+            why = f"agrees with plain torch to {error:.0e} on this model's shapes"
+            return Attention(name, why, choose_ops(device, dtype, head_dim, limit) if name == "triton" else None)
         reason = f"it is off by {error:.1e} on this model's shapes" if isinstance(error, float) else error
         warnings.warn(f"attention backend {name!r} is not used: {reason}; falling back to {following!r}", stacklevel=2)
     return Attention(names[-1], "plain torch, one request after the other")
 
 
+def choose_ops(device: torch.device, dtype: torch.dtype, head_dim: int, limit: float) -> str:
+    """ "triton" if its kernels for norms, rotation and SiLU agree with plain torch, else "plain" and a warning."""
+    try:
+        from . import triton_ops
+
+        error = triton_ops.self_test(device, dtype, head_dim)
+        if error < limit:
+            return "triton"
+        reason = f"they are off by {error:.1e}"
+    except Exception as problem:
+        reason = f"{type(problem).__name__}: {problem}"
+    warnings.warn(f"fused norms and rotation are not used: {reason}; falling back to plain torch", stacklevel=3)
+    return "plain"
+
+
 def self_test(
-    backend: Backend, device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int, block_size: int
-) -> float:
-    """Largest difference from softmax(q·k)·v written out, over a mixed batch of decodes, a prompt and a chunk."""
+    backend: Backend, device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int, block_size: int,
+    keep: Callable = store,
+) -> float:  # fmt: skip
+    """Largest difference from softmax(q·k)·v written out, over a mixed batch of decodes, a prompt and a chunk.
+
+    keep  stores keys and values in their slots; the cache is filled with it, in a random order
+    """
     generator = torch.Generator().manual_seed(0)
     rows = [(1, 1), (1, 37), (5, 5), (7, 23)]  # (new tokens, context after them)
+    if device.type == "cuda":
+        rows += [(1, 1500), (40, 900)]  # cut into pieces; several query blocks
     per_row = max(-(-context // block_size) for _, context in rows)
     shape = (len(rows) * per_row, block_size, kv_heads, head_dim)
     k, v = (torch.randn(shape, generator=generator).to(device, dtype) for _ in range(2))
-    layer = LayerKV(k, v, 1 / math.sqrt(head_dim))
-    tables = torch.randperm(shape[0], generator=generator).view(len(rows), per_row).to(torch.int32)
+    layer = LayerKV(torch.zeros_like(k), torch.zeros_like(v), 1 / math.sqrt(head_dim))
+    tables = torch.randperm(shape[0], generator=generator).view(len(rows), per_row).to(device, torch.int32)
     q_starts = [0]
     for n, _ in rows:
         q_starts.append(q_starts[-1] + n)
     q = torch.randn((q_starts[-1], heads, head_dim), generator=generator).to(device, dtype)
-    nothing = torch.empty(0, dtype=torch.int64)
-    batch = Batch(nothing, nothing, nothing, q_starts, [0] * len(rows), [c for _, c in rows], tables, nothing)
+    nothing, slots = torch.empty(0, dtype=torch.int64), torch.randperm(k.shape[0] * block_size, generator=generator).to(device)
+    flat = (x.flatten(0, 1)[slots] for x in (k, v))
+    batch = Batch(nothing, nothing, slots, q_starts, [0] * len(rows), [c for _, c in rows], tables, nothing)
+    keep(*flat, layer, batch)
     got, worst = backend(q, layer, batch), 0.0
     for row, (n, context) in enumerate(rows):
         keys, values = (x[tables[row].to(device, torch.int64)].flatten(0, 1)[:context].float() for x in (k, v))

@@ -63,11 +63,35 @@ def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
 
 
 class Plain(NamedTuple):
-    """What lies between the matrix products, in torch. ``native`` has the same three in C."""
+    """What lies between the matrix products, in torch. ``native`` has the same in C, ``triton_ops`` on a GPU."""
 
     rms_norm: Callable = rms_norm
     rotate: Callable = rotate
     silu_mul: Callable = silu_mul
+
+    def add_norm(self, x: torch.Tensor, delta: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+        """x += delta, in place; its norm is returned."""
+        x += delta
+        return self.rms_norm(x, weight, eps)
+
+    def norm_rotate(self, qk: torch.Tensor, heads: int, q_norm, k_norm, eps: float, cos, sin) -> torch.Tensor:
+        """Queries [T, heads, D] and behind them keys, normed where the model has weights for that, then rotated."""
+        if q_norm is not None:
+            q, k = qk[:, :heads], qk[:, heads:]
+            qk = torch.cat((self.rms_norm(q, q_norm, eps), self.rms_norm(k, k_norm, eps)), 1)
+        return self.rotate(qk, cos, sin)
+
+
+OPS = {"plain": Plain(), "native": Plain(native.rms_norm, native.rotate, native.silu_mul)}
+
+
+def ops_named(name: str) -> Any:
+    """The kernels that attention was chosen with. Triton is imported on first use, since it is not everywhere."""
+    if name == "triton" and name not in OPS:
+        from . import triton_ops
+
+        OPS[name] = triton_ops
+    return OPS[name]
 
 
 class Layer:
@@ -119,24 +143,32 @@ class Decoder:
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: list[LayerKV], attention: Attention) -> torch.Tensor:
         """Logits [E, vocabulary] of the positions in ``batch.logit_rows``."""
-        ops = native if attention.backend == "native" else Plain()
+        return self.logits(self.hidden(batch, kv, attention)[batch.logit_rows], attention)
+
+    def hidden(self, batch: Batch, kv: list[LayerKV], attention: Attention) -> torch.Tensor:
+        """What the layers make of the tokens: [T, hidden], before the last norm."""
+        ops, delta = ops_named(attention.ops), None
         x = F.embedding(batch.token_ids, self.embedding)
         cos, sin = self.cos[batch.positions][:, None], self.sin[batch.positions][:, None]
         for layer, cache in zip(self.layers, kv, strict=True):
-            h = ops.rms_norm(x, layer.input_norm, self.eps)
-            x += layer.o(self.attend(layer, h, cos, sin, cache, batch, attention, ops))
-            x += layer.down(ops.silu_mul(layer.gate_up(ops.rms_norm(x, layer.post_norm, self.eps))))
-        return self.lm_head(ops.rms_norm(x[batch.logit_rows], self.norm, self.eps))
+            norm = layer.input_norm
+            h = ops.rms_norm(x, norm, self.eps) if delta is None else ops.add_norm(x, delta, norm, self.eps)
+            h = ops.add_norm(x, self.attend(layer, h, cos, sin, cache, batch, attention, ops), layer.post_norm, self.eps)
+            delta = layer.down(ops.silu_mul(layer.gate_up(h)))
+        x += delta
+        return x
+
+    def logits(self, x: torch.Tensor, attention: Attention) -> torch.Tensor:
+        """[E, hidden] → [E, vocabulary]."""
+        return self.lm_head(ops_named(attention.ops).rms_norm(x, self.norm, self.eps))
 
     def attend(self, layer: Layer, h: torch.Tensor, cos, sin, cache: LayerKV, batch: Batch, attention: Attention, ops):
-        """Project, rotate, attend over the paged cache. h [T, hidden] → [T, heads · head_dim]."""
+        """Project, rotate, attend over the paged cache, project back. h [T, hidden] → [T, hidden]."""
         heads = layer.qkv(h).view(len(h), -1, self.head_dim)  # queries, then keys, then values
         qk, v = heads.split((self.heads + self.kv_heads, self.kv_heads), 1)
-        if layer.q_norm is not None:
-            q, k = qk.split((self.heads, self.kv_heads), 1)
-            qk = torch.cat((ops.rms_norm(q, layer.q_norm, self.eps), ops.rms_norm(k, layer.k_norm, self.eps)), 1)
-        q, k = ops.rotate(qk, cos, sin).split((self.heads, self.kv_heads), 1)
-        return attention.paged_attention(q, k, v, cache, batch).reshape(len(h), -1)
+        qk = ops.norm_rotate(qk, self.heads, layer.q_norm, layer.k_norm, self.eps, cos, sin)
+        q, k = qk.split((self.heads, self.kv_heads), 1)
+        return layer.o(attention.paged_attention(q, k, v, cache, batch).reshape(len(h), -1))
 
 
 def rope_table(config: Any, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,18 @@ import torch
 
 from ..config import EngineConfig
 from ..kv.tensors import KVShape, KVTensors, choose_num_blocks
+from ..request import Request, SamplingParams
 from .adapter import Adapter
-from .attention import choose_attention
+from .attention import Attention, Batch, LayerKV, choose_attention
 from .decoder import Decoder, supports
+from .graphs import GATHER_BYTES, Cuda, Decodes, num_spare_blocks
 from .loader import load_config, load_tokenizer, resolve
 from .native import keep_freed_memory
 from .runner import ModelRunner
+from .sampler import choose
 
+MOST_PROFILED = 16_384  # tokens of the warm-up step; a larger step is reckoned from it
+GRAPH_BYTES = 256 << 20  # for graphs and the work space of libraries
 _loaded: weakref.WeakValueDictionary[tuple, Decoder | Adapter] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
 
@@ -49,15 +55,84 @@ def load(name: str, config: EngineConfig) -> Loaded:
     model = shared_model(path, hf_config, dtype, device)
     if device.type == "cpu":
         keep_freed_memory()  # of the steps to come; what loading freed has gone back to the system
-    shape = KVShape(model.num_layers, model.kv_heads, model.head_dim, dtype)
-    longest = config.max_num_seqs * max_model_len
-    blocks = choose_num_blocks(shape, config.block_size, device, longest, config.memory_fraction, config.num_blocks)
-    tensors = KVTensors(shape, blocks, config.block_size, device, host_blocks(config, shape, blocks))
     attention = choose_attention(
         config.attention, device, dtype, model.heads, model.kv_heads, model.head_dim, config.block_size
     )
+    tensors = make_cache(model, attention, config, max_model_len)
     runner = ModelRunner(model, tensors, attention)
+    if device.type == "cuda":
+        capture(runner, config, max_model_len)
     return Loaded(path, load_tokenizer(path), runner, max_model_len, text.vocab_size, eos_of(path, text))
+
+
+def make_cache(model: Decoder | Adapter, attention: Attention, config: EngineConfig, max_model_len: int) -> KVTensors:
+    """The cache, as large as asked or as memory allows."""
+    device, size, work, spare = model.device, config.block_size, 0, 0
+    shape = KVShape(model.num_layers, model.kv_heads, model.head_dim, model.dtype)
+    if device.type == "cuda":
+        if config.num_blocks is None:
+            work = warm_up(model, attention, config, max_model_len) + GRAPH_BYTES
+            work += 2 * GATHER_BYTES if attention.backend == "padded" else 0
+        if not config.enforce_eager:
+            spare = num_spare_blocks(max(config.max_num_seqs, config.batch_size), size)
+            work += spare * size * shape.bytes_per_token
+    longest = config.max_num_seqs * max_model_len
+    blocks = choose_num_blocks(shape, size, device, longest, config.memory_fraction, config.num_blocks, work)
+    return KVTensors(shape, blocks, size, device, host_blocks(config, shape, blocks), spare)
+
+
+@torch.inference_mode()
+def warm_up(model: Decoder | Adapter, attention: Attention, config: EngineConfig, max_model_len: int) -> int:
+    """Bytes that the largest step takes besides weights and KV: it is run once, on a cache of one block."""
+    most, scheduler = max(config.max_prefill_tokens, max_model_len), config.scheduler
+    if isinstance(scheduler, str) and scheduler != "continuous":
+        most = config.max_num_batched_tokens if scheduler == "chunked" else config.batch_size * max_model_len
+    tokens, device, size = min(most, MOST_PROFILED), model.device, config.block_size
+    ends = [min(max_model_len, tokens - first) for first in range(0, tokens, max_model_len)]
+    starts = [0]
+    for end in ends:
+        starts.append(starts[-1] + end)
+    cache = torch.zeros((2, 1, size, model.kv_heads, model.head_dim), dtype=model.dtype, device=device)
+    kv = [LayerKV(*cache, model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)]
+    nothing = torch.zeros(tokens, dtype=torch.int64, device=device)
+    positions = torch.arange(tokens, device=device) % max_model_len
+    tables = torch.zeros((len(ends), -(-max(ends) // size)), dtype=torch.int32, device=device)
+    batch = Batch(nothing, positions, nothing, starts, [0] * len(ends), ends, tables, nothing[: config.max_num_seqs])
+    asked = [Request(str(i), [0], SamplingParams(temperature=1.0, top_p=0.9)) for i in range(len(batch.logit_rows))]
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    try:
+        with torch.cuda.device(device):
+            choose(model.forward(batch, kv, attention), asked)
+    except torch.cuda.OutOfMemoryError:
+        raise ValueError(
+            f"a step of {tokens} tokens does not fit into the memory that is left: lower max_model_len, "
+            "max_prefill_tokens, max_num_batched_tokens or max_num_seqs, or close another engine"
+        ) from None
+    peak = torch.cuda.max_memory_allocated(device) - before
+    del batch
+    torch.cuda.empty_cache()
+    return int(peak * max(1.0, most / tokens))
+
+
+def capture(runner: ModelRunner, config: EngineConfig, max_model_len: int) -> None:
+    """Give a runner its graphs, or the reason why it has none."""
+    model, attention, tensors = runner.model, runner.attention, runner.tensors
+    if config.enforce_eager:
+        runner.no_graphs = "no: enforce_eager"
+    elif not isinstance(model, Decoder):
+        runner.no_graphs = "no: the layers are transformers' own code"
+    elif attention.backend not in ("triton", "padded"):
+        runner.no_graphs = f"no: attention backend {attention.backend!r} asks the host for numbers"
+    else:
+        rows, longest = max(config.max_num_seqs, config.batch_size), min(max_model_len, tensors.num_blocks * config.block_size)
+        try:
+            with torch.cuda.device(model.device):
+                runner.decodes = Decodes(model, tensors, runner.kv, attention, rows, longest, Cuda(model.device))
+        except RuntimeError as problem:  # out of memory, too
+            runner.no_graphs = f"no: capturing failed ({problem!s:.200})"
+            warnings.warn(f"no CUDA graphs, every step is launched piece by piece: {problem!s:.300}", stacklevel=3)
 
 
 def shared_model(path: Path, hf_config: Any, dtype: torch.dtype, device: torch.device) -> Decoder | Adapter:
@@ -73,8 +148,10 @@ def shared_model(path: Path, hf_config: Any, dtype: torch.dtype, device: torch.d
 
 def choose_device(asked: str) -> torch.device:
     """ "auto" is a GPU if there is one. Raises ValueError for a device that is not there."""
+    if asked in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())  # by its number: weights are shared by device
     if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         device = torch.device(asked)
     except RuntimeError:

@@ -136,11 +136,11 @@ def _tasks(layer: LayerKV, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, to
     return batch.scratch[key]
 
 
-def store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, slots: torch.Tensor) -> None:
+def store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
     """Write keys and values [T, kv_heads, dim] into their slots [T]: a few hundred bytes each, cheaper than a torch call."""
     k, v = (x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous() for x in (k, v))
     library(k.dtype).store(
-        k.data_ptr(), v.data_ptr(), layer.k.data_ptr(), layer.v.data_ptr(), slots.data_ptr(), len(k),
+        k.data_ptr(), v.data_ptr(), layer.k.data_ptr(), layer.v.data_ptr(), batch.slots.data_ptr(), len(k),
         k.shape[1] * k.shape[2], k.stride(0), v.stride(0),
     )  # fmt: skip
 

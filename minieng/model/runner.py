@@ -6,6 +6,7 @@ slice is "tokens c … c+n of this request", and whoever reaches its last token 
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import numpy as np
@@ -17,15 +18,23 @@ from ..request import Request
 from .adapter import Adapter
 from .attention import Attention, Batch, LayerKV
 from .decoder import Decoder
+from .graphs import Decodes
 from .sampler import sample
+from .transfer import on_device
 
 
 class ModelRunner:
-    """The executor that really computes. One model, one cache; the model's weights may be shared with others."""
+    """The executor that really computes. One model, one cache; the model's weights may be shared with others.
+
+    decodes  the fast way for plans that are decodes only (graphs.py), or None; ``no_graphs`` says why there is none
+    """
 
     def __init__(self, model: Decoder | Adapter, tensors: KVTensors, attention: Attention) -> None:
         self.model, self.tensors, self.attention = model, tensors, attention
         self.device = model.device
+        self.decodes: Decodes | None = None
+        self.no_graphs = "no: they are for a GPU"
+        self._here = torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
         self.kv = [
             LayerKV(*tensors.layer(i), model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)
         ]
@@ -44,13 +53,27 @@ class ModelRunner:
         return {
             "forward": type(self.model).__name__,
             "device": f"{self.device_name}, {str(self.model.dtype).removeprefix('torch.')}",
-            "attention": f"{self.attention.backend}: {self.attention.why}",
+            "attention": f"{self.attention.backend}: {self.attention.why}{self.older_gpu()}",
+            **({"graphs": str(self.decodes or self.no_graphs)} if self.device.type == "cuda" else {}),
             "linears": "weights packed for this CPU (oneDNN), timed faster than plain torch" if packed else "plain torch",
         }
+
+    def older_gpu(self) -> str:
+        """Why a GPU below sm_80 is given no Triton."""
+        if self.device.type != "cuda" or self.attention.backend == "triton":
+            return ""
+        major, minor = torch.cuda.get_device_capability(self.device)
+        return f"; Triton's kernel is for sm_80 and later, this is sm_{major}{minor}" if major < 8 else ""
 
     def execute(self, plan: Plan) -> StepResult:
         """Compute the plan's tokens, and sample for every request whose last token was among them."""
         begin = time.perf_counter()
+        with self._here:
+            result = self.decodes.execute(plan, begin) if self.decodes is not None else None
+            return self.compute(plan, begin) if result is None else result
+
+    def compute(self, plan: Plan, begin: float) -> StepResult:
+        """Any plan, launched piece by piece."""
         self.tensors.apply(plan.moves)
         tokens: list[int | None] = [None] * len(plan.extend)
         logprobs: list[dict[int, float] | None] | None = None
@@ -60,7 +83,10 @@ class ModelRunner:
             logits = self.model.forward(batch, self.kv, self.attention)
             if plan.rows is not None:  # rows that are done have logits too; nobody reads them
                 place = {request: row for row, request in enumerate(plan.rows)}
-                logits = logits[[place[plan.extend[i][0]] for i in emitting]]
+                wanted = [place[plan.extend[i][0]] for i in emitting]
+                logits = logits[on_device(wanted, torch.int64, self.device)]
+            if not emitting and self.device.type == "cuda":
+                torch.cuda.current_stream().synchronize()  # else the next step would be charged for this one
             if emitting:
                 chosen, found = sample(logits, [plan.extend[i][0] for i in emitting])
                 for i, token in zip(emitting, chosen, strict=True):
@@ -123,10 +149,10 @@ class ModelRunner:
         for row, request in enumerate(requests):
             table = request.block_table[:blocks]
             tables[row, : len(table)] = table
-        numbers = torch.tensor([token_ids, positions, slots], dtype=torch.int64, device=self.device)
+        numbers = on_device([token_ids, positions, slots], torch.int64, self.device)
         return Batch(
-            *numbers, starts, pads, ends, torch.from_numpy(tables).to(self.device),
-            torch.tensor(rows, dtype=torch.int64, device=self.device), width,
+            *numbers, starts, pads, ends, on_device(tables, torch.int32, self.device),
+            on_device(rows, torch.int64, self.device), width,
         )  # fmt: skip
 
 

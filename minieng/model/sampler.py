@@ -13,6 +13,7 @@ import struct
 import torch
 
 from ..request import Request
+from .transfer import as_list, on_device
 
 COLDEST = 1e-5  # below this temperature fp32 has nothing left to choose from
 
@@ -23,9 +24,9 @@ def sample_key(seed: int | None, default_seed: int, request_id: str, sample_inde
     return f"{text} sample {sample_index}".encode()
 
 
-def noise_key(request: Request) -> tuple[int, int]:
-    """Two 32-bit numbers for this request at the position that is sampled now."""
-    digest = hashlib.blake2b(request.sample_key + struct.pack("<q", request.num_tokens), digest_size=8).digest()
+def noise_key(request: Request, ahead: int = 0) -> tuple[int, int]:
+    """Two 32-bit numbers for this request at the position that is sampled now, or ``ahead`` tokens later."""
+    digest = hashlib.blake2b(request.sample_key + struct.pack("<q", request.num_tokens + ahead), digest_size=8).digest()
     return struct.unpack("<ii", digest)
 
 
@@ -38,7 +39,7 @@ def mix(x: torch.Tensor) -> torch.Tensor:
 
 def exponential_noise(keys: list[tuple[int, int]], size: int, device: torch.device) -> torch.Tensor:
     """[len(keys), size] exponentially distributed numbers, a function of key and column only."""
-    key = torch.tensor(keys, dtype=torch.int32, device=device)
+    key = on_device(keys, torch.int32, device)
     column = torch.arange(size, dtype=torch.int32, device=device)[None] * -1640531527  # 2^32 / golden ratio
     bits = mix(mix(column ^ key[:, :1]) ^ key[:, 1:])
     uniform = ((bits >> 9) & 0x7FFFFF).float().add_(0.5).mul_(2.0**-23)  # 23 bits: one more, and 1.0 would appear
@@ -49,46 +50,62 @@ def filter_logits(logits: torch.Tensor, top_k: list[int], top_p: list[float]) ->
     """Keep each row's top_k most likely tokens (0: all), and of those the fewest whose probability reaches top_p."""
     values, index = logits.sort(dim=-1, descending=True)
     rank = torch.arange(values.shape[-1], device=logits.device)[None]
-    k = torch.tensor([k or values.shape[-1] for k in top_k], device=logits.device)[:, None]
+    k = on_device([k or values.shape[-1] for k in top_k], torch.int64, logits.device)[:, None]
     values = values.masked_fill(rank >= k, -torch.inf)
     probability = values.softmax(-1)
-    p = torch.tensor(top_p, device=logits.device)[:, None]
+    p = on_device(top_p, torch.float32, logits.device)[:, None]
     values = values.masked_fill((probability.cumsum(-1) - probability >= p) & (p < 1), -torch.inf)
     return torch.full_like(logits, -torch.inf).scatter_(-1, index, values)
 
 
-def forbid_early_end(logits: torch.Tensor, requests: list[Request]) -> torch.Tensor:
+def forbid_early_end(logits: torch.Tensor, requests: list[Request], ahead: int = 0) -> torch.Tensor:
     """Where fewer than min_tokens have been made, the tokens that end a text cannot be chosen."""
-    early = [(row, r) for row, r in enumerate(requests) if r.num_output_tokens < r.params.min_tokens]
-    if early:
-        logits = logits.clone()
-    for row, request in early:
-        ends = set(request.params.stop_token_ids) | (set() if request.params.ignore_eos else request.eos_token_ids)
-        inside = [token for token in ends if token < logits.shape[-1]]
-        logits[row, inside] = -torch.inf
-    return logits
+    rows, tokens = [], []
+    for row, request in enumerate(requests):
+        params = request.params
+        if params.min_tokens and request.num_output_tokens + ahead < params.min_tokens:
+            ends = set(params.stop_token_ids) | (set() if params.ignore_eos else request.eos_token_ids)
+            inside = [token for token in ends if token < logits.shape[-1]]
+            tokens += inside
+            rows += [row] * len(inside)
+    if not rows:
+        return logits
+    where = on_device([rows, tokens], torch.int64, logits.device)
+    return logits.index_put((where[0], where[1]), logits.new_full((), -torch.inf))
+
+
+def choose(logits: torch.Tensor, requests: list[Request], ahead: int = 0) -> torch.Tensor:
+    """Tokens [E] for rows of logits [E, vocabulary], on the device, which nothing here waits for.
+
+    ahead  tokens that the requests will have got before this one, and that are not on the host yet
+    """
+    logits = forbid_early_end(logits, requests, ahead)
+    drawn = [row for row, r in enumerate(requests) if r.params.temperature]
+    if not drawn:
+        return logits.argmax(-1)
+    logits = logits.float()
+    if len(drawn) == len(requests):
+        return draw(logits, requests, ahead)
+    rows = on_device(drawn, torch.int64, logits.device)
+    return logits.argmax(-1).index_copy_(0, rows, draw(logits[rows], [requests[row] for row in drawn], ahead))
 
 
 def sample(logits: torch.Tensor, requests: list[Request]) -> tuple[list[int], list[dict[int, float] | None] | None]:
     """Tokens for rows of logits [E, vocabulary], and the log-probabilities that were asked for (None if none were)."""
-    logits = forbid_early_end(logits.float(), requests)
-    tokens = logits.argmax(-1)
-    drawn = [row for row, r in enumerate(requests) if not r.params.greedy]
-    if drawn:
-        tokens[drawn] = draw(logits[drawn], [requests[row] for row in drawn])
-    chosen = tokens.tolist()
+    chosen = as_list(choose(logits, requests))
     if all(r.params.logprobs is None for r in requests):
         return chosen, None
+    logits = forbid_early_end(logits.float(), requests)
     return chosen, [log_probabilities(logits[row], chosen[row], r.params.logprobs) for row, r in enumerate(requests)]
 
 
-def draw(logits: torch.Tensor, requests: list[Request]) -> torch.Tensor:
+def draw(logits: torch.Tensor, requests: list[Request], ahead: int = 0) -> torch.Tensor:
     """Sample by the exponential race: argmax of p / noise is distributed as p, and needs no sync with a device."""
-    temperature = torch.tensor([max(COLDEST, r.params.temperature) for r in requests], device=logits.device)[:, None]
-    logits = (logits - logits.amax(-1, keepdim=True)) / temperature
+    heat = [max(COLDEST, r.params.temperature) for r in requests]
+    logits = (logits - logits.amax(-1, keepdim=True)) / on_device(heat, torch.float32, logits.device)[:, None]
     if any(r.params.top_k or r.params.top_p < 1 for r in requests):
         logits = filter_logits(logits, [r.params.top_k for r in requests], [r.params.top_p for r in requests])
-    noise = exponential_noise([noise_key(r) for r in requests], logits.shape[-1], logits.device)
+    noise = exponential_noise([noise_key(r, ahead) for r in requests], logits.shape[-1], logits.device)
     return (logits.softmax(-1) / noise).argmax(-1)
 
 

@@ -33,13 +33,15 @@ TALLY = Tally()
 
 
 class Oracle:
-    """transformers on one model, one prompt at a time, fp32, on a CPU. Answers are kept."""
+    """transformers on one model, one prompt at a time; fp32 on a CPU unless asked otherwise. Answers are kept."""
 
-    def __init__(self, path: Path, name: str, longest: int = 24) -> None:
+    def __init__(
+        self, path: Path, name: str, longest: int = 24, device: str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
         from transformers import AutoModelForCausalLM
 
         self.name, self.longest = name, longest
-        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype).to(device).eval()
         self.model.generation_config.eos_token_id = None  # where a text ends is decided below
         self.model.generation_config.pad_token_id = 0
         self._known: dict[tuple[int, ...], tuple[list[int], list[float]]] = {}
@@ -49,9 +51,10 @@ class Oracle:
         """The next ``longest`` tokens, and at each the gap between the two best logits."""
         key = tuple(prompt)
         if key not in self._known:
+            ids = torch.tensor([key], device=self.model.device)
             out = self.model.generate(
-                torch.tensor([key]), attention_mask=torch.ones(1, len(key), dtype=torch.long), do_sample=False,
-                max_new_tokens=self.longest, return_dict_in_generate=True, output_logits=True,
+                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=self.longest,
+                return_dict_in_generate=True, output_logits=True,
             )  # fmt: skip
             best = torch.stack(out.logits)[:, 0].float().topk(2).values
             self._known[key] = out.sequences[0, len(key) :].tolist(), (best[:, 0] - best[:, 1]).tolist()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
+import random
 
 import pytest
 
@@ -11,48 +11,13 @@ os.environ.setdefault("TRITON_INTERPRET", "1")  # before triton is imported
 pytest.importorskip("triton", reason="triton is not installed (Linux on x86-64 only)")
 
 import torch
+from attention_cases import NOTHING, make, reference
 
 if os.environ["TRITON_INTERPRET"] != "1":
     pytest.skip("the interpreter is switched off", allow_module_level=True)
 
 from minieng.model import triton_kernels as kernels
 from minieng.model.attention import Batch, LayerKV
-
-NOTHING = torch.empty(0, dtype=torch.int64)
-
-
-def make(rows, heads, kv_heads, dim, block_size, dtype=torch.float32, seed=0, pads=None, **constants):
-    """A cache full of noise and a batch over it. rows: (new tokens, slots filled after them)."""
-    g = torch.Generator().manual_seed(seed)
-    per_row = max(1, max(-(-end // block_size) for _, end in rows))
-    blocks = len(rows) * per_row + 1
-    k, v = (torch.randn((blocks, block_size, kv_heads, dim), generator=g).to(dtype) for _ in range(2))
-    tables = (torch.randperm(blocks - 1, generator=g) + 1).view(len(rows), per_row).to(torch.int32)
-    starts = [0]
-    for n, _ in rows:
-        starts.append(starts[-1] + n)
-    q = torch.randn((starts[-1], heads, dim), generator=g).to(dtype)
-    layer = LayerKV(k, v, constants.pop("scale", 1 / math.sqrt(dim)), **constants)
-    batch = Batch(NOTHING, NOTHING, NOTHING, starts, pads or [0] * len(rows), [end for _, end in rows], tables, NOTHING)
-    return q, layer, batch
-
-
-def reference(q, layer, batch):
-    """Each row by itself in float64: softmax over the slots that it may see."""
-    out = torch.zeros_like(q, dtype=torch.float64)
-    for row in range(batch.num_rows):
-        first, last, end = batch.q_starts[row], batch.q_starts[row + 1], batch.kv_ends[row]
-        group = q.shape[1] // layer.k.shape[2]
-        k, v = (x[batch.tables[row].long()].flatten(0, 1)[:end].double().repeat_interleave(group, 1) for x in (layer.k, layer.v))
-        for token in range(first, last):
-            own = end - (last - 1 - token)
-            start = max(batch.kv_starts[row], own - layer.window if layer.window else 0)
-            scores = torch.einsum("hd,khd->hk", q[token].double(), k[start:own]) * layer.scale
-            if layer.softcap:
-                scores = layer.softcap * torch.tanh(scores / layer.softcap)
-            out[token] = torch.einsum("hk,khd->hd", scores.softmax(-1), v[start:own])
-    return out
-
 
 SHAPES = [
     pytest.param([(1, 1), (1, 20), (1, 33)], 3, 1, 64, 16, id="decodes, GQA 3 as SmolLM2"),
@@ -82,6 +47,39 @@ def test_window_softcap_and_scale(constants):
 def test_left_padding_is_not_seen():
     q, layer, batch = make([(1, 30), (2, 24)], 2, 1, 64, 16, pads=[7, 20])
     assert (kernels.attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_random_shapes_and_batches(number):
+    """Any mixture of decodes, prompts and chunks, any heads, head sizes and block sizes."""
+    dice = random.Random(number)
+    kv_heads, group, dim = dice.choice([1, 2]), dice.choice([1, 2, 3, 5]), dice.choice([64, 80, 96, 128])
+    block_size, dtype = dice.choice([16, 32, 64, 128]), dice.choice([torch.float32, torch.float16])
+    rows = []
+    for _ in range(dice.randint(1, 4)):
+        n = dice.choice([1, 1, 2, 7, 17])
+        rows.append((n, n + dice.choice([0, 0, 3, 20, 45])))
+    q, layer, batch = make(rows, kv_heads * group, kv_heads, dim, block_size, dtype, number)
+    limit = 2e-6 if dtype == torch.float32 else 4e-3
+    assert (kernels.attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < limit
+
+
+def test_how_many_programs_share_a_row_changes_no_bit(monkeypatch):
+    monkeypatch.setattr(kernels, "SPLIT", 32)
+    q, layer, batch = make([(1, 140), (1, 70), (1, 9)], 4, 2, 64, 16, seed=6)
+    results = []
+    for programs in (1, 12, 4096):
+        monkeypatch.setattr(kernels, "PROGRAMS", programs)
+        results.append(kernels.attend(q, layer, Batch(*list(vars(batch).values())[:9])))
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+def test_very_long_rows_have_longer_pieces_and_no_more_of_them(monkeypatch):
+    monkeypatch.setattr(kernels, "SPLIT", 32)
+    monkeypatch.setattr(kernels, "MAX_PIECES", 2)
+    q, layer, batch = make([(1, 150), (1, 64), (1, 65)], 2, 1, 64, 16, seed=7)
+    assert (kernels.attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
+    assert batch.scratch["parts"][1].shape == (3, 2, 2)
 
 
 @pytest.mark.parametrize("window", [None, 6, 40])

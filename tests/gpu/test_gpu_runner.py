@@ -1,0 +1,134 @@
+"""The runner on a GPU: no sync, no growth, memory as asked, and every fall-back, forced."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+
+from minieng import LLM, SamplingParams
+from minieng.model import attention, graphs
+
+
+def compare(kit, llm, count=16):
+    prompts = kit.prompts(3, 40, 18)
+    outs = llm.generate(prompts, SamplingParams(max_tokens=count, ignore_eos=True))
+    for prompt, out in zip(prompts, outs, strict=True):
+        kit.oracle.compare(prompt, out.outputs[0].token_ids, count)
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"temperature": 0.8, "top_k": 20, "top_p": 0.9, "min_tokens": 40}], ids=["greedy", "sampled"]
+)
+@pytest.mark.parametrize("knobs", [{}, {"enforce_eager": True}, {"attention": "padded"}], ids=str)
+def test_nothing_in_a_decode_step_waits_for_the_device_but_the_tokens(gpu_tiny, knobs, params):
+    """The tokens are waited for by an event, which the debug mode lets pass; anything else raises."""
+    if knobs == {"enforce_eager": True} and gpu_tiny.llm(num_blocks=8).runner.attention.backend != "triton":
+        pytest.skip("the eager padded backend asks the host for its sizes")
+    with gpu_tiny.llm(num_blocks=64, max_num_seqs=4, **knobs) as llm:
+        wanted = SamplingParams(max_tokens=60, ignore_eos=True, **params)
+        groups = llm._submit(gpu_tiny.prompts(5, 9, 30), wanted, 0, None, "", None, None)
+        for _ in range(6):
+            llm.engine.step()
+        try:
+            torch.cuda.set_sync_debug_mode("error")
+            for _ in range(40):
+                record = llm.engine.step()
+                assert record.num_decodes == 3
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        llm._forget(groups)
+
+
+def test_no_growth_over_ten_thousand_steps(gpu_tiny):
+    with gpu_tiny.llm(num_blocks=256, max_num_seqs=8, checked=False) as llm:
+        llm.engine.trace.limit = 100
+        prompts, sizes, steps = gpu_tiny.prompts(*range(2, 18)), [], 0
+        while steps < 10_000:
+            before = llm.engine._count
+            outs = llm.generate(prompts, SamplingParams(max_tokens=200, ignore_eos=True))
+            assert llm.engine._count > before
+            steps += sum(len(out.outputs[0].token_ids) for out in outs) // 8
+            llm.trace.clear()
+            gc.collect()
+            sizes.append((torch.cuda.memory_allocated(), torch.cuda.memory_reserved()))
+        assert sizes[1] == sizes[-1], f"bytes allocated and reserved went from {sizes[1]} to {sizes[-1]}"
+
+
+def test_engines_share_weights_and_the_memory_that_is_left(gpu_tiny):
+    free, total = torch.cuda.mem_get_info()
+    knobs = {"device": "cuda", "dtype": "float32", "memory_fraction": 0.6, "max_num_seqs": 64, "block_size": 16}
+    with LLM(str(gpu_tiny.path), **knobs) as one, LLM(str(gpu_tiny.path), **knobs) as two:
+        assert one.runner.model is two.runner.model
+        assert one.runner.tensors.cache.data_ptr() != two.runner.tensors.cache.data_ptr()
+        left, _ = torch.cuda.mem_get_info()
+        assert left >= 0.4 * total - (1 << 30), "memory_fraction counts what both take"
+        compare(gpu_tiny, one)
+        compare(gpu_tiny, two)
+    gc.collect()
+    torch.cuda.empty_cache()
+    assert torch.cuda.mem_get_info()[0] >= free - (1 << 30), "close() gives the memory back"
+
+
+def test_no_memory_is_refused_with_the_remedy(gpu_tiny, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (1 << 20, 1 << 34))
+    with pytest.raises(ValueError, match="raise memory_fraction"):
+        LLM(str(gpu_tiny.path), device="cuda")
+
+
+def test_a_wrong_kernel_is_left_out(gpu_tiny, monkeypatch):
+    monkeypatch.setitem(attention.BACKENDS, "triton", lambda q, layer, batch: q * 0)
+    monkeypatch.setattr(attention, "candidates", lambda device, asked: ["triton", "padded", "torch"])
+    with pytest.warns(UserWarning, match="'triton' is not used: it is off by .* falling back to 'padded'"):
+        llm = gpu_tiny.llm(num_blocks=64)
+    with llm:
+        assert llm.runner.attention.backend == "padded" and llm.runner.decodes is not None
+        assert "padded" in llm.explain()
+        compare(gpu_tiny, llm)
+
+
+def test_kernels_that_do_not_compile_are_left_out(gpu_tiny, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("ptxas: cvt.bf16.f32 requires sm_80")
+
+    monkeypatch.setitem(attention.BACKENDS, "triton", broken)
+    monkeypatch.setitem(attention.BACKENDS, "padded", broken)
+    monkeypatch.setattr(attention, "candidates", lambda device, asked: ["triton", "padded", "torch"])
+    with pytest.warns(UserWarning, match="ptxas") as caught:
+        llm = gpu_tiny.llm(num_blocks=64)
+    with llm:
+        assert len([w for w in caught if "is not used" in str(w.message)]) == 2
+        assert llm.runner.attention.backend == "torch" and "asks the host" in llm.explain()
+        compare(gpu_tiny, llm)
+
+
+def test_fused_kernels_that_are_wrong_leave_attention_as_it_is(gpu_tiny, monkeypatch):
+    if gpu_tiny.llm(num_blocks=8).runner.attention.backend != "triton":
+        pytest.skip("Triton is not used on this GPU")
+    from minieng.model import triton_ops
+
+    monkeypatch.setattr(triton_ops, "self_test", lambda *_: 1.0)
+    with pytest.warns(UserWarning, match="fused norms and rotation are not used"):
+        llm = gpu_tiny.llm(num_blocks=64)
+    with llm:
+        assert (llm.runner.attention.backend, llm.runner.attention.ops) == ("triton", "plain")
+        compare(gpu_tiny, llm)
+
+
+def test_a_capture_that_fails_leaves_an_engine_without_graphs(gpu_tiny, monkeypatch):
+    def fails(self, work):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(graphs.Cuda, "capture", fails)
+    with pytest.warns(UserWarning, match="no CUDA graphs"):
+        llm = gpu_tiny.llm(num_blocks=64)
+    with llm:
+        assert llm.runner.decodes is None and "capturing failed" in llm.explain()
+        compare(gpu_tiny, llm)
+
+
+def test_explain_says_what_runs(gpu_tiny):
+    with gpu_tiny.llm(num_blocks=64) as llm:
+        told = llm.explain()
+    assert torch.cuda.get_device_name() in told and "captured in" in told and "sent ahead" in told
