@@ -27,7 +27,10 @@ def late_cause(times, free, start, is_full, full, due, window):
     if is_full and at(max(free, full)) and not began_again:
         return "a batch waits until it is full, although its window is over", "waits for full"
     if any(at(t + window) for t in times[1:] if t <= start):
-        return "the window is counted from the newest request. It belongs to the oldest", "newest counts"
+        return (
+            "the window is counted from the newest request, or begins anew whenever one comes. It belongs to the oldest",
+            "newest counts",
+        )
     if at(free_for_all + window) or began_again and at(full):
         return (
             "the window is counted from when the machine became free. It begins when the oldest request arrives",

@@ -23,11 +23,22 @@ def below(order, n, share):
     return sorted(order)[max(0, min(n - 1, share))]
 
 
+def between(latencies):
+    """The P95 with a straight line between two neighbours, as np.percentile draws it."""
+    order, place = sorted(latencies), 0.95 * (len(latencies) - 1)
+    low, high = order[int(place)], order[min(int(place) + 1, len(order) - 1)]
+    return low + (high - low) * (place - int(place))
+
+
 MISTAKES = (  # words, slip, what such an answer returns; told in this order
     ("you compare the mean with the limit, which hides the slowest requests", "mean", lambda runs, limit: choose(
         runs, lambda r: sum(r[1]) / len(r[1]) <= limit)),
     ("you compare the slowest request with the limit: one request in twenty may exceed it", "maximum", lambda runs, limit: choose(
         runs, lambda r: max(r[1]) <= limit)),
+    ("your P95 lies between two measured latencies, as np.percentile has it: here it is one of them",
+        "interpolated", lambda runs, limit: choose(runs, lambda r: between(r[1]) <= limit)),
+    ("your rank is one too large: counted from 0, the 19th has number 18", "rank too large", lambda runs, limit: choose(
+        runs, lambda r: below(r[1], len(r[1]), 95 * len(r[1]) // 100) <= limit)),
     ("you take the latencies in the order in which they were measured: sort them first", "not sorted", lambda runs, limit: choose(
         runs, lambda r: r[1][-(-95 * len(r[1]) // 100) - 1] <= limit)),
     ("your rank is one too small: of 20 sorted latencies the 19th is the P95, not the 18th", "rank too small", lambda runs, limit:

@@ -86,7 +86,8 @@ def continuous_slips(lengths, slots, static):
         ),
         (
             steps_continuous(longest_first, slots) if lengths else 0,
-            "continuous: you served the longest first. Nobody knows the lengths beforehand: keep the order of arrival",
+            "continuous: you served the longest first, or gave the bound. Nobody knows the lengths beforehand: with requests "
+            "in order of arrival it can take longer than the bound",
             "longest first",
         ),
         (

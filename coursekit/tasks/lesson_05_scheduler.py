@@ -9,6 +9,7 @@ WHOLE = "a newcomer computes its whole prompt in its first step"
 GO_ON = "whoever runs goes on in every step: newcomers join, nobody pauses for them"
 IN_ORDER = "the waiting enter in order of arrival"
 COME_IN = "whoever waits enters at the next step, if a slot and the blocks for its prompt are free"
+CLOSED = "in a step that preempts, nobody comes in"
 EPS = 1e-6
 
 
@@ -19,6 +20,7 @@ def rules(args, run):
     for i in range(len(run["steps"])):
         finding = (
             packed_and_whole(run, i)
+            or closed_while_preempting(run, i)
             or in_order(run, i, begun, left, knobs)
             or nobody_pauses(run, i, left, knobs)
             or nobody_waits(run, i, left, knobs)
@@ -42,6 +44,20 @@ def packed_and_whole(run, i):
             cause = f"{name} computes {n} of its {prompt} prompt tokens in step {i}. Give it r.num_remaining_tokens at once"
             return Finding(WHOLE, cause, "cuts prompts", f"{prompt} tokens", timeline(run))
     return None
+
+
+def closed_while_preempting(run, i):
+    """Somebody enters in the step in which another is thrown out."""
+    step = run["steps"][i]
+    new = [name for name, before, _ in step["slices"] if before == 0]
+    if not step["preempted"] or not new:
+        return None
+    out = step["preempted"][0]
+    cause = (
+        f"{new[0]} comes in in step {i}, in which {out} is preempted: it takes the memory that {out} had to give up, and "
+        "overtakes it. Let nobody in if plan.preempt is not empty"
+    )
+    return Finding(CLOSED, cause, "enters while preempting", "nobody enters", timeline(run))
 
 
 def arrived(run, i):
@@ -177,6 +193,7 @@ def valid(args):
 SIX = [[0.0, 3, 3], [0.0, 3, 7], [0.0, 3, 2], [0.0, 3, 5], [0.0, 3, 4], [0.0, 3, 3]]
 TIGHT = [[0.0, 4, 6], [0.0, 13, 2], [0.0, 2, 2], [0.0, 3, 3]]
 GROWS = [[0.0, 4, 9], [0.0, 4, 9], [0.0, 2, 3]]
+LATE = [[0.0, 4, 9], [0.0, 4, 9], [0.03, 6, 3]]  # the third fits only into what a preempted one gives up
 
 CONTINUOUS_SCHEDULER = Task(
     id="05.3",
@@ -192,6 +209,7 @@ CONTINUOUS_SCHEDULER = Task(
         Case((SIX, {"max_num_seqs": 4}), None),
         Case((TIGHT, {"max_num_seqs": 4, "num_blocks": 4}), None),
         Case((GROWS, {"max_num_seqs": 3, "num_blocks": 5}), None),
+        Case((LATE, {"max_num_seqs": 3, "num_blocks": 5}), None),
     ),
     drive=BENCH.drive,
     judge=judge,

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from minieng import Plan, Scheduler
 from minieng.scheduler.static import StaticScheduler
 
@@ -239,6 +241,39 @@ def pick_always(runs, limit):
     return pick(runs, limit) if pick(runs, limit) != -1 else min(runs, key=lambda r: (r[2], r[0]))[0]
 
 
+class LooksAtNobody(StaticScheduler):
+    def plan(self, now):
+        if self.running:
+            return self.next_rectangle_step()
+        due = self.waiting[0].arrival_time + self.config.wait_window
+        full = len(self.waiting) >= self.config.batch_size
+        return self.new_rectangle(now) if full or now >= due else Plan(wait_until=due)
+
+
+class RoundsAway(StaticScheduler):
+    def plan(self, now):
+        if self.running:
+            return self.next_rectangle_step()
+        if not self.waiting:
+            return Plan()
+        came, window = self.waiting[0].arrival_time, self.config.wait_window
+        if len(self.waiting) >= self.config.batch_size or now - came >= window:
+            return self.new_rectangle(now)
+        return Plan(wait_until=came + window)
+
+
+class WindowAnew(StaticScheduler):
+    def plan(self, now):
+        if self.running:
+            return self.next_rectangle_step()
+        if not self.waiting:
+            return Plan()
+        came, window = self.waiting[0].arrival_time, self.config.wait_window
+        if len(self.waiting) >= self.config.batch_size or now >= came + window - 1e-9:
+            return self.new_rectangle(now)
+        return Plan(wait_until=now + window)
+
+
 WRONG = {
     "04.1": [
         (StaticScheduler, "waits until it is full, although its window is over"),
@@ -251,6 +286,9 @@ WRONG = {
         (TakesAll, "more than batch_size"),
         (NewestFirst, "somebody overtakes"),
         (Packed, "packed, not padded"),
+        (LooksAtNobody, "plan is asked also when nobody waits"),
+        (RoundsAway, "Beware of rounding"),
+        (WindowAnew, "begins anew whenever one comes"),
         (ForgetsWhoRuns, "your plan is empty although requests wait"),
     ],
     "04.2": [
@@ -267,6 +305,8 @@ WRONG = {
     "04.3": [
         (lambda runs, limit: pick(runs, limit, lambda x: sum(x) / len(x)), "compare the mean"),
         (lambda runs, limit: pick(runs, limit, max), "the slowest request"),
+        (lambda runs, limit: pick(runs, limit, lambda x: np.percentile(x, 95)), "as np.percentile has it"),
+        (lambda runs, limit: pick(runs, limit, lambda x: sorted(x)[int(0.95 * len(x))]), "rank is one too large"),
         (lambda runs, limit: pick(runs, limit, lambda x: x[math.ceil(len(x) * 95 / 100) - 1]), "sort them first"),
         (lambda runs, limit: pick(runs, limit - 1), "strictly below"),
         (lambda runs, limit: pick(runs, limit, prefer=lambda r: -r[0]), "the longest window"),

@@ -269,6 +269,14 @@ class SkipsTheBig(Continuous):
                 seats -= 1
 
 
+class EntersWhilePreempting(Continuous):
+    def plan(self, now):
+        plan, kv = Plan(), self.kv.ledger()
+        self.go_on(plan, kv)
+        self.come_in(plan, kv)
+        return plan
+
+
 class CutsPrompts(Continuous):
     def size(self, r):
         return 1
@@ -381,6 +389,7 @@ WRONG = {
         (NoLedger, "more KV blocks than are free"),
         (NewestFirst, "from its front"),
         (SkipsTheBig, "small ones always slip past"),
+        (EntersWhilePreempting, "Let nobody in if plan.preempt"),
         (CutsPrompts, "prompt tokens in step"),
         (Padded, "is a padded rectangle"),
         (MovesQueues, "plan() moved requests"),
