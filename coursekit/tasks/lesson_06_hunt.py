@@ -64,7 +64,8 @@ def judge_blocks(args, log):
 def wrong(rule, cause, slip, expected, entry):
     kind, *rest = entry["op"]
     shown = {key: value for key, value in entry.items() if key != "op"}
-    return Finding(rule, f"after {kind} {' '.join(map(str, rest))}: {cause}", slip, expected, shown)
+    call = f"release {' + '.join(rest)}" if kind == "together" else f"{kind} {' '.join(map(str, rest))}"
+    return Finding(rule, f"after {call}: {cause}", slip, expected, shown)
 
 
 def judge_take(entry, count, held, free):
@@ -147,12 +148,8 @@ def judge_count(entry, free):
 
 def scene_blocks(args):
     num_blocks, operations = args
-    words = {
-        "take": "{1} = p.take({2})",
-        "share": "p.share({1})",
-        "release": "p.release({1})",
-        "together": "p.release({1} + {2})",
-    }
+    words = {"take": "{1} = p.take({2})", "share": "p.share({1})", "release": "p.release({1})"}
+    words["together"] = "p.release({1} + {2})"
     calls = [words[op[0]].format(*op) for op in operations]
     return "; ".join([f"p = SharedBlocks({num_blocks})", *calls])
 

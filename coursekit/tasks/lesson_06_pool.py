@@ -72,7 +72,8 @@ class Watched:
         raised, text = self.entry.get("raised"), self.entry.get("text", "")
         if need <= self.num_free:
             cause = f"it raised {raised} ({text}), though there is room: needed {need}, free {self.num_free}"
-            return self.wrong(ROOM_RULE, cause, "refuses too early", "no exception")
+            rule = ROOM_RULE if raised == "MemoryError" else GROW_RULE  # another error is a slip, not a refusal
+            return self.wrong(rule, cause, "refuses too early", "no exception")
         if raised is None:
             cause = f"there is too little room (needed {need}, free {self.num_free}), yet nothing was raised"
             return self.wrong(ROOM_RULE, cause, "no MemoryError", "MemoryError")
@@ -94,7 +95,9 @@ class Watched:
             return None
         beyond = self.beyond.get(name, 0)
         if beyond and held == -(-(end + beyond) // self.size):
-            cause = f"{name} has {end} tokens, but blocks for {end + beyond}: a fork begins with num_tokens tokens, not all of the parent's"
+            cause = (
+                f"{name} has {end} tokens, but blocks for {end + beyond}: a fork begins with num_tokens, not all of the parent's"
+            )
             return self.wrong(GROW_RULE, cause, "parent's length", expected)
         if end % self.size == 0 and held == need + 1:
             cause = "you take the next block when the last one is full. Nobody needs it before the next token comes"
