@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -97,27 +99,40 @@ def test_import_minieng_is_light():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-# -- sizes, in lines that are not blank; docstrings and comments count -------------------------------------------
+# -- sizes, in lines of code: blank lines, comments and docstrings are not counted ------------------------------
+
+
+def code_lines(file: Path) -> set[int]:
+    text, layout = (
+        file.read_text(encoding="utf-8"),
+        (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT),
+    )
+    found: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in (*layout, tokenize.ENDMARKER):
+            found |= set(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            found -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return found
 
 
 def lines(*patterns: str) -> int:
     files = [file for pattern in patterns for file in (ROOT / "minieng").glob(pattern)]
-    return sum(1 for file in files for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+    return sum(len(code_lines(file)) for file in files)
 
 
 HEART = ("engine.py", "request.py", "scheduler/*.py", "kv/*.py")
+GPU = tuple(f"model/{name}.py" for name in ("triton_kernels", "triton_ops", "graphs", "transfer"))
 
 
 def test_the_heart_can_be_read_in_an_evening():
-    assert lines(*HEART) < 1_450
-
-
-GPU = tuple(f"model/{name}.py" for name in ("triton_kernels", "triton_ops", "graphs", "transfer"))
+    assert lines(*HEART) < 1_300
 
 
 def test_the_engine_proper_stays_small():
     """Without the GPU's kernels and graphs, which have 600 lines of their own."""
-    assert lines(*HEART, "plan.py", "llm.py", "config.py", "model/*.py") - lines(*GPU) < 3_600
+    assert lines(*HEART, "plan.py", "llm.py", "config.py", "model/*.py") - lines(*GPU) < 3_000
     assert lines(*GPU) < 600
 
 
