@@ -14,6 +14,8 @@ THREE = [[0.0, 3, 6], [0.0, 14, 2], [0.0, 2, 4]]
 STREAM = [[0.0, 2, 6], [0.01, 30, 2], [0.02, 3, 4], [0.03, 3, 4], [0.04, 3, 4], [0.05, 3, 4], [0.06, 3, 4]]
 TIGHT = [[0.0, 12, 12], [0.0, 12, 12], [0.0, 12, 12]]
 
+WAITS = [[0.0, 12, 12], [0.0, 8, 12], [0.0, 20, 12], [0.02, 2, 4]]
+
 
 def knobs(budget, seats, **more):
     return {"max_num_batched_tokens": budget, "max_num_seqs": seats, **more}
@@ -34,7 +36,7 @@ CHUNKED_SCHEDULER = Task(
     title="A chunked scheduler",
     points=50,
     returns="a subclass of minieng.Scheduler",
-    cases=(*CASES, Case((TIGHT, knobs(8, 4, num_blocks=3)), None)),
+    cases=(*CASES, Case((TIGHT, knobs(8, 4, num_blocks=3)), None), Case((WAITS, knobs(8, 4, num_blocks=4)), None)),
     drive=BENCH.drive,
     judge=judge,
     scene=BENCH.scene,

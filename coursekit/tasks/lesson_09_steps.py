@@ -8,6 +8,7 @@ BUDGET = "no step computes more than max_num_batched_tokens tokens, decodes and 
 DECODES = "whoever is writing gets one token in every step, before any prompt does"
 BEGUN = "a prompt that has begun goes on before a new one starts"
 ORDER = "new prompts start in order of arrival, and nobody who waits is skipped"
+GIVEN_WAY = "a step that preempts somebody lets nobody in"
 MISFIT = "It does not fit whole, so it is skipped and starves: give it what is left of the budget"
 FULL = "a step uses its whole budget as long as somebody has tokens left to compute"
 
@@ -22,8 +23,8 @@ def rules(args, run):
     """The gravest departure from the order: decodes, begun prompts, new prompts, until the budget is spent."""
     knobs = args[1]
     budget, views = knobs["max_num_batched_tokens"], list(views_of(run, knobs["max_num_seqs"]))
-    looks = [over_budget, decodes_missing, small_chunk, begun_starves, wrong_order, left_over]
-    for look in looks[:1] if "num_blocks" in knobs else looks:  # where KV is short, who gets what is the scheduler's own business
+    looks = [over_budget, lets_in_and_throws_out, decodes_missing, small_chunk, begun_starves, wrong_order, left_over]
+    for look in looks[:2] if "num_blocks" in knobs else looks:  # where KV is short, who gets what is the scheduler's own business
         for view in views:
             problem = look(view, views, budget)
             if problem:
@@ -67,6 +68,8 @@ def views_of(run, seats):
         yield {
             "at": at,
             "given": given,
+            "preempted": list(step["preempted"]),
+            "started": [name for name, before, _ in step["slices"] if not before],
             "writing": [name for name in running if done[name] >= prompts[name]],
             "reading": [name for name in running if done[name] < prompts[name]],
             "new": [name for name in here if name not in running][: max(0, seats - len(running))],
@@ -89,6 +92,14 @@ def over_budget(view, views, budget):
         "the step: what one takes is gone for the next"
     )
     return BUDGET, cause, "budget for each", f"at most {budget} tokens"
+
+
+def lets_in_and_throws_out(view, views, budget):
+    if not view["preempted"] or not view["started"]:
+        return None
+    gone, name = view["preempted"][0], view["started"][0]
+    cause = f"KV is so short that {gone} is thrown out, and yet {name} is let in. Admit nobody in a step that preempts somebody"
+    return GIVEN_WAY, cause, "admits while preempting", f"no tokens for {name}"
 
 
 def decodes_missing(view, views, budget):

@@ -163,6 +163,14 @@ class NobodyGivesWay(Chunked):
         return made
 
 
+class LetsInWhilePreempting(Chunked):
+    def plan(self, now):
+        made = super().plan(now)
+        if made.preempt:
+            self.newcomers(list(self.waiting))
+        return made
+
+
 class NoSeats(Chunked):
     def newcomers(self, waiting):
         for r in waiting:
@@ -307,6 +315,7 @@ WRONG = {
         (DecodesOnly, "prompts starve as long as anybody writes"),
         (NoLedger, "takes more KV blocks than are free"),
         (NobodyGivesWay, "makes somebody give way"),
+        (LetsInWhilePreempting, "Admit nobody in a step"),
         (NoSeats, "admits more requests than there are slots"),
         (EmptySlices, "no token at all"),
     ],
