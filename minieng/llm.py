@@ -16,7 +16,7 @@ from .config import EngineConfig
 from .engine import Engine
 from .kv.allocator import KVCache
 from .prompts import Prompt, as_list, each_of, progress_bar, tokens_of
-from .request import CompletionOutput, Request, RequestMetrics, RequestOutput, SamplingParams, TokenEvent
+from .request import CompletionOutput, Request, RequestMetrics, RequestOutput, SamplingParams, TokenEvent, sample_key
 from .scheduler import make_scheduler
 from .scheduler.admission import reservation_of
 from .text import TextStream
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .observe.trace import Trace
     from .sim.hardware import GPU, ModelSpec
     from .workload import Workload
+
 
 class LLM:
     """A model behind an engine. Every keyword is a knob of ``EngineConfig``; see there, or ``minieng generate --help``.
@@ -258,8 +259,6 @@ class LLM:
             )
         if not math.isfinite(arrivals) or arrivals < 0 or deadline is not None and not math.isfinite(deadline):
             raise ValueError(f"request {request_id!r}: arrival {arrivals} and deadline {deadline} must be seconds from now")
-        from .model.sampler import sample_key
-
         requests = []
         for index in range(params.n):
             request = Request(

@@ -237,3 +237,9 @@ class TokenEvent:
     token_id: int | None
     text: str
     finish_reason: str | None
+
+
+def sample_key(seed: int | None, default_seed: int, request_id: str, sample_index: int) -> bytes:
+    """What a request's noise depends on: its own seed, or else the engine's seed and its id; and which of n it is."""
+    text = f"seed {seed}" if seed is not None else f"engine {default_seed} request {request_id}"
+    return f"{text} sample {sample_index}".encode()

@@ -18,12 +18,6 @@ from .transfer import as_list, on_device
 COLDEST = 1e-5  # below this temperature fp32 has nothing left to choose from
 
 
-def sample_key(seed: int | None, default_seed: int, request_id: str, sample_index: int) -> bytes:
-    """What a request's noise depends on: its own seed, or else the engine's seed and its id; and which of n it is."""
-    text = f"seed {seed}" if seed is not None else f"engine {default_seed} request {request_id}"
-    return f"{text} sample {sample_index}".encode()
-
-
 def noise_key(request: Request, ahead: int = 0) -> tuple[int, int]:
     """Two 32-bit numbers for this request at the position that is sampled now, or ``ahead`` tokens later."""
     digest = hashlib.blake2b(request.sample_key + struct.pack("<q", request.num_tokens + ahead), digest_size=8).digest()

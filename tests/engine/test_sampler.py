@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from minieng.model.sampler import exponential_noise, sample, sample_key
-from minieng.request import Request, SamplingParams
+from minieng.model.sampler import exponential_noise, sample
+from minieng.request import Request, SamplingParams, sample_key
 
 VOCABULARY = 40
 LOGITS = torch.randn(VOCABULARY, generator=torch.Generator().manual_seed(3)) * 2

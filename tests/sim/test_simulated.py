@@ -7,6 +7,8 @@ import json
 import math
 import os
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -63,6 +65,16 @@ def test_a_simulated_llm_says_what_it_cannot_do():
         llm.generate([[1] * 100], SamplingParams(max_tokens=100))
     with pytest.raises(ValueError, match="gpu='A1': the simulator knows A100-80G"):
         LLM.simulated(gpu="A1")
+
+
+def test_a_simulated_llm_needs_no_torch():
+    code = (
+        "import sys; from minieng import LLM, SamplingParams\n"
+        "with LLM.simulated() as llm:\n"
+        "    llm.generate([[1, 2], [3]], SamplingParams(max_tokens=3, n=2)); llm.replay(llm.trace); llm.explain()\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_learners_scheduler_runs_simulated():
