@@ -285,6 +285,7 @@ def head(args: argparse.Namespace, argv: list[str], grid: Grid) -> dict:
         "versions": protocol.versions(),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
         "torch_threads": torch.get_num_threads(),
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "not set"),
         "model": args.model,
         "settings": {
             **settings,
