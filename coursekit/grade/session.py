@@ -99,8 +99,8 @@ class Session:
             raise self.broken("your code wrote into the grader's channel")
         try:
             data = json.loads(line)
-        except (ValueError, RecursionError):
-            raise self.broken("your code wrote into the grader's channel") from None
+        except (ValueError, RecursionError):  # half a line: a stranger's, or a child without memory for the other half
+            raise self.broken("your code wrote into the grader's channel, or ran out of memory while it answered") from None
         if not isinstance(data, dict) or data.get("id") != number:
             raise self.broken("your code wrote into the grader's channel")
         kind = data.get("kind")
