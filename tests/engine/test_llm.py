@@ -97,6 +97,7 @@ def test_leaving_a_stream_aborts_its_request(llm):
         if event.token_id is not None:
             break
     del event
+    assert not llm.engine.requests and not llm._streams
 
 
 def test_an_abort_in_a_stream_ends_it_with_its_reason(llm):
