@@ -210,12 +210,12 @@ def attend_decodes(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tenso
 
 
 def attend_native(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
-    """Backend "native": the C kernel for short rows; long ones are matrix products, which torch does better."""
+    """Backend "native": the C kernel for decodes and short rows; long ones are matrix products, which torch does better."""
     out = q.new_empty(q.shape)
     long = batch.scratch.get("long")
     if long is None:
-        lengths = [b - a for a, b in zip(batch.q_starts, batch.q_starts[1:], strict=False)]
-        long = batch.scratch["long"] = [row for row, n in enumerate(lengths) if n > native.LONGEST_ROW]
+        rows = zip(batch.q_starts, batch.q_starts[1:], batch.kv_ends, strict=False)
+        long = batch.scratch["long"] = [row for row, (a, b, end) in enumerate(rows) if not native.takes(b - a, end)]
     if len(long) < batch.num_rows:
         native.attend(q, out, layer, batch)
     for row in long:
@@ -257,9 +257,7 @@ class Attention:
         self.ops = ops or ("native" if backend == "native" else "plain")
         self._attend, self._store = BACKENDS[backend], STORES.get(backend, store)
 
-    def paged_attention(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch
-    ) -> torch.Tensor:
+    def paged_attention(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
         """Store k and v [T, kv_heads, head_dim] in their slots, then attend with q [T, heads, head_dim].
 
         q and k are rotated already. Returns [T, heads, head_dim].

@@ -55,9 +55,7 @@ def load(name: str, config: EngineConfig) -> Loaded:
     model = shared_model(path, hf_config, dtype, device)
     if device.type == "cpu":
         keep_freed_memory()  # of the steps to come; what loading freed has gone back to the system
-    attention = choose_attention(
-        config.attention, device, dtype, model.heads, model.kv_heads, model.head_dim, config.block_size
-    )
+    attention = choose_attention(config.attention, device, dtype, model.heads, model.kv_heads, model.head_dim, config.block_size)
     tensors = make_cache(model, attention, config, max_model_len)
     runner = ModelRunner(model, tensors, attention)
     if device.type == "cuda":

@@ -1,12 +1,12 @@
-/* Paged attention for a CPU, for rows of few new tokens (decodes and short chunks), and what lies between the matrix
- * products of a layer: norm, rotary embedding and gate, each in one pass where torch takes several.
+/* Paged attention for a CPU, for decodes, short chunks and short prompts, and what lies between the matrix products of
+ * a layer: norm, rotary embedding and gate, each in one pass where torch takes several.
  *
  * One task is one query token with all its heads, so that keys and values stream through in the order in which they
  * lie in memory, each read once. Where there are too few tokens for all threads, a task is one K/V head of a token.
  * Two passes: all scores of the row into scratch lines, then softmax and the weighted sum of the values. The result
  * depends on the row alone, never on its neighbours in the batch.
  *
- * Compiled once for float and once for bfloat16 (KV_T, LOAD), see native.py.
+ * Compiled once for float and once for bfloat16 (BF16), see native.py.
  */
 #include <math.h>
 #include <stdint.h>
@@ -46,10 +46,109 @@ static inline float exp_negative(float x)
 
 #define SHARED_WORK 16384    /* numbers; for fewer, waking another thread costs more than it saves */
 
-/* Where the walk over a row's slots finds key or value number s. */
+#define LANES 16      /* numbers in a vector register, or in several where registers are narrower */
+#define STRETCH 16    /* slots worked through at a time, at most: their keys lie in the nearest cache for all heads */
+typedef float vec __attribute__((vector_size(4 * LANES)));
+
+static inline vec floats(const float *x) { vec out; memcpy(&out, x, sizeof out); return out; }
+
+static inline vec numbers(const num_t *x)
+{
+#ifdef BF16
+    typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
+    typedef uint32_t words __attribute__((vector_size(4 * LANES)));
+    halves in;
+    memcpy(&in, x, sizeof in);
+    const words wide = __builtin_convertvector(in, words) << 16;
+    return floats((const float *)&wide);
+#else
+    return floats(x);
+#endif
+}
+
+static inline float total_of(vec x)
+{
+    float lane[LANES], total = 0;
+    memcpy(lane, &x, sizeof lane);
+    for (int i = 0; i < LANES; i++) total += lane[i];
+    return total;
+}
+
+/* Have memory bring numbers that will soon be needed. */
+static inline void ask_for(const num_t *x, int64_t count)
+{
+    for (int64_t i = 0; i < count; i += 64 / sizeof(num_t)) __builtin_prefetch(x + i);
+}
+
+/* Where slot s of a row lies in a cache. */
 static inline const num_t *row_at(const num_t *cache, const int32_t *table, int64_t s, int64_t block_size, int64_t step)
 {
     return cache + ((int64_t)table[s / block_size] * block_size + s % block_size) * step;
+}
+
+/* One past the last slot of the stretch that begins at s: slots of one block, one after the other in memory. */
+static inline int64_t stretch_end(int64_t s, int64_t end, int64_t block_size)
+{
+    const int64_t block_end = (s / block_size + 1) * block_size, far = s + STRETCH < end ? s + STRETCH : end;
+    return block_end < far ? block_end : far;
+}
+
+/* One task: scores of its lines (query heads), softmax, weighted sum. k and v begin at the task's first K/V head.
+ * While the lines of a stretch are worked through, memory brings the next one. Always inlined: a caller who writes dim
+ * as a number gets loops over it without a branch. */
+static inline __attribute__((always_inline)) void attend_task(
+    const num_t *q, const num_t *k, const num_t *v, num_t *out, const int32_t *table, int64_t start, int64_t end,
+    int64_t heads, int64_t group, const int64_t dim, int64_t step, int64_t block_size, float scale, float softcap,
+    float *query, float *sum, float *scores, int64_t longest)
+{
+    const int64_t length = end - start, lines = heads * group, whole = dim / LANES * LANES;
+    for (int64_t i = 0; i < lines * dim; i++) { query[i] = load(q[i]) * scale; sum[i] = 0; }
+    for (int64_t from = start, to; from < end; from = to) {
+        to = stretch_end(from, end, block_size);
+        const num_t *keys = row_at(k, table, from, block_size, step);
+        const num_t *next = row_at(k, table, to < end ? to : from, block_size, step);
+        for (int64_t head = 0; head < heads; head++)
+            for (int64_t s = 0; s < to - from; s++) {
+                const num_t *key = keys + s * step + head * dim;
+                ask_for(next + s * step + head * dim, dim);
+                for (int64_t line = head * group; line < (head + 1) * group; line++) {
+                    vec part = {0};
+                    for (int64_t d = 0; d < whole; d += LANES) part += floats(query + line * dim + d) * numbers(key + d);
+                    float dot = total_of(part);
+                    for (int64_t d = whole; d < dim; d++) dot += query[line * dim + d] * load(key[d]);
+                    scores[line * longest + from - start + s] = dot;
+                }
+            }
+    }
+    for (int64_t line = 0; line < lines; line++) {
+        float *score = scores + line * longest, top = -INFINITY, total = 0;
+        if (softcap > 0) for (int64_t i = 0; i < length; i++) score[i] = softcap * tanhf(score[i] / softcap);
+        for (int64_t i = 0; i < length; i++) top = score[i] > top ? score[i] : top;
+        for (int64_t i = 0; i < length; i++) { score[i] = exp_negative(score[i] - top); total += score[i]; }
+        for (int64_t i = 0; i < length; i++) score[i] /= total;
+    }
+    for (int64_t from = start, to; from < end; from = to) {
+        to = stretch_end(from, end, block_size);
+        const num_t *values = row_at(v, table, from, block_size, step);
+        const num_t *next = row_at(v, table, to < end ? to : from, block_size, step);
+        for (int64_t line = 0; line < lines; line++) {
+            const int64_t own = line / group * dim;
+            const float *score = scores + line * longest + from - start;
+            float *into = sum + line * dim;
+            for (int64_t d = 0; d < whole; d += 4 * LANES) {                /* four sums at a time: they stay in registers */
+                const int64_t n = whole - d < 4 * LANES ? (whole - d) / LANES : 4;
+                vec part[4];
+                for (int64_t i = 0; i < n; i++) part[i] = floats(into + d + i * LANES);
+                for (int64_t s = 0; s < to - from; s++)
+                    for (int64_t i = 0; i < n; i++) part[i] += score[s] * numbers(values + s * step + own + d + i * LANES);
+                memcpy(into + d, part, n * sizeof part[0]);
+            }
+            if (line % group == 0) for (int64_t s = 0; s < to - from; s++) ask_for(next + s * step + own, dim);
+            for (int64_t s = 0; s < to - from; s++)
+                for (int64_t d = whole; d < dim; d++) into[d] += score[s] * load(values[s * step + own + d]);
+        }
+    }
+    for (int64_t i = 0; i < lines * dim; i++) out[i] = save(sum[i]);
 }
 
 /* q, out [tokens, heads, dim]; k, v [blocks, block_size, kv_heads, dim]; tables [rows, table_width]
@@ -72,40 +171,11 @@ int attend(const num_t *q, const num_t *k, const num_t *v, num_t *out, const int
 #pragma omp for schedule(dynamic, 1)
         for (int64_t task = 0; task < tasks * parts; task++) {
             const int64_t t = task / parts, first = task % parts * together;       /* first: of the task's K/V heads */
-            const int32_t *table = tables + row_of[t] * table_width;
-            const int64_t start = start_of[t], end = end_of[t], length = end - start;
             const int64_t at = (token_of[t] * heads + first * group) * dim;
-            for (int64_t i = 0; i < lines * dim; i++) { query[i] = load(q[at + i]) * scale; sum[i] = 0; }
-            for (int64_t s = start; s < end; s++) {
-                const num_t *key = row_at(k, table, s, block_size, step) + first * dim;
-                for (int64_t line = 0; line < lines; line++) {
-                    const num_t *own = key + line / group * dim;
-                    float dot = 0;
-                    for (int64_t d = 0; d < dim; d++) dot += query[line * dim + d] * load(own[d]);
-                    scores[line * longest + s - start] = softcap > 0 ? softcap * tanhf(dot / softcap) : dot;
-                }
-            }
-            for (int64_t line = 0; line < lines; line++) {
-                float *score = scores + line * longest, top = -INFINITY, total = 0;
-                for (int64_t i = 0; i < length; i++) top = score[i] > top ? score[i] : top;
-                for (int64_t i = 0; i < length; i++) { score[i] = exp_negative(score[i] - top); total += score[i]; }
-                for (int64_t i = 0; i < length; i++) score[i] /= total;
-            }
-            for (int64_t s = start; s < end; s += 4) {                   /* four values for each trip through the sums */
-                const int64_t n = end - s < 4 ? end - s : 4;
-                const num_t *value[4];
-                for (int64_t j = 0; j < 4; j++) value[j] = row_at(v, table, s + (j < n ? j : 0), block_size, step) + first * dim;
-                for (int64_t line = 0; line < lines; line++) {
-                    const float *score = scores + line * longest + s - start;
-                    const float a = score[0], b = n > 1 ? score[1] : 0, c = n > 2 ? score[2] : 0, e = n > 3 ? score[3] : 0;
-                    const int64_t own = line / group * dim;
-                    float *into = sum + line * dim;
-                    for (int64_t d = 0; d < dim; d++)
-                        into[d] += a * load(value[0][own + d]) + b * load(value[1][own + d])
-                                 + c * load(value[2][own + d]) + e * load(value[3][own + d]);
-                }
-            }
-            for (int64_t i = 0; i < lines * dim; i++) out[at + i] = save(sum[i]);
+#define ATTEND(DIM) attend_task(q + at, k + first * dim, v + first * dim, out + at, tables + row_of[t] * table_width, \
+    start_of[t], end_of[t], together, group, DIM, step, block_size, scale, softcap, query, sum, scores, longest)
+            if (dim == 64) ATTEND(64); else if (dim == 128) ATTEND(128); else ATTEND(dim);
+#undef ATTEND
         }
         }
         free(scratch);

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from .attention import Batch, LayerKV
 
 TASKS_A_THREAD = 4  # below that, heads are shared out too
-LONGEST_ROW = 8  # new tokens; above that torch's matrix products are faster
+LONGEST_ROW, LONGEST_CONTEXT = 8, 256  # new tokens, and keys: above both torch's matrix products are faster
 SOURCE = Path(__file__).with_name("native.c")
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-fopenmp")
+
 
 def cache_dir() -> Path:
     """Where compiled kernels are kept: MINIENG_HOME, else the user's cache."""
@@ -97,8 +98,13 @@ def _compile(compiler: str, flags: list[str], target: Path) -> None:
         os.replace(built, target)
 
 
+def takes(new: int, context: int) -> bool:
+    """Whether a row of so many new tokens, whose last sees so many keys, is for this kernel."""
+    return new <= LONGEST_ROW or context <= LONGEST_CONTEXT
+
+
 def attend(q: torch.Tensor, out: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
-    """Fill the rows of ``out`` [T, H, D] that have at most LONGEST_ROW new tokens. Raises RuntimeError if it cannot."""
+    """Fill the rows of ``out`` [T, H, D] that this kernel ``takes``. Raises RuntimeError if it cannot."""
     kernel = library(q.dtype)
     heads, dim = q.shape[1:]
     kv_heads = layer.k.shape[2]
@@ -117,13 +123,13 @@ def attend(q: torch.Tensor, out: torch.Tensor, layer: LayerKV, batch: Batch) -> 
 
 
 def _tasks(layer: LayerKV, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int]:
-    """One entry a query token of the short rows: its row, its place in q, the first slot it sees and one past the last."""
+    """One entry a query token of the rows taken: its row, its place in q, the first slot it sees and one past the last."""
     key = ("tasks", layer.window)
     if key not in batch.scratch:
         rows, tokens, starts, ends = [], [], [], []
         for row in range(batch.num_rows):
             first, last = batch.q_starts[row], batch.q_starts[row + 1]
-            if last - first > LONGEST_ROW:
+            if not takes(last - first, batch.kv_ends[row]):
                 continue
             for token in range(first, last):
                 end = batch.kv_ends[row] - (last - 1 - token)

@@ -35,9 +35,7 @@ class ModelRunner:
         self.decodes: Decodes | None = None
         self.no_graphs = "no: they are for a GPU"
         self._here = torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
-        self.kv = [
-            LayerKV(*tensors.layer(i), model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)
-        ]
+        self.kv = [LayerKV(*tensors.layer(i), model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)]
 
     @property
     def kv_nbytes_per_token(self) -> int:
