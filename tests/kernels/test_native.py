@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from minieng.model import decoder, native
+from minieng.model.attention import Batch, LayerKV, attend_by_request, attend_native
 
 pytestmark = pytest.mark.skipif(not native.shutil.which("cc"), reason="no C compiler on this machine")
 LIMITS = [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)]
@@ -39,3 +40,47 @@ def test_silu_mul(rows, width, dtype, limit):
     gate_up[0, :4] = torch.tensor([-200.0, 200.0, 0.0, -90.0]).to(dtype)  # the exponential must not overflow
     got, want = native.silu_mul(gate_up), decoder.silu_mul(gate_up)
     assert torch.isfinite(got).all() and ((got - want).abs() <= limit * (1 + want.abs())).all()
+
+
+MANY = [(1, 1), (1, 300), (3, 17), (40, 40), (9, 256), (20, 300), (270, 270)]  # (new tokens, keys); the last two are torch's
+FEW = [(1, 70), (2, 33)]  # fewer tokens than threads have tasks: heads are shared out
+
+
+def random_step(sizes, heads, kv_heads, dim, block_size, dtype, **constants):
+    """Queries, a layer whose blocks are filled at random, and the step of rows of these (new tokens, keys)."""
+    torch.manual_seed(0)
+    wide = max(-(-keys // block_size) for _, keys in sizes)
+    shape = (wide * len(sizes), block_size, kv_heads, dim)
+    layer = LayerKV(torch.randn(shape).to(dtype), torch.randn(shape).to(dtype), dim**-0.5, **constants)
+    q_starts = [0]
+    for new, _ in sizes:
+        q_starts.append(q_starts[-1] + new)
+    tables = torch.randperm(shape[0]).view(len(sizes), wide).to(torch.int32)
+    nothing = torch.empty(0, dtype=torch.int64)
+    keys = [k for _, k in sizes]
+    batch = Batch(nothing, nothing, nothing, q_starts, [0] * len(sizes), keys, tables, nothing)
+    return torch.randn(q_starts[-1], heads, dim).to(dtype), layer, batch
+
+
+@pytest.mark.parametrize("dtype, limit", [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)], ids=str)
+@pytest.mark.parametrize("sizes", [MANY, FEW], ids=["many", "few"])
+@pytest.mark.parametrize("block_size", [1, 4, 16, 40])
+@pytest.mark.parametrize("heads, kv_heads, dim", [(4, 2, 24), (9, 3, 64), (2, 1, 80), (4, 4, 128)])
+def test_attention_of_any_shape(heads, kv_heads, dim, block_size, sizes, dtype, limit):
+    step = random_step(sizes, heads, kv_heads, dim, block_size, dtype)
+    assert (attend_native(*step) - attend_by_request(*step)).abs().max() <= limit
+
+
+@pytest.mark.parametrize("constants", [{"window": 20}, {"softcap": 5.0}, {"window": 20, "softcap": 5.0}], ids=str)
+def test_attention_with_a_window_or_a_softcap(constants):
+    step = random_step(MANY, 9, 3, 64, 16, torch.float32, **constants)
+    assert (attend_native(*step) - attend_by_request(*step)).abs().max() <= 1e-5
+
+
+def test_which_rows_the_kernel_takes():
+    assert [native.takes(new, keys) for new, keys in MANY] == [True] * 5 + [False] * 2
+    q, layer, batch = random_step(MANY, 9, 3, 64, 16, torch.float32)
+    out = torch.full_like(q, torch.nan)
+    native.attend(q, out, layer, batch)
+    first_left = batch.q_starts[5]
+    assert torch.isfinite(out[:first_left]).all() and out[first_left:].isnan().all()
