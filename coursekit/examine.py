@@ -8,7 +8,7 @@ import os
 import time
 from dataclasses import asdict, dataclass
 
-from .plain import NotPlain, same, to_plain
+from .plain import InputChanged, NotPlain, answer_to, same, to_plain
 from .shrink import shrink, size_of
 from .task import Case, Finding
 
@@ -87,8 +87,13 @@ def try_case(task, call, args, expected=None):
 def failed_verdict(task, args, failure):
     if failure.kind != ERROR:
         return Verdict(failure.kind, args=list(args), note=failure.text, where=failure.where)
-    if failure.error == "not plain":
-        finding = Finding("the answer is made of plain lists and numbers", failure.text, "not plain data")
+    rules = {
+        "not plain": ("the answer is made of plain lists and numbers", "not plain data"),
+        "input changed": ("the function leaves its arguments as they are", "changes its input"),
+    }
+    if failure.error in rules:
+        rule, slip = rules[failure.error]
+        finding = Finding(rule, failure.text, slip)
         return Verdict(ERROR, args=list(args), finding=finding, where=failure.where)
     cause = task.on_error(args, failure.error, failure.text) or f"your code stopped with: {failure.text}"
     finding = Finding("the function returns an answer", cause, f"raises {failure.error or 'an error'}")
@@ -175,11 +180,13 @@ def caller(answer, drive=None):
     def call(args):
         args = [copy_of(a) for a in args]
         try:
-            return to_plain(drive(answer, args) if drive else answer(*args))
+            return to_plain(drive(answer, args)) if drive else answer_to(answer, args)
         except NotImplementedError:
             raise Failed(TODO, "not done yet") from None
         except NotPlain as problem:
             raise Failed(ERROR, str(problem), error="not plain") from None
+        except InputChanged as problem:
+            raise Failed(ERROR, str(problem), error="input changed") from None
         except RecursionError as problem:
             raise Failed(ERROR, f"RecursionError: {problem}", error="RecursionError") from None
         except Exception as problem:  # any mistake of the learner's becomes a diagnosis, never a traceback

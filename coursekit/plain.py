@@ -19,6 +19,26 @@ class NotPlain(Exception):
     """The answer holds something that is not plain data; the message says what, in a learner's words."""
 
 
+class InputChanged(Exception):
+    """The answer changed what it was given; the message says so, in a learner's words."""
+
+
+def answer_to(function, args):
+    """What `function(*args)` returns, as plain data. Raises NotPlain, and InputChanged if the arguments are not left alone."""
+    before = to_plain(args)
+    got = to_plain(function(*args))
+    try:
+        untouched = same(to_plain(args), before)
+    except NotPlain:  # something that is no plain data was put into an argument
+        untouched = False
+    if not untouched:
+        raise InputChanged(
+            "the answer is not judged, because your function changes the lists that it is given. The caller still needs them: "
+            "build new lists, and mind append, insert, sort and += on an argument"
+        )
+    return got
+
+
 def to_plain(value):
     """`value` as plain data: tuples become lists, arrays and tensors their numbers. Raises NotPlain."""
     return _convert(value, 0, [MAX_ITEMS])

@@ -74,8 +74,9 @@ def where(problem):
 
 def failure(problem, plain):
     kind = "todo" if isinstance(problem, NotImplementedError) else "error"
-    name = "not plain" if isinstance(problem, plain.NotPlain) else type(problem).__name__
-    text = f"{problem}"[:300] if name == "not plain" else f"{name}: {problem}"[:300]
+    ours = {plain.NotPlain: "not plain", plain.InputChanged: "input changed"}
+    name = ours.get(type(problem), type(problem).__name__)
+    text = f"{problem}"[:300] if type(problem) in ours else f"{name}: {problem}"[:300]
     if isinstance(problem, SyntaxError):
         return {
             "kind": kind,
@@ -86,11 +87,11 @@ def failure(problem, plain):
     return {"kind": kind, "error": name, "text": text, "where": where(problem)}
 
 
-def driver(setup):
+def driver(setup, plain):
     """The task's own way to run an answer (a scheduler in an engine), or a plain call."""
     sys.path += [folder for folder in setup["paths"] if folder not in sys.path]  # answers may import the engine
     if not setup["drive"]:
-        return lambda answer, args: answer(*args)
+        return plain.answer_to
     from coursekit.task import find_task
 
     return find_task(setup["task"]).drive
@@ -98,7 +99,7 @@ def driver(setup):
 
 def serve(setup, requests, reply, plain):
     try:
-        drive = driver(setup)
+        drive = driver(setup, plain)
         space = load(setup)
         answer = space.get(setup["name"])
         if answer is None:

@@ -3,6 +3,7 @@
 from ..task import Case, Task
 from .lesson_09_budget import LARGEST_BUDGET
 from .lesson_09_steps import BENCH, generate, judge, valid
+from .scheduling import scheduler_error
 
 TITLE = "Chunked prefill"
 
@@ -15,6 +16,7 @@ STREAM = [[0.0, 2, 6], [0.01, 30, 2], [0.02, 3, 4], [0.03, 3, 4], [0.04, 3, 4], 
 TIGHT = [[0.0, 12, 12], [0.0, 12, 12], [0.0, 12, 12]]
 
 WAITS = [[0.0, 12, 12], [0.0, 8, 12], [0.0, 20, 12], [0.02, 2, 4]]
+LARGE = [[0.0, 8, 6], [0.0, 8, 4], [0.0, 2, 4]]  # in step 1 one block is left: not enough for the second, enough for the third
 
 
 def knobs(budget, seats, **more):
@@ -36,13 +38,19 @@ CHUNKED_SCHEDULER = Task(
     title="A chunked scheduler",
     points=50,
     returns="a subclass of minieng.Scheduler",
-    cases=(*CASES, Case((TIGHT, knobs(8, 4, num_blocks=3)), None), Case((WAITS, knobs(8, 4, num_blocks=4)), None)),
+    cases=(
+        *CASES,
+        Case((TIGHT, knobs(8, 4, num_blocks=3)), None),
+        Case((WAITS, knobs(8, 4, num_blocks=4)), None),
+        Case((LARGE, knobs(8, 4, num_blocks=4, block_size=4)), None),
+    ),
     drive=BENCH.drive,
     judge=judge,
     scene=BENCH.scene,
     generate=generate,
     valid=valid,
     exact=False,
+    on_error=scheduler_error,
     rounds=24,
     hints=(
         "Three are writing, one has read 4 of its 20 prompt tokens, two have just come, and the budget is 8. Who gets how many "
@@ -74,6 +82,7 @@ MENDED_SCHEDULER = Task(
     generate=generate,
     valid=valid,
     exact=False,
+    on_error=scheduler_error,
     rounds=24,
     hints=(
         "Take the seven requests of the picture and a budget of 6. In which steps could r1 have been given tokens? Which line of "

@@ -24,7 +24,9 @@ def rules(args, run):
     knobs = args[1]
     budget, views = knobs["max_num_batched_tokens"], list(views_of(run, knobs["max_num_seqs"]))
     looks = [over_budget, lets_in_and_throws_out, decodes_missing, small_chunk, begun_starves, wrong_order, left_over]
-    for look in looks[:2] if "num_blocks" in knobs else looks:  # where KV is short, who gets what is the scheduler's own business
+    if "num_blocks" in knobs:  # where KV is short, how much each gets is the scheduler's own business
+        looks = [over_budget, lets_in_and_throws_out, passes_by]
+    for look in looks:
         for view in views:
             problem = look(view, views, budget)
             if problem:
@@ -100,6 +102,18 @@ def lets_in_and_throws_out(view, views, budget):
     gone, name = view["preempted"][0], view["started"][0]
     cause = f"KV is so short that {gone} is thrown out, and yet {name} is let in. Admit nobody in a step that preempts somebody"
     return GIVEN_WAY, cause, "admits while preempting", f"no tokens for {name}"
+
+
+def passes_by(view, views, budget):
+    for place, name in enumerate(view["new"]):
+        later = next((n for n in view["new"][place + 1 :] if n in view["given"]), None)
+        if later and name not in view["given"]:
+            cause = (
+                f"{later} is let in, and {name}, which came before it, gets nothing. Where the ledger has no room for the first "
+                "who waits, let nobody in: if you go on to the next, small requests pass a large one again and again"
+            )
+            return ORDER, cause, "passes by", f"nobody let in before {name}"
+    return None
 
 
 def decodes_missing(view, views, budget):

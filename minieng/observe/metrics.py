@@ -295,7 +295,7 @@ def _rendered(columns: Sequence[tuple], rows: Mapping[Any, tuple[str, Metrics]])
     ]
     for name, metrics in rows.values():
         cells = [
-            ("-" if (got := value(metrics)) is None else format(got, form)).rjust(n) for _, _, n, form, value in columns
+            (" " + ("-" if (got := value(metrics)) is None else format(got, form))).rjust(n) for _, _, n, form, value in columns
         ]
         lines.append(name.ljust(wide) + "".join(cells))
     return "\n".join(lines)

@@ -74,7 +74,8 @@ def roofline(points: dict[str, tuple[float, float]], bandwidth: float, peak: flo
     """
     figure, (ax,) = new_figure(3.6)
     ridge = peak / bandwidth
-    low, high = min([ridge / 100, *(i for i, _ in points.values())]) / 2, max([ridge * 10, *(i for i, _ in points.values())]) * 2
+    measured = [at for at, _ in points.values()]
+    low, high = min(ridge / 4, *measured) / 2, max(ridge * 4, *measured) * 2
     intensity = np.geomspace(low, high, 200)
     ax.plot(intensity, np.minimum(peak, intensity * bandwidth) / 1e9, color=INK, lw=2)
     ax.axvline(ridge, color=GRID, lw=1)

@@ -56,6 +56,14 @@ def pad_sorts(prompts, pad_id):
     return padded(sorted(prompts, key=len), pad_id)
 
 
+def pad_in_place(prompts, pad_id):
+    """Right, but for the prompts of the caller."""
+    answer = padded([list(p) for p in prompts], pad_id)
+    for p in prompts:
+        p[:0] = [pad_id] * (len(answer[0][0]) - len(p))
+    return answer
+
+
 def pad_by_hand(prompts, pad_id):
     """Cell by cell, with another number under the padding."""
     width = len(max(prompts, key=len))
@@ -303,6 +311,7 @@ WRONG = {
         (pad_nothing, "no rectangle"),
         (pad_cuts, "tokens were cut off"),
         (pad_sorts, "another order than the prompts"),
+        (pad_in_place, "changes the lists that it is given"),
     ],
     "02.2": [
         (waste_over_tokens, "the denominator is wrong"),

@@ -171,6 +171,17 @@ class LetsInWhilePreempting(Chunked):
         return made
 
 
+class PassesBy(Chunked):
+    """Goes on to the next where the ledger has no room for the first."""
+
+    def newcomers(self, waiting):
+        for r in waiting[: self.max_num_seqs - len(self.running)]:
+            n = self.chunk(r)
+            if n and self.paper.take(r, n):
+                self.made.extend.append((r, n))
+                self.left -= n
+
+
 class NoSeats(Chunked):
     def newcomers(self, waiting):
         for r in waiting:
@@ -316,6 +327,7 @@ WRONG = {
         (NoLedger, "takes more KV blocks than are free"),
         (NobodyGivesWay, "makes somebody give way"),
         (LetsInWhilePreempting, "Admit nobody in a step"),
+        (PassesBy, "small requests pass a large one"),
         (NoSeats, "admits more requests than there are slots"),
         (EmptySlices, "no token at all"),
     ],
