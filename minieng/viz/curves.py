@@ -74,8 +74,9 @@ def roofline(points: dict[str, tuple[float, float]], bandwidth: float, peak: flo
     """
     figure, (ax,) = new_figure(3.6)
     ridge = peak / bandwidth
-    measured = [at for at, _ in points.values()]
+    measured, speeds = zip(*points.values(), strict=True)
     low, high = min(ridge / 4, *measured) / 2, max(ridge * 4, *measured) * 2
+    floor = min(low * bandwidth, *speeds) / 1.5
     intensity = np.geomspace(low, high, 200)
     ax.plot(intensity, np.minimum(peak, intensity * bandwidth) / 1e9, color=INK, lw=2)
     ax.axvline(ridge, color=GRID, lw=1)
@@ -85,7 +86,7 @@ def roofline(points: dict[str, tuple[float, float]], bandwidth: float, peak: flo
         ax.plot([at], [reached / 1e9], MARKERS[i % 6], color=SERIES[i % 6], ms=8, label=name, ls="none")
         roof = min(peak, at * bandwidth)
         words.append(f"{name}: {at:.1f} FLOP/byte, {reached / 1e9:.3g} GFLOP/s, {100 * reached / roof:.0f} % of the roof.")
-    ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low * bandwidth / 1e9, peak / 1e9 * 2))
+    ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(floor / 1e9, peak / 1e9 * 2))
     finish_axes(ax, "arithmetic intensity (FLOP/byte)", "GFLOP/s")
     ax.legend(frameon=False, fontsize=9, loc="lower right")
     ceiling = f"{peak / 1e9:.3g} GFLOP/s above {ridge:.0f} FLOP/byte, {bandwidth / 1e9:.3g} GB/s below"
