@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 
+from minieng.model.linear import every_form
 from peers.protocol import Peer, serve
 
 ROWS = (1, 4, 8, 16, 24, 32, 48, 64, 128, 256, 512)
@@ -34,18 +34,7 @@ def load(job: dict) -> Peer:
             "head_ms_by_rows": linears_by_rows(job["head"], 1, dtype, rows[:7], patience),
         }
 
-    return Peer(generate, {"variants": [name for name, _ in variants(torch.randn(64, 64).to(dtype))]})
-
-
-def variants(weight: torch.Tensor) -> list[tuple[str, Callable[[torch.Tensor], torch.Tensor]]]:
-    """Ways to multiply by this weight: torch's own, and oneDNN's with packed weights where it exists."""
-    ways = [("plain", lambda x: F.linear(x, weight))]
-    try:
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight, 32)
-        torch.ops.mkldnn._linear_pointwise(weight[:1], packed, None, "none", [], "")
-    except (AttributeError, RuntimeError, NotImplementedError):
-        return ways
-    return [*ways, ("packed", lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], ""))]
+    return Peer(generate, {"variants": [layer.title for layer in every_form(torch.randn(64, 64).to(dtype))]})
 
 
 def fastest(call: Callable[[], object], seconds: float) -> float:
@@ -65,7 +54,7 @@ def gemm_rates(shapes: list[list[int]], dtype: torch.dtype, side: int, patience:
     rates = []
     for outs, ins in [*shapes, [side, side]]:
         x, weight = torch.randn(side if outs == ins == side else 512, ins).to(dtype), torch.randn(outs, ins).to(dtype)
-        for _, way in variants(weight):
+        for way in every_form(weight):
             best = fastest(lambda way=way, x=x: way(x), patience)
             rates.append(2 * len(x) * ins * outs / best / 1e9)
     return rates
@@ -82,11 +71,11 @@ def copy_rate(size: int, patience: float) -> float:
 def linears_by_rows(
     shapes: list[list[int]], layers: int, dtype: torch.dtype, rows: tuple[int, ...], patience: float
 ) -> dict[str, float]:
-    """Milliseconds of all linears of all layers for a step of so many rows, by the faster variant."""
+    """Milliseconds of all linears of all layers for a step of so many rows, by the fastest form."""
     size = sum(outs * ins for outs, ins in shapes) * dtype.itemsize
     made_layers = max(1, min(layers, MOST_BYTES // size))
     weights = [torch.randn(outs, ins).to(dtype) for _ in range(made_layers) for outs, ins in shapes]
-    made = [[way for _, way in variants(weight)] for weight in weights]
+    made = [every_form(weight) for weight in weights]
     inputs = {ins: torch.randn(max(rows), ins).to(dtype) for _, ins in shapes}
     answer = {}
     for n in rows:

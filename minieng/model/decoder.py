@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from . import native
 from .attention import Attention, Batch, LayerKV
-from .linear import Linear
+from .linear import Linear, linear
 from .store import ModelError
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
@@ -104,7 +104,7 @@ class Layer:
         def merged(*names: str) -> Linear:
             biases = [get(f"{name}.bias") for name in names]
             bias = torch.cat(biases) if biases[0] is not None else None
-            return Linear(torch.cat([weights.need(f"{prefix}.{name}.weight") for name in names]), bias)
+            return linear(torch.cat([weights.need(f"{prefix}.{name}.weight") for name in names]), bias)
 
         self.input_norm, self.post_norm = (
             weights.need(f"{prefix}.{name}.weight") for name in ("input_layernorm", "post_attention_layernorm")
@@ -131,7 +131,7 @@ class Decoder:
             )
         self.layers = [Layer(weights, f"model.layers.{i}") for i in range(config.num_hidden_layers)]
         head = None if config.tie_word_embeddings else weights.get("lm_head.weight")
-        self.lm_head = Linear(self.embedding if head is None else head)
+        self.lm_head = linear(self.embedding if head is None else head)
         self.windows = [window_of(config, i) for i in range(len(self.layers))]
         self.scales, self.softcap = [self.head_dim**-0.5] * len(self.layers), None
         self.cos, self.sin = rope_table(config, device, dtype)

@@ -1,12 +1,14 @@
 """Matrix products with weights packed for this processor, where that is faster.
 
-torch's fp32 ``F.linear`` re-reads the weight in an order that suits no CPU at 2 to 128 rows. oneDNN can lay it
-out once ("packed") and then multiply two to four times as fast; inductor does the same. Which one to use is
-timed when the model is loaded; where the operator is missing, or slower, plain ``F.linear`` stays.
+torch's fp32 ``F.linear`` re-reads the weight in an order that suits no CPU at 2 to 128 rows. Laid out once
+("packed"), a weight streams through memory once and the product takes a half to a quarter of the time. Two packed
+forms exist: oneDNN's, which inductor uses too, and our own kernel (native.c). Which one to use is timed when the
+first model is loaded; where a form is missing, wrong or slower, plain ``F.linear`` stays.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
@@ -14,45 +16,72 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+from . import native
+
 ROWS_TIMED = (1, 8, 32)
 
 
 class Linear:
     """y = x·Wᵀ + b. x [T, in] → y [T, out]; weight [out, in], kept in one form only."""
 
+    title = "plain torch"
+
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
-        self.packed = weight.device.type == "cpu" and packing_is_faster(weight.dtype)
-        self.weight = pack(weight) if self.packed else weight
-        self.bias, self.out_features = bias, weight.shape[0]
+        self.out_features, self.bias = weight.shape[0], bias
+        self.weight = self.pack(weight)
+
+    def pack(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        if self.packed:
-            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
         return F.linear(x, self.weight, self.bias)
 
 
-def pack(weight: torch.Tensor) -> torch.Tensor:
-    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), max(ROWS_TIMED))
+class OneDNN(Linear):
+    title = "weights packed for this CPU (oneDNN)"
+
+    def pack(self, weight: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), max(ROWS_TIMED))
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
+
+class Native(Linear):
+    title = "weights packed for this CPU (own C kernel)"
+
+    def pack(self, weight: torch.Tensor) -> torch.Tensor:
+        return native.panels(weight, self.bias)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return native.linear(x, self.weight, self.out_features)
+
+
+def linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Linear:
+    """The product with a weight [out, in], in the form that is fastest here."""
+    return (fastest_form(weight.dtype) if weight.device.type == "cpu" else Linear)(weight, bias)
+
+
+def every_form(weight: torch.Tensor, bias: torch.Tensor | None = None) -> list[Linear]:
+    """The product with one weight in each form that exists here."""
+    layers = []
+    for form in (Linear, OneDNN, Native):
+        with contextlib.suppress(RuntimeError, AttributeError, NotImplementedError):
+            layer = form(weight, bias)
+            layer(weight[:1])
+            layers.append(layer)
+    return layers
 
 
 @functools.cache
-def packing_is_faster(dtype: torch.dtype) -> bool:
-    """Time both on a middling layer, best of several; False where the operator does not exist or disagrees."""
-    x, weight = torch.randn(max(ROWS_TIMED), 512).to(dtype), torch.randn(1024, 512).to(dtype)
-    try:
-        packed = pack(weight)
-        same = torch.allclose(packed_linear(x, packed), F.linear(x, weight), atol=1e-3 if dtype == torch.float32 else 1.0)
-    except (RuntimeError, AttributeError, NotImplementedError):
-        return False
-    if not same:
-        return False
-    plain_time = sum(_fastest(lambda n=n: F.linear(x[:n], weight)) for n in ROWS_TIMED)
-    packed_time = sum(_fastest(lambda n=n: packed_linear(x[:n], packed)) for n in ROWS_TIMED)
-    return packed_time < plain_time
-
-
-def packed_linear(x: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
+def fastest_form(dtype: torch.dtype) -> type[Linear]:
+    """Time all forms on a middling layer, best of several; a form that disagrees with plain torch is out."""
+    x, weight, bias = (torch.randn(shape).to(dtype) for shape in ((max(ROWS_TIMED), 512), (1024, 512), (1024,)))
+    want, limit, times = F.linear(x, weight, bias), 1e-3 if dtype == torch.float32 else 1.0, {}
+    for layer in every_form(weight, bias):
+        if torch.allclose(layer(x), want, atol=limit):
+            times[type(layer)] = sum(_fastest(lambda n=n, layer=layer: layer(x[:n])) for n in ROWS_TIMED)
+    return min(times, key=times.get)
 
 
 def _fastest(call: Callable[[], object], repeats: int = 15) -> float:
@@ -67,9 +96,9 @@ def _fastest(call: Callable[[], object], repeats: int = 15) -> float:
 class PackedModule(torch.nn.Module):
     """A packed linear in the shape of ``torch.nn.Linear``, to be put into a transformers model."""
 
-    def __init__(self, linear: torch.nn.Linear) -> None:
+    def __init__(self, layer: torch.nn.Linear) -> None:
         super().__init__()
-        self.linear = Linear(linear.weight.detach(), linear.bias)
+        self.linear = linear(layer.weight.detach(), None if layer.bias is None else layer.bias.detach())
         self.out_features = self.linear.out_features
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -80,7 +109,7 @@ def pack_linears(model: torch.nn.Module) -> torch.nn.Module:
     """Replace every ``torch.nn.Linear`` of a CPU model by a packed one, in place; a no-op where packing is slower."""
     for name, child in list(model.named_children()):
         if type(child) is torch.nn.Linear:
-            if child.weight.device.type == "cpu" and packing_is_faster(child.weight.dtype):
+            if child.weight.device.type == "cpu" and fastest_form(child.weight.dtype) is not Linear:
                 setattr(model, name, PackedModule(child))
         else:
             pack_linears(child)

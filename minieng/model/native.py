@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 
 if TYPE_CHECKING:
     from .attention import Batch, LayerKV
 
 TASKS_A_THREAD = 4  # below that, heads are shared out too
 LONGEST_ROW, LONGEST_CONTEXT = 8, 256  # new tokens, and keys: above both torch's matrix products are faster
+PANEL = 48  # outputs that lie side by side in a packed weight, as in native.c
 SOURCE = Path(__file__).with_name("native.c")
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-fopenmp")
 
@@ -69,6 +71,8 @@ def library(dtype: torch.dtype) -> ctypes.CDLL:
     kernel.rms_norm.argtypes, kernel.rms_norm.restype = [pointer] * 3 + [number] * 2 + [ctypes.c_float], None
     kernel.rotate.argtypes, kernel.rotate.restype = [pointer] * 3 + [number] * 4, None
     kernel.silu_mul.argtypes, kernel.silu_mul.restype = [pointer] * 2 + [number] * 2, None
+    if dtype == torch.float32:
+        kernel.linear.argtypes, kernel.linear.restype = [pointer] * 3 + [number] * 3, None
     return kernel
 
 
@@ -170,4 +174,31 @@ def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
     rows, width = gate_up.shape[0], gate_up.shape[1] // 2
     out = gate_up.new_empty(rows, width)
     library(out.dtype).silu_mul(gate_up.data_ptr(), out.data_ptr(), rows, width)
+    return out
+
+
+def panels(weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """A weight [out, in] laid out for ``linear``: [⌈out / 48⌉, 1 + in, 48], the bias first, filled up with zeros.
+
+    Raises RuntimeError if there is no kernel for it here.
+    """
+    if weight.dtype != torch.float32:
+        raise RuntimeError(f"the C kernel multiplies float32, not {weight.dtype}: oneDNN has instructions for the others")
+    library(weight.dtype)
+    out, width = weight.shape
+    packed = weight.new_zeros(-(-out // PANEL), 1 + width, PANEL)
+    whole = out // PANEL
+    packed[:whole, 1:] = weight[: whole * PANEL].view(whole, PANEL, width).transpose(1, 2)
+    if out % PANEL:
+        packed[whole, 1:, : out % PANEL] = weight[whole * PANEL :].T
+    if bias is not None:
+        packed[:, 0] = F.pad(bias, (0, -out % PANEL)).view(-1, PANEL)
+    return packed
+
+
+def linear(x: torch.Tensor, packed: torch.Tensor, out_features: int) -> torch.Tensor:
+    """x·Wᵀ + b. x [T, in] in fp32, packed by ``panels``; returns [T, out_features]."""
+    x = x.contiguous()
+    out = x.new_empty(len(x), out_features)
+    library(x.dtype).linear(x.data_ptr(), packed.data_ptr(), out.data_ptr(), len(x), x.shape[1], out_features)
     return out

@@ -19,6 +19,7 @@ from .adapter import Adapter
 from .attention import Attention, Batch, LayerKV
 from .decoder import Decoder
 from .graphs import Decodes
+from .linear import Linear
 from .sampler import sample
 from .transfer import on_device
 
@@ -47,13 +48,13 @@ class ModelRunner:
 
     def facts(self) -> dict[str, str]:
         """What runs here, for ``explain()``: device, precision, and how attention and matrix products are done."""
-        packed = isinstance(self.model, Decoder) and self.model.lm_head.packed
+        linears = self.model.lm_head if isinstance(self.model, Decoder) else Linear
         return {
             "forward": type(self.model).__name__,
             "device": f"{self.device_name}, {str(self.model.dtype).removeprefix('torch.')}",
             "attention": f"{self.attention.backend}: {self.attention.why}{self.older_gpu()}",
             **({"graphs": str(self.decodes or self.no_graphs)} if self.device.type == "cuda" else {}),
-            "linears": "weights packed for this CPU (oneDNN), timed faster than plain torch" if packed else "plain torch",
+            "linears": linears.title,
         }
 
     def older_gpu(self) -> str:

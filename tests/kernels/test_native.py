@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from minieng.model import decoder, native
+from minieng.model import decoder, linear, native
 from minieng.model.attention import Batch, LayerKV, attend_by_request, attend_native
 
 pytestmark = pytest.mark.skipif(not native.shutil.which("cc"), reason="no C compiler on this machine")
@@ -40,6 +40,37 @@ def test_silu_mul(rows, width, dtype, limit):
     gate_up[0, :4] = torch.tensor([-200.0, 200.0, 0.0, -90.0]).to(dtype)  # the exponential must not overflow
     got, want = native.silu_mul(gate_up), decoder.silu_mul(gate_up)
     assert torch.isfinite(got).all() and ((got - want).abs() <= limit * (1 + want.abs())).all()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 8, 9, 10, 18, 19, 100])
+@pytest.mark.parametrize("ins, outs", [(1, 1), (70, 47), (64, 48), (33, 49), (576, 960), (1536, 576)])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_linear(rows, ins, outs, with_bias):
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(rows, 2 * ins)[:, ::2], torch.randn(outs, ins), torch.randn(outs) if with_bias else None
+    layer = linear.Native(weight, bias)
+    assert (layer(x) - torch.nn.functional.linear(x, weight, bias)).abs().max() <= 1e-3
+    alone = torch.cat([layer(x[i : i + 1]) for i in range(rows)])
+    assert torch.equal(layer(x), alone), "a row's result does not depend on its neighbours"
+
+
+def test_every_form_of_a_product_agrees_and_the_fastest_is_one_of_them():
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(5, 40), torch.randn(100, 40), torch.randn(100)
+    layers = linear.every_form(weight, bias)
+    assert [type(layer) for layer in layers if type(layer) is not linear.OneDNN] == [linear.Linear, linear.Native]
+    for layer in layers:
+        assert (layer(x) - torch.nn.functional.linear(x, weight, bias)).abs().max() <= 1e-4
+    assert linear.fastest_form(torch.float32) in map(type, layers)
+
+
+def test_without_a_compiler_the_products_stay_with_torch(monkeypatch):
+    monkeypatch.setattr(native, "library", lambda dtype: (_ for _ in ()).throw(RuntimeError("no C compiler found")))
+    assert linear.Native not in map(type, linear.every_form(torch.randn(8, 8)))
+
+
+def test_half_precision_is_left_to_onednn_or_torch():
+    assert linear.Native not in map(type, linear.every_form(torch.randn(8, 8, dtype=torch.bfloat16)))
 
 
 MANY = [(1, 1), (1, 300), (3, 17), (40, 40), (9, 256), (20, 300), (270, 270)]  # (new tokens, keys); the last two are torch's
