@@ -186,13 +186,12 @@ def panels(weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         raise RuntimeError(f"the C kernel multiplies float32, not {weight.dtype}: oneDNN has instructions for the others")
     library(weight.dtype)
     out, width = weight.shape
-    packed = weight.new_zeros(-(-out // PANEL), 1 + width, PANEL)
-    whole = out // PANEL
+    whole, rest = divmod(out, PANEL)
+    packed = weight.new_empty(whole + (rest > 0), 1 + width, PANEL)
     packed[:whole, 1:] = weight[: whole * PANEL].view(whole, PANEL, width).transpose(1, 2)
-    if out % PANEL:
-        packed[whole, 1:, : out % PANEL] = weight[whole * PANEL :].T
-    if bias is not None:
-        packed[:, 0] = F.pad(bias, (0, -out % PANEL)).view(-1, PANEL)
+    if rest:
+        packed[whole, 1:] = F.pad(weight[whole * PANEL :], (0, 0, 0, PANEL - rest)).T
+    packed[:, 0] = 0 if bias is None else F.pad(bias, (0, -out % PANEL)).view(-1, PANEL)
     return packed
 
 
