@@ -13,7 +13,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 MODEL := smollm2-135m
 OMP_NUM_THREADS ?= 2
-OMP_WAIT_POLICY ?= PASSIVE
+GOMP_SPINCOUNT ?= 1000
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 QUIET := $(if $(V),,--quiet)
 PIP = -m pip install $(QUIET) --disable-pip-version-check
@@ -25,9 +25,10 @@ COLAB_READY := $(COLAB)/.ready
 
 # Settings of what runs notebooks: no progress bars, they would differ on each run.
 STORING := HF_HUB_DISABLE_PROGRESS_BARS=1 OMP_NUM_THREADS=$(OMP_NUM_THREADS)
-# Settings of all tests. OpenMP's threads spin while they wait for each other: on a busy machine a model then runs
-# ten times slower and cells run out of time. Sleeping costs a fifth on an idle one, and tests compare no times.
-TESTING := $(STORING) OMP_WAIT_POLICY=$(OMP_WAIT_POLICY)
+# Settings of all tests. OpenMP's threads spin while they wait for each other: on a busy machine a model then runs ten
+# times slower and cells run out of time. So they spin for some microseconds only and then sleep; to sleep at once
+# (OMP_WAIT_POLICY=PASSIVE) would cost an idle machine a third.
+TESTING := $(STORING) GOMP_SPINCOUNT=$(GOMP_SPINCOUNT)
 
 # A shell fragment: leaves in $$python the interpreter named by PYTHON=, else python3 if it is one of 3.11-3.13,
 # else the newest of those that runs. (Asking it matters: a pyenv shim exists for versions that do not run.)
