@@ -197,6 +197,8 @@ def panels(weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
 
 def linear(x: torch.Tensor, packed: torch.Tensor, out_features: int) -> torch.Tensor:
     """x·Wᵀ + b. x [T, in] in fp32, packed by ``panels``; returns [T, out_features]."""
+    if x.dtype != packed.dtype or x.shape[1] + 1 != packed.shape[1]:
+        raise RuntimeError(f"x is {x.dtype} {list(x.shape)}, the weight {packed.dtype} with {packed.shape[1] - 1} inputs")
     x = x.contiguous()
     out = x.new_empty(len(x), out_features)
     library(x.dtype).linear(x.data_ptr(), packed.data_ptr(), out.data_ptr(), len(x), x.shape[1], out_features)

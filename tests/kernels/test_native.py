@@ -69,6 +69,12 @@ def test_without_a_compiler_the_products_stay_with_torch(monkeypatch):
     assert linear.Native not in map(type, linear.every_form(torch.randn(8, 8)))
 
 
+@pytest.mark.parametrize("x", [torch.randn(2, 9), torch.randn(2, 8, dtype=torch.float64)], ids=["width", "precision"])
+def test_a_product_of_things_that_do_not_fit_is_refused(x):
+    with pytest.raises(RuntimeError, match="with 8 inputs"):
+        linear.Native(torch.randn(8, 8))(x)
+
+
 def test_half_precision_is_left_to_onednn_or_torch():
     assert linear.Native not in map(type, linear.every_form(torch.randn(8, 8, dtype=torch.bfloat16)))
 
