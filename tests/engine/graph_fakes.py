@@ -13,6 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from minieng.kv.tensors import KVTensors
+from minieng.model import native
 from minieng.model.attention import Attention, LayerKV
 from minieng.model.graphs import Decodes, num_spare_blocks
 
@@ -26,6 +27,20 @@ class Record(TorchDispatchMode):
         assert "_local_scalar_dense" not in str(func) and "nonzero" not in str(func), f"{func} waits for the device"
         out = func(*args, **(kwargs or {}))
         self.calls.append((func, args, kwargs or {}, out))
+        return out
+
+    def __enter__(self):
+        self.linear, native.linear = native.linear, self.native_linear
+        return super().__enter__()
+
+    def __exit__(self, *raised):
+        native.linear = self.linear
+        return super().__exit__(*raised)
+
+    def native_linear(self, *args):
+        """The C kernel is no torch operation: it is written down by hand."""
+        out = self.linear(*args)
+        self.calls.append((self.linear, args, {}, out))
         return out
 
 
@@ -52,7 +67,7 @@ class Tape:
         for func, args, kwargs, out in calls:
             given = {t.untyped_storage().data_ptr() for t in tensors_in([args, list(kwargs.values())])}
             made = tensors_in(out)
-            if func._schema.is_mutable:
+            if hasattr(func, "_schema") and func._schema.is_mutable:
                 func(*args, **kwargs)
             elif all(t.untyped_storage().data_ptr() not in given for t in made):  # a view stays where it is
                 for old, new in zip(made, tensors_in(func(*args, **kwargs)), strict=True):
