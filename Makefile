@@ -13,7 +13,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 MODEL := smollm2-135m
 OMP_NUM_THREADS ?= 2
-GOMP_SPINCOUNT ?= 1000
+GOMP_SPINCOUNT ?= 2000
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 QUIET := $(if $(V),,--quiet)
 PIP = -m pip install $(QUIET) --disable-pip-version-check
