@@ -68,6 +68,7 @@ class Adapter:
                 f"model type {config.model_type!r}: attention cannot be replaced ({problem!r:.150})"
             ) from problem
         self.model, self.dtype, self.device = model.eval().to(device), dtype, device
+        self.weight_nbytes = dtype.itemsize  # of one weight in memory
         self.config, kind = config.get_text_config(), config.model_type
         try:
             self.heads, self.kv_heads, self.head_dim, self.num_layers = self.geometry()

@@ -209,20 +209,6 @@ def attend_decodes(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tenso
     return out.reshape(q.shape)
 
 
-def attend_native(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
-    """Backend "native": the C kernel for decodes and short rows; long ones are matrix products, which torch does better."""
-    out = q.new_empty(q.shape)
-    long = batch.scratch.get("long")
-    if long is None:
-        rows = zip(batch.q_starts, batch.q_starts[1:], batch.kv_ends, strict=False)
-        long = batch.scratch["long"] = [row for row, (a, b, end) in enumerate(rows) if not native.takes(b - a, end)]
-    if len(long) < batch.num_rows:
-        native.attend(q, out, layer, batch)
-    for row in long:
-        attend_row(row, q, out, layer, batch)
-    return out
-
-
 def attend_triton(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
     """Backend "triton": imported on first use, since Triton is not everywhere."""
     from . import triton_kernels
@@ -239,7 +225,7 @@ def store_triton(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch)
 
 BACKENDS: dict[str, Backend] = {
     "triton": attend_triton,
-    "native": attend_native,
+    "native": native.attend,
     "torch": attend_by_request,
     "padded": attend_padded,
 }

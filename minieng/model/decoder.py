@@ -7,6 +7,8 @@ product, gate and up another.
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,7 @@ from safetensors import safe_open
 
 from . import native
 from .attention import Attention, Batch, LayerKV
-from .linear import Linear, linear
+from .linear import Linear, Native, linear
 from .store import ModelError
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
@@ -140,35 +142,58 @@ class Decoder:
     def num_layers(self) -> int:
         return len(self.layers)
 
+    @property
+    def weight_nbytes(self) -> int:
+        """Bytes of a weight in memory: 2 where it was published in half precision and stays so, even to compute in fp32."""
+        return self.layers[0].gate_up.weight_nbytes
+
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: list[LayerKV], attention: Attention) -> torch.Tensor:
         """Logits [E, vocabulary] of the positions in ``batch.logit_rows``."""
-        return self.logits(self.hidden(batch, kv, attention)[batch.logit_rows], attention)
+        return self.logits(self.hidden(batch, kv, attention), attention)
 
     def hidden(self, batch: Batch, kv: list[LayerKV], attention: Attention) -> torch.Tensor:
-        """What the layers make of the tokens: [T, hidden], before the last norm."""
+        """What the layers make of the tokens in ``batch.logit_rows``: [E, hidden], before the last norm.
+
+        After the last layer's attention nobody asks for the others any more. native.layers is the same in C.
+        """
         ops, delta = ops_named(attention.ops), None
         x = F.embedding(batch.token_ids, self.embedding)
-        cos, sin = self.cos[batch.positions][:, None], self.sin[batch.positions][:, None]
+        cos, sin = self.cos[batch.positions], self.sin[batch.positions]
+        if self.runs_whole(attention) and not batch.width:
+            return native.layers(self.in_panels, x, self.config.intermediate_size, cos, sin, self.eps, self.heads, kv, batch)
         for layer, cache in zip(self.layers, kv, strict=True):
             norm = layer.input_norm
             h = ops.rms_norm(x, norm, self.eps) if delta is None else ops.add_norm(x, delta, norm, self.eps)
-            h = ops.add_norm(x, self.attend(layer, h, cos, sin, cache, batch, attention, ops), layer.post_norm, self.eps)
+            h = self.attend(layer, h, cos[:, None], sin[:, None], cache, batch, attention, ops)
+            if layer is self.layers[-1] and len(batch.logit_rows) < len(x):
+                x, h = x[batch.logit_rows], h[batch.logit_rows]
+            h = ops.add_norm(x, layer.o(h), layer.post_norm, self.eps)
             delta = layer.down(ops.silu_mul(layer.gate_up(h)))
         x += delta
         return x
+
+    def runs_whole(self, attention: Attention) -> bool:
+        """Whether ``native.layers`` computes the layers of packed steps: it needs products and attention to be its own."""
+        return attention.backend == "native" and self.in_panels is not None
+
+    @functools.cached_property
+    def in_panels(self) -> ctypes.Array | None:
+        """The layers' weights for ``native.layers``, or None where the products are not done by it."""
+        products = {type(p) for layer in self.layers for p in (layer.qkv, layer.o, layer.gate_up, layer.down)}
+        return native.layer_weights(self.layers) if products == {Native} else None
 
     def logits(self, x: torch.Tensor, attention: Attention) -> torch.Tensor:
         """[E, hidden] → [E, vocabulary]."""
         return self.lm_head(ops_named(attention.ops).rms_norm(x, self.norm, self.eps))
 
     def attend(self, layer: Layer, h: torch.Tensor, cos, sin, cache: LayerKV, batch: Batch, attention: Attention, ops):
-        """Project, rotate, attend over the paged cache, project back. h [T, hidden] → [T, hidden]."""
+        """Project, rotate, attend over the paged cache. h [T, hidden] → [T, heads · head_dim]."""
         heads = layer.qkv(h).view(len(h), -1, self.head_dim)  # queries, then keys, then values
         qk, v = heads.split((self.heads + self.kv_heads, self.kv_heads), 1)
         qk = ops.norm_rotate(qk, self.heads, layer.q_norm, layer.k_norm, self.eps, cos, sin)
         q, k = qk.split((self.heads, self.kv_heads), 1)
-        return layer.o(attention.paged_attention(q, k, v, cache, batch).reshape(len(h), -1))
+        return attention.paged_attention(q, k, v, cache, batch).reshape(len(h), -1)
 
 
 def rope_table(config: Any, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:

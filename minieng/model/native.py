@@ -1,6 +1,6 @@
 """The C kernels: compiled once with the system's compiler, kept in the user's cache, called through ctypes.
 
-No compiler, no kernel: ``attend`` then raises RuntimeError saying why, and attention falls back to torch.
+No compiler, no kernel: the functions then raise RuntimeError saying why, and attention and products fall back to torch.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ import torch.nn.functional as F
 
 if TYPE_CHECKING:
     from .attention import Batch, LayerKV
+    from .decoder import Layer
 
 TASKS_A_THREAD = 4  # below that, heads are shared out too
-LONGEST_ROW, LONGEST_CONTEXT = 8, 256  # new tokens, and keys: above both torch's matrix products are faster
-PANEL = 48  # outputs that lie side by side in a packed weight, as in native.c
 SOURCE = Path(__file__).with_name("native.c")
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-fopenmp")
 
@@ -60,20 +59,67 @@ def library(dtype: torch.dtype) -> ctypes.CDLL:
         raise RuntimeError("no C compiler found (cc, gcc or clang)")
     flags = [*FLAGS, *(["-DBF16"] if dtype == torch.bfloat16 else [])]
     key = hashlib.sha256(b"\0".join([SOURCE.read_bytes(), " ".join(flags).encode(), _machine().encode(), compiler.encode()]))
-    target = cache_dir() / f"attend-{key.hexdigest()[:16]}.so"
+    target = cache_dir() / f"native-{key.hexdigest()[:16]}.so"
     if not target.exists():
         _compile(compiler, flags, target)
     kernel = ctypes.CDLL(str(target))
-    pointer, number = ctypes.c_void_p, ctypes.c_int64
-    kernel.attend.argtypes = [pointer] * 5 + [number] + [pointer] * 4 + [number] * 7 + [ctypes.c_float] * 2
-    kernel.attend.restype = ctypes.c_int
-    kernel.store.argtypes, kernel.store.restype = [pointer] * 5 + [number] * 4, None
-    kernel.rms_norm.argtypes, kernel.rms_norm.restype = [pointer] * 3 + [number] * 2 + [ctypes.c_float], None
-    kernel.rotate.argtypes, kernel.rotate.restype = [pointer] * 3 + [number] * 4, None
-    kernel.silu_mul.argtypes, kernel.silu_mul.restype = [pointer] * 2 + [number] * 2, None
-    if dtype == torch.float32:
-        kernel.linear.argtypes, kernel.linear.restype = [pointer] * 3 + [number] * 3, None
+    for name, (arguments, answer) in {**SIGNATURES, **(PRODUCTS if dtype == torch.float32 else {})}.items():
+        function = getattr(kernel, name)
+        function.argtypes, function.restype = [TYPES[letter] for letter in arguments], answer
     return kernel
+
+
+class Cache(ctypes.Structure):
+    """struct cache of native.c: a layer's cache and the constants of its attention."""
+
+    _fields_ = [("k", ctypes.c_void_p), ("v", ctypes.c_void_p), ("window", ctypes.c_int64), ("scale", ctypes.c_float),
+                ("softcap", ctypes.c_float)]  # fmt: skip
+
+    @classmethod
+    def of(cls, layer: LayerKV) -> Cache:
+        return cls(layer.k.data_ptr(), layer.v.data_ptr(), layer.window or 0, layer.scale, layer.softcap or 0.0)
+
+
+class Step(ctypes.Structure):
+    """struct step: a step's rows, cut into tasks for the threads."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("tables", "tasks")] + [
+        (name, ctypes.c_int64)
+        for name in ("table_width", "num_tasks", "longest", "together", "heads", "kv_heads", "dim", "block_size")
+    ]
+
+
+class Weight(ctypes.Structure):
+    """struct weight: where the numbers of ``Panels`` lie."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("panels", "bias")] + [
+        (name, ctypes.c_int64) for name in ("halves", "in_features", "out_features")
+    ]
+
+
+class LayerWeights(ctypes.Structure):
+    """struct layer: the weights of a decoder layer."""
+
+    norms, products = ("input_norm", "post_norm", "q_norm", "k_norm"), ("qkv", "o", "gate_up", "down")
+    _fields_ = [(name, ctypes.c_void_p) for name in norms] + [(name, Weight) for name in products]
+
+
+# The functions of native.c, a letter an argument, and what they return.
+NUMBERS = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "f": ctypes.c_float}
+TYPES = NUMBERS | {"s": ctypes.POINTER(Step), "c": ctypes.POINTER(Cache), "w": ctypes.POINTER(Weight)}
+SIGNATURES = {
+    "panel_width": ("", ctypes.c_int64),
+    "attend": ("scpnpn", ctypes.c_int),
+    "store": ("cpnpnpnn", None),
+    "rms_norm": ("pppnnf", None),
+    "rotate": ("pppnnnn", None),
+    "silu_mul": ("ppnn", None),
+}
+PRODUCTS = {  # for float32 only
+    "linear": ("pwpn", None),
+    "layers_size": ("snnn", ctypes.c_int64),
+    "layers": ("pnpsppppnpnnnfp", ctypes.c_int),
+}
 
 
 def _machine() -> str:
@@ -93,7 +139,7 @@ def _compile(compiler: str, flags: list[str], target: Path) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        part, built = Path(folder) / "attend.o", Path(folder) / target.name
+        part, built = Path(folder) / "native.o", Path(folder) / target.name
         for command in (["-c", *flags, "-o", part, SOURCE], ["-shared", "-fopenmp", "-o", built, part, "-lm"]):
             done = subprocess.run([compiler, *map(str, command)], capture_output=True, text=True)
             if done.returncode:
@@ -102,56 +148,44 @@ def _compile(compiler: str, flags: list[str], target: Path) -> None:
         os.replace(built, target)
 
 
-def takes(new: int, context: int) -> bool:
-    """Whether a row of so many new tokens, whose last sees so many keys, is for this kernel."""
-    return new <= LONGEST_ROW or context <= LONGEST_CONTEXT
-
-
-def attend(q: torch.Tensor, out: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
-    """Fill the rows of ``out`` [T, H, D] that this kernel ``takes``. Raises RuntimeError if it cannot."""
+def attend(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
+    """Attention of all rows over their paged keys. q [T, H, D] → [T, H, D]. Raises RuntimeError if it cannot."""
     kernel = library(q.dtype)
-    heads, dim = q.shape[1:]
-    kv_heads = layer.k.shape[2]
     if q.device.type != "cpu":
         raise RuntimeError(f"the C kernel computes on a CPU, the tensors are on {q.device}")
-    row, token, start, end, longest = _tasks(layer, batch)
-    together = kv_heads if len(row) >= TASKS_A_THREAD * torch.get_num_threads() else 1
-    q = q.contiguous()
-    failed = kernel.attend(
-        q.data_ptr(), layer.k.data_ptr(), layer.v.data_ptr(), out.data_ptr(), batch.tables.data_ptr(), batch.tables.stride(0),
-        row.data_ptr(), token.data_ptr(), start.data_ptr(), end.data_ptr(), len(row), longest,
-        heads, kv_heads, dim, layer.k.shape[1], together, layer.scale, layer.softcap or 0.0,
-    )  # fmt: skip
-    if failed:
-        raise MemoryError(f"no memory for the scores of {longest} keys")
+    q = q if q.stride()[1:] == (q.shape[2], 1) else q.contiguous()
+    out = q.new_empty(q.shape)
+    step = step_of(batch, q.shape[1], layer)
+    if kernel.attend(step, Cache.of(layer), q.data_ptr(), q.stride(0), out.data_ptr(), out.stride(0)):
+        raise MemoryError(f"no memory for the scores of {step.longest} keys")
+    return out
 
 
-def _tasks(layer: LayerKV, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int]:
-    """One entry a query token of the rows taken: its row, its place in q, the first slot it sees and one past the last."""
-    key = ("tasks", layer.window)
-    if key not in batch.scratch:
-        rows, tokens, starts, ends = [], [], [], []
-        for row in range(batch.num_rows):
-            first, last = batch.q_starts[row], batch.q_starts[row + 1]
-            if not takes(last - first, batch.kv_ends[row]):
-                continue
-            for token in range(first, last):
-                end = batch.kv_ends[row] - (last - 1 - token)
-                rows.append(row)
-                tokens.append(token)
-                ends.append(end)
-                starts.append(max(batch.kv_starts[row], end - layer.window if layer.window else 0))
-        longest = max(end - start for start, end in zip(starts, ends, strict=True))
-        batch.scratch[key] = *(torch.tensor(x, dtype=torch.int32) for x in (rows, tokens, starts, ends)), longest
-    return batch.scratch[key]
+def step_of(batch: Batch, heads: int, layer: LayerKV) -> Step:
+    """The batch's rows, cut into tasks: as many tokens of a row as a panel has lines for, those with most to do first."""
+    if "step" not in batch.scratch:
+        block_size, kv_heads, dim = layer.k.shape[1:]
+        most, tasks = max(1, library(layer.k.dtype).panel_width() // (heads // kv_heads)), []
+        for row, (first, last, end) in enumerate(zip(batch.q_starts, batch.q_starts[1:], batch.kv_ends, strict=False)):
+            for token in range(first, last, most):
+                count = min(most, last - token)
+                tasks.append((row, token, count, batch.kv_starts[row], end - (last - 1 - token)))
+        tasks.sort(key=lambda task: -task[2] * task[4])
+        longest = max(end + count - 1 - start for _, _, count, start, end in tasks)
+        together = kv_heads if len(tasks) >= TASKS_A_THREAD * torch.get_num_threads() else 1
+        table = torch.tensor(tasks, dtype=torch.int32)
+        step = Step(batch.tables.data_ptr(), table.data_ptr(), batch.tables.stride(0), len(tasks), longest, together,
+                    heads, kv_heads, dim, block_size)  # fmt: skip
+        batch.scratch["step"] = step, table  # the table, so that it lives as long
+    return batch.scratch["step"][0]
 
 
 def store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
     """Write keys and values [T, kv_heads, dim] into their slots [T]: a few hundred bytes each, cheaper than a torch call."""
     k, v = (x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous() for x in (k, v))
     library(k.dtype).store(
-        k.data_ptr(), v.data_ptr(), layer.k.data_ptr(), layer.v.data_ptr(), batch.slots.data_ptr(), len(k),
-        k.shape[1] * k.shape[2], k.stride(0), v.stride(0),
+        Cache.of(layer), k.data_ptr(), k.stride(0), v.data_ptr(), v.stride(0), batch.slots.data_ptr(), len(k),
+        k.shape[1] * k.shape[2],
     )  # fmt: skip
 
 
@@ -177,29 +211,70 @@ def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def panels(weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """A weight [out, in] laid out for ``linear``: [⌈out / 48⌉, 1 + in, 48], the bias first, filled up with zeros.
+class Panels:
+    """A weight [out, in] and its bias [out], laid out for ``linear``: [⌈out / P⌉, in, P], filled up with zeros.
 
-    Raises RuntimeError if there is no kernel for it here.
+    P is 48 where the processor has AVX-512, else 16. A weight whose numbers are all bfloat16 ones takes half the room:
+    [⌈out / P⌉, ⌈in / 2⌉, P] words, the earlier input in the lower half. Raises RuntimeError if there is no kernel here.
     """
-    if weight.dtype != torch.float32:
-        raise RuntimeError(f"the C kernel multiplies float32, not {weight.dtype}: oneDNN has instructions for the others")
-    library(weight.dtype)
-    out, width = weight.shape
-    whole, rest = divmod(out, PANEL)
-    packed = weight.new_empty(whole + (rest > 0), 1 + width, PANEL)
-    packed[:whole, 1:] = weight[: whole * PANEL].view(whole, PANEL, width).transpose(1, 2)
-    if rest:
-        packed[whole, 1:] = F.pad(weight[whole * PANEL :], (0, 0, 0, PANEL - rest)).T
-    packed[:, 0] = 0 if bias is None else F.pad(bias, (0, -out % PANEL)).view(-1, PANEL)
-    return packed
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        if weight.dtype != torch.float32:
+            raise RuntimeError(f"the C kernel multiplies float32, not {weight.dtype}: oneDNN has instructions for the others")
+        wide = library(weight.dtype).panel_width()
+        self.out_features, self.in_features = weight.shape
+        short = weight.to(torch.bfloat16)
+        halves = torch.equal(short.float(), weight)
+        panels = F.pad(short if halves else weight, (0, self.in_features % 2 * halves, 0, -self.out_features % wide))
+        panels = panels.view(-1, wide, panels.shape[1]).transpose(1, 2)
+        if halves:
+            panels = panels.unflatten(1, (-1, 2)).transpose(2, 3)
+        self.panels = panels.contiguous()
+        self.bias = F.pad(weight.new_zeros(self.out_features) if bias is None else bias, (0, -self.out_features % wide))
+        self.address = Weight(self.panels.data_ptr(), self.bias.data_ptr(), halves, self.in_features, self.out_features)
 
 
-def linear(x: torch.Tensor, packed: torch.Tensor, out_features: int) -> torch.Tensor:
-    """x·Wᵀ + b. x [T, in] in fp32, packed by ``panels``; returns [T, out_features]."""
-    if x.dtype != packed.dtype or x.shape[1] + 1 != packed.shape[1]:
-        raise RuntimeError(f"x is {x.dtype} {list(x.shape)}, the weight {packed.dtype} with {packed.shape[1] - 1} inputs")
+    def element_size(self) -> int:
+        return self.panels.element_size()
+
+
+def linear(x: torch.Tensor, weight: Panels) -> torch.Tensor:
+    """x·Wᵀ + b. x [T, in] in fp32; returns [T, out]."""
+    if x.dtype != torch.float32 or x.shape[1] != weight.in_features:
+        raise RuntimeError(f"x is {x.dtype} {list(x.shape)}, the weight torch.float32 with {weight.in_features} inputs")
     x = x.contiguous()
-    out = x.new_empty(len(x), out_features)
-    library(x.dtype).linear(x.data_ptr(), packed.data_ptr(), out.data_ptr(), len(x), x.shape[1], out_features)
+    out = x.new_empty(len(x), weight.out_features)
+    library(x.dtype).linear(x.data_ptr(), weight.address, out.data_ptr(), len(x))
     return out
+
+
+def layer_weights(layers: list[Layer]) -> ctypes.Array:
+    """The layers' weights as ``layers`` takes them; the tensors stay theirs."""
+    found = (LayerWeights * len(layers))()
+    for weights, layer in zip(found, layers, strict=True):
+        for name in LayerWeights.norms:
+            norm = getattr(layer, name)
+            setattr(weights, name, None if norm is None else norm.data_ptr())
+        for name in LayerWeights.products:
+            setattr(weights, name, getattr(layer, name).weight.address)
+    return found
+
+
+def layers(
+    weights: ctypes.Array, x: torch.Tensor, inner: int, cos: torch.Tensor, sin: torch.Tensor, eps: float, heads: int,
+    kv: list[LayerKV], batch: Batch,
+) -> torch.Tensor:  # fmt: skip
+    """``decoder.Decoder.hidden`` after the embedding, without a way back to Python in between.
+
+    x [T, hidden] is overwritten; inner: numbers of gate or up; cos, sin [T, D]; heads: for queries. Returns [E, hidden].
+    """
+    kernel, step, caches = library(x.dtype), step_of(batch, heads, kv[0]), (Cache * len(kv))(*map(Cache.of, kv))
+    tokens, hidden = x.shape
+    buffers = x.new_empty(kernel.layers_size(step, tokens, hidden, inner))
+    failed = kernel.layers(
+        weights, len(weights), caches, step, x.data_ptr(), cos.data_ptr(), sin.data_ptr(), batch.slots.data_ptr(), tokens,
+        batch.logit_rows.data_ptr(), len(batch.logit_rows), hidden, inner, eps, buffers.data_ptr(),
+    )  # fmt: skip
+    if failed:
+        raise MemoryError(f"no memory for the scores of {step.longest} keys")
+    return x[: len(batch.logit_rows)]

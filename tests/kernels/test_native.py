@@ -1,4 +1,4 @@
-"""The C kernels between the matrix products give what the plain torch ones give."""
+"""The C kernels give what torch gives: products, attention, what lies between them, and whole layers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from minieng.model import decoder, linear, native
-from minieng.model.attention import Batch, LayerKV, attend_by_request, attend_native
+from minieng.model.attention import Attention, Batch, LayerKV, attend_by_request
 
 pytestmark = pytest.mark.skipif(not native.shutil.which("cc"), reason="no C compiler on this machine")
 LIMITS = [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)]
@@ -54,6 +54,16 @@ def test_linear(rows, ins, outs, with_bias):
     assert torch.equal(layer(x), alone), "a row's result does not depend on its neighbours"
 
 
+@pytest.mark.parametrize("ins, outs", [(1, 1), (71, 47), (64, 48), (576, 960)])
+def test_weights_that_are_bfloat16_numbers_take_half_the_room_and_give_the_same_bits(ins, outs):
+    torch.manual_seed(0)
+    x, weight = torch.randn(20, ins), torch.randn(outs, ins).bfloat16().float()
+    halves = linear.Native(weight)
+    whole = linear.Native(torch.cat((weight, torch.full((1, ins), 0.1))))  # 0.1 is none: all stay as they are
+    assert halves.weight.panels.dtype == torch.bfloat16 and whole.weight.panels.dtype == torch.float32
+    assert torch.equal(halves(x), whole(x)[:, :outs])
+
+
 def test_every_form_of_a_product_agrees_and_the_fastest_is_one_of_them():
     torch.manual_seed(0)
     x, weight, bias = torch.randn(5, 40), torch.randn(100, 40), torch.randn(100)
@@ -79,7 +89,7 @@ def test_half_precision_is_left_to_onednn_or_torch():
     assert linear.Native not in map(type, linear.every_form(torch.randn(8, 8, dtype=torch.bfloat16)))
 
 
-MANY = [(1, 1), (1, 300), (3, 17), (40, 40), (9, 256), (20, 300), (270, 270)]  # (new tokens, keys); the last two are torch's
+MANY = [(1, 1), (1, 300), (3, 17), (40, 40), (9, 256), (20, 300), (270, 270)]  # (new tokens, keys)
 FEW = [(1, 70), (2, 33)]  # fewer tokens than threads have tasks: heads are shared out
 
 
@@ -105,19 +115,99 @@ def random_step(sizes, heads, kv_heads, dim, block_size, dtype, **constants):
 @pytest.mark.parametrize("heads, kv_heads, dim", [(4, 2, 24), (9, 3, 64), (2, 1, 80), (4, 4, 128)])
 def test_attention_of_any_shape(heads, kv_heads, dim, block_size, sizes, dtype, limit):
     step = random_step(sizes, heads, kv_heads, dim, block_size, dtype)
-    assert (attend_native(*step) - attend_by_request(*step)).abs().max() <= limit
+    assert (native.attend(*step) - attend_by_request(*step)).abs().max() <= limit
 
 
 @pytest.mark.parametrize("constants", [{"window": 20}, {"softcap": 5.0}, {"window": 20, "softcap": 5.0}], ids=str)
 def test_attention_with_a_window_or_a_softcap(constants):
     step = random_step(MANY, 9, 3, 64, 16, torch.float32, **constants)
-    assert (attend_native(*step) - attend_by_request(*step)).abs().max() <= 1e-5
+    assert (native.attend(*step) - attend_by_request(*step)).abs().max() <= 1e-5
 
 
-def test_which_rows_the_kernel_takes():
-    assert [native.takes(new, keys) for new, keys in MANY] == [True] * 5 + [False] * 2
+def test_attention_of_rows_that_begin_with_padding():
     q, layer, batch = random_step(MANY, 9, 3, 64, 16, torch.float32)
-    out = torch.full_like(q, torch.nan)
-    native.attend(q, out, layer, batch)
-    first_left = batch.q_starts[5]
-    assert torch.isfinite(out[:first_left]).all() and out[first_left:].isnan().all()
+    batch.kv_starts[:] = [min(5, keys - new) for new, keys in MANY]
+    assert (native.attend(q, layer, batch) - attend_by_request(q, layer, batch)).abs().max() <= 1e-5
+
+
+def test_what_a_token_sees_does_not_depend_on_its_neighbours():
+    sizes = [(1, 300), (30, 30), (1, 70), (2, 33)] * 3
+    q, layer, batch = random_step(sizes, 9, 3, 64, 16, torch.float32)
+    together = native.attend(q, layer, batch)
+    for row in range(len(sizes)):
+        first, last = batch.q_starts[row : row + 2]
+        alone = Batch(batch.token_ids, batch.positions, batch.slots, [0, last - first], [0], [batch.kv_ends[row]],
+                      batch.tables[row : row + 1], batch.logit_rows)  # fmt: skip
+        assert torch.equal(native.attend(q[first:last], layer, alone), together[first:last])
+
+
+SIZES = {
+    "decodes": [(1, 30), (1, 7), (1, 50)],
+    "one": [(1, 1)],
+    "mixed": [(1, 30), (9, 9), (5, 40), (1, 8), (33, 33)],
+    "long": [(130, 130), (1, 60), (90, 95)],
+}
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen2", "qwen3", "mistral"])
+def shape(request, tmp_path_factory):
+    """A small model of each kind of layer: plain, biased, with normed queries and keys, with a window."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {"hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 3, "num_attention_heads": 6,
+             "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 90, "max_position_embeddings": 256}  # fmt: skip
+    more = {"mistral": {"sliding_window": 20}, "qwen2": {"use_sliding_window": False}, "qwen3": {}, "llama": {}}[request.param]
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(request.param, **sizes, **more))
+    for parameter in model.parameters():
+        parameter.data.normal_(0, 0.1)
+    path = tmp_path_factory.mktemp(request.param)
+    model.save_pretrained(path)
+    return path, model.config
+
+
+@pytest.mark.parametrize("published", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("wanted", ["all", "last", "none"])
+def test_whole_layers_are_the_layers_one_by_one(shape, sizes, wanted, published, monkeypatch):
+    path, config = shape
+    monkeypatch.setattr(linear, "fastest_form", lambda dtype: linear.Native)
+    read = decoder.Weights.get
+    rounded = lambda self, name: None if (t := read(self, name)) is None else t.to(published).float()  # noqa: E731
+    monkeypatch.setattr(decoder.Weights, "get", rounded)
+    model = decoder.Decoder(path, config, torch.float32, torch.device("cpu"))
+    _, cache, batch = random_step(sizes, 6, 2, 16, 4, torch.float32)
+    starts, size = batch.q_starts, cache.k.shape[1]
+    batch.positions = torch.cat([torch.arange(end - new, end) for new, end in sizes])
+    rows = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor([new for new, _ in sizes]))
+    batch.slots = batch.tables[rows, batch.positions // size].long() * size + batch.positions % size
+    batch.token_ids = torch.randint(0, 90, batch.positions.shape)
+    last = torch.tensor(starts[1:]) - 1
+    batch.logit_rows = {"all": torch.arange(starts[-1]), "last": last, "none": last[:0]}[wanted]
+    whole, single = (
+        [LayerKV(cache.k.clone(), cache.v.clone(), cache.scale, window) for window in model.windows] for _ in range(2)
+    )
+    chosen = Attention("native", "a test asked for it")
+    assert model.runs_whole(chosen) and model.weight_nbytes == published.itemsize
+    with torch.inference_mode():
+        got = model.hidden(batch, whole, chosen)
+        batch.scratch.clear()
+        want = model.hidden(batch, single, Attention("torch", "a test asked for it"))
+    assert got.shape == want.shape == (len(batch.logit_rows), 48)
+    assert torch.allclose(got, want, atol=1e-4)
+    for one, other in zip(whole, single, strict=True):
+        assert torch.allclose(one.k, other.k, atol=1e-4) and torch.allclose(one.v, other.v, atol=1e-4)
+
+
+def test_processors_with_fewer_registers_get_narrower_panels(monkeypatch):
+    if "-march=native" not in native.FLAGS or "avx512f" not in native._machine():
+        pytest.skip("this processor has no wide registers to do without")
+    monkeypatch.setattr(native, "FLAGS", (*native.FLAGS, "-mno-avx512f", "-Wno-psabi"))
+    native.library.cache_clear()
+    try:
+        assert native.library(torch.float32).panel_width() == 16
+        test_linear(19, 70, 47, True)
+        test_weights_that_are_bfloat16_numbers_take_half_the_room_and_give_the_same_bits(71, 47)
+        test_attention_of_any_shape(9, 3, 64, 16, MANY, torch.float32, 1e-5)
+    finally:
+        native.library.cache_clear()
