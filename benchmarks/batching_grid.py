@@ -98,7 +98,7 @@ class Grid:
         for size in args.sizes:
             self.engines[size] = LLM(args.model, batch_size=size, dtype="float32", **self.knobs)
         llm = self.engines[args.sizes[0]]
-        self.config, self.longest = llm.runner.model.config, llm.max_model_len
+        self.loaded, self.longest = llm.runner.model, llm.max_model_len
         self.prompt = llm.tokenizer(args.prompt)["input_ids"]
 
     def arrivals(self, count: int) -> list[float]:
@@ -217,7 +217,7 @@ def fill_in_expected(grid: Grid, cells: list[dict], steps: list) -> Any:
     from minieng.sim.fit import fit_report
     from minieng.sim.hardware import ModelSpec
 
-    fitted = fit_report(steps, ModelSpec.of_config(grid.config, grid.args.model))
+    fitted = fit_report(steps, ModelSpec.of_model(grid.loaded, grid.args.model))
     few, many = grid.arrivals(grid.args.requests), grid.arrivals(grid.args.expected)
     for cell in progress(cells, "expected"):
         size, window = cell["batch_size"], cell["window_ms"] / 1e3

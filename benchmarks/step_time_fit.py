@@ -44,7 +44,7 @@ def main() -> None:
         watch = Watch(None)
         trace = llm.serve_workload(workload, progress=True).trace
         load = watch.lap()
-        found = fit_report(trace, ModelSpec.of_config(llm.runner.model.config, args.model))
+        found = fit_report(trace, ModelSpec.of_model(llm.runner.model, args.model))
     print(found)
     result = {
         "what": "the step-time formula fitted on every other step of a real run and checked on the rest",

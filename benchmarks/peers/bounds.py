@@ -44,6 +44,8 @@ def ideal(shapes: Shapes, requests: list[dict], bytes_per_value: int, ceilings: 
 
     Arithmetic: every position but the last output once through the layers, one row of the head for each output.
     Traffic: the weights once a step in the fewest steps there can be (the longest output), and each decode's KV.
+    An engine may undercut both a little: minieng keeps weights that were published in bf16 in two bytes, and leaves out
+    the last layer's second half where no logits are wanted (two per cent of the arithmetic).
     """
     positions = sum(len(r["prompt"]) + r["max_tokens"] - 1 for r in requests)
     outputs = sum(r["max_tokens"] for r in requests)

@@ -1,6 +1,6 @@
 """The step-time formula for *this* machine: its constants from a trace of what really ran here.
 
-    report = fit_report(llm.trace, ModelSpec.of_config(llm.runner.model.config))
+    report = fit_report(llm.trace, ModelSpec.of_model(llm.runner.model))
     print(report)                    # fitted on every other step, checked on the rest
     report.model.predict(record)     # seconds
 

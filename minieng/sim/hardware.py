@@ -108,6 +108,11 @@ class ModelSpec:
         return 2 * self.layers * self.kv_heads * self.head_size * self.kv_bytes
 
     @classmethod
+    def of_model(cls, model: Any, name: str = "") -> ModelSpec:
+        """As an engine has it loaded, ``llm.runner.model``: with the bytes that it keeps for a weight and a KV element."""
+        return replace(cls.of_config(model.config, name, model.dtype.itemsize), weight_bytes=model.weight_nbytes)
+
+    @classmethod
     def of_config(cls, config: Any, name: str = "", nbytes: float = 4) -> ModelSpec:
         """From a transformers configuration of the Llama family. ``nbytes``: of one weight and one KV element."""
         heads = config.num_attention_heads

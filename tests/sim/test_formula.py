@@ -153,3 +153,12 @@ def test_a_spec_from_a_configuration():
     spec = ModelSpec.of_config(Config, nbytes=2)
     assert spec.num_params == find_model("smollm2-135m").num_params
     assert spec.kv_nbytes_per_token == find_model("smollm2-135m").kv_nbytes_per_token
+
+    class Fp32:
+        itemsize = 4
+
+    class Loaded:
+        config, dtype, weight_nbytes = Config, Fp32, 2
+
+    kept = ModelSpec.of_model(Loaded, "kept in half")
+    assert (kept.name, kept.weight_bytes, kept.kv_bytes) == ("kept in half", 2, 4)

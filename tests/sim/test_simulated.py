@@ -327,7 +327,7 @@ def test_fit_on_this_machine(shape, capsys):
         rng = random.Random(3)
         prompts = [[rng.randrange(llm.vocab_size) for _ in range(rng.randint(5, 120))] for _ in range(24)]
         llm.generate(prompts, [SamplingParams(max_tokens=rng.randint(4, 40), ignore_eos=True) for _ in prompts])
-        found = fit_report(llm.trace, ModelSpec.of_config(llm.runner.model.config, "llama-shaped"))
+        found = fit_report(llm.trace, ModelSpec.of_model(llm.runner.model, "llama-shaped"))
     with capsys.disabled():
         print(f"\n{found}")
     assert found.num_checked >= 20 and math.isfinite(found.error_checked)
