@@ -104,7 +104,7 @@ class LayerWeights(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in norms] + [(name, Weight) for name in products]
 
 
-# The functions of native.c, a letter an argument, and what they return.
+# The functions of native.c, a letter of TYPES for each argument, and what they return.
 NUMBERS = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "f": ctypes.c_float}
 TYPES = NUMBERS | {"s": ctypes.POINTER(Step), "c": ctypes.POINTER(Cache), "w": ctypes.POINTER(Weight)}
 SIGNATURES = {
@@ -223,19 +223,17 @@ class Panels:
             raise RuntimeError(f"the C kernel multiplies float32, not {weight.dtype}: oneDNN has instructions for the others")
         wide = library(weight.dtype).panel_width()
         self.out_features, self.in_features = weight.shape
-        short = weight.to(torch.bfloat16)
-        halves = torch.equal(short.float(), weight)
-        panels = F.pad(short if halves else weight, (0, self.in_features % 2 * halves, 0, -self.out_features % wide))
-        panels = panels.view(-1, wide, panels.shape[1]).transpose(1, 2)
-        if halves:
-            panels = panels.unflatten(1, (-1, 2)).transpose(2, 3)
-        self.panels = panels.contiguous()
+        words = F.pad(weight, (0, self.in_features % 2, 0, -self.out_features % wide)).view(torch.int32)
+        halves = not (words & 0xFFFF).any()  # a bfloat16 is the upper half of a float32
+        words = (words[:, ::2] >> 16) & 0xFFFF | words[:, 1::2] if halves else words[:, : self.in_features]
+        panels = words.unflatten(0, (-1, wide)).transpose(1, 2).contiguous()
+        self.panels, self.nbytes = panels if halves else panels.view(torch.float32), 2 if halves else 4
         self.bias = F.pad(weight.new_zeros(self.out_features) if bias is None else bias, (0, -self.out_features % wide))
         self.address = Weight(self.panels.data_ptr(), self.bias.data_ptr(), halves, self.in_features, self.out_features)
 
-
     def element_size(self) -> int:
-        return self.panels.element_size()
+        """Bytes of a weight."""
+        return self.nbytes
 
 
 def linear(x: torch.Tensor, weight: Panels) -> torch.Tensor:
@@ -260,10 +258,7 @@ def layer_weights(layers: list[Layer]) -> ctypes.Array:
     return found
 
 
-def layers(
-    weights: ctypes.Array, x: torch.Tensor, inner: int, cos: torch.Tensor, sin: torch.Tensor, eps: float, heads: int,
-    kv: list[LayerKV], batch: Batch,
-) -> torch.Tensor:  # fmt: skip
+def layers(weights: ctypes.Array, x: torch.Tensor, inner: int, cos, sin, eps: float, heads: int, kv: list[LayerKV], batch: Batch):
     """``decoder.Decoder.hidden`` after the embedding, without a way back to Python in between.
 
     x [T, hidden] is overwritten; inner: numbers of gate or up; cos, sin [T, D]; heads: for queries. Returns [E, hidden].

@@ -48,19 +48,15 @@ class ModelRunner:
 
     def facts(self) -> dict[str, str]:
         """What runs here, for ``explain()``: device, precision, and how attention and matrix products are done."""
-        linears = self.model.lm_head if isinstance(self.model, Decoder) else Linear
+        own = isinstance(self.model, Decoder)
+        linears, whole = self.model.lm_head if own else Linear, own and self.model.runs_whole(self.attention)
         return {
-            "forward": type(self.model).__name__ + self.in_one_call(),
+            "forward": type(self.model).__name__ + ", all layers in one call of the C kernel" * whole,
             "device": f"{self.device_name}, {str(self.model.dtype).removeprefix('torch.')}",
             "attention": f"{self.attention.backend}: {self.attention.why}{self.older_gpu()}",
             **({"graphs": str(self.decodes or self.no_graphs)} if self.device.type == "cuda" else {}),
             "linears": linears.title,
         }
-
-    def in_one_call(self) -> str:
-        """Whether packed steps are left to the C kernel as a whole."""
-        whole = isinstance(self.model, Decoder) and self.model.runs_whole(self.attention)
-        return ", all layers in one call of the C kernel" if whole else ""
 
     def older_gpu(self) -> str:
         """Why a GPU below sm_80 is given no Triton."""
