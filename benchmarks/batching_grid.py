@@ -115,7 +115,7 @@ class Grid:
 
     def real(self, size: int, window: float, times: list[float]) -> Any:
         """A report of one cell; every step is computed. window in seconds."""
-        from minieng.observe.serving import serve
+        from minieng.bench import serve
 
         engine = self.engines[size].engine
         engine.config.wait_window = window
@@ -123,8 +123,8 @@ class Grid:
 
     def expected(self, model: Any, size: int, window: float, times: list[float]) -> Any:
         """A report of one cell on the fitted model."""
+        from minieng.bench import serve
         from minieng.config import EngineConfig
-        from minieng.observe.serving import serve
         from minieng.observe.trace import Trace
         from minieng.sim.simulated import engine_of
 

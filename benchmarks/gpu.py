@@ -59,7 +59,7 @@ def default_dtype(device: torch.device) -> torch.dtype:
 
 def models(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> tuple[Model, Model]:
     """What is measured, and what the lessons' traces are recorded with."""
-    from minieng.model.loader import cache_home
+    from minieng.home import cache_home
 
     home = args.weights_dir or cache_home() / "benchmark"
     name = str(dtype).removeprefix("torch.")

@@ -185,7 +185,7 @@ def doctor(args: argparse.Namespace) -> int:
 
 def fetch(args: argparse.Namespace) -> int:
     """The loader says on stderr what it does; stdout gets the directory."""
-    from .model.loader import resolve
+    from .hub.resolve import resolve
 
     print(resolve(args.model))
     return 0

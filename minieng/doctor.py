@@ -137,7 +137,7 @@ def _device() -> dict[str, Any]:
 
 
 def _models(model: str | None) -> dict[str, dict]:
-    from .model.loader import available, describe
+    from .hub.resolve import available, describe
 
     names = dict.fromkeys([*([model] if model else []), *available()])
     return {name: {key: str(v) if isinstance(v, Path) else v for key, v in describe(name).items()} for name in names}
@@ -145,9 +145,9 @@ def _models(model: str | None) -> dict[str, dict]:
 
 def _attention(model: str | None) -> dict[str, str]:
     """The backend that a model would get here. Raises ValueError if the model is not here."""
-    from .model.attention import choose_attention
+    from .hub.resolve import available, describe, load_config, resolve
+    from .kernels.choose import choose_attention
     from .model.load import choose_device, choose_dtype
-    from .model.loader import available, describe, load_config, resolve
 
     name = model or next((n for n in available() if describe(n)["path"]), None)
     if name is None or not describe(name)["path"]:
@@ -165,7 +165,7 @@ def _attention(model: str | None) -> dict[str, str]:
 
 
 def _cache() -> dict[str, Any]:
-    from .model.loader import cache_home
+    from .home import cache_home
 
     home = cache_home()
     return {"path": str(home), "models": _bytes_in(home / "models"), "native": _bytes_in(home / "native")}

@@ -22,7 +22,7 @@ from .scheduler.admission import reservation_of
 from .text import TextStream
 
 if TYPE_CHECKING:
-    from .observe.serving import Report
+    from .bench import Report
     from .observe.trace import Trace
     from .sim.hardware import GPU, ModelSpec
     from .workload import Workload
@@ -145,7 +145,7 @@ class LLM:
         seed      of the random prompts
         """
         self._check_open()
-        from .observe.serving import requests_of, serve
+        from .bench import requests_of, serve
 
         requests = requests_of(workload, self.vocab_size, seed)
         return serve(self.engine, requests, self.max_model_len, virtual=virtual, progress=progress, goodput=goodput)

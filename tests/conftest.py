@@ -40,7 +40,7 @@ def tiny() -> Kit:
 @pytest.fixture(scope="session")
 def smollm2() -> Kit:
     """SmolLM2-135M, if it is here or can be fetched."""
-    from minieng.model import loader
+    from minieng.hub import resolve as loader
 
     try:
         path = loader.resolve("smollm2-135m")

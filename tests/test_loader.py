@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from minieng.model import loader, store
-from minieng.model.loader import available, describe, load_config, load_tokenizer, resolve
-from minieng.model.store import ModelError, ModelNotFound, check_directory
+from minieng.hub import resolve as loader
+from minieng.hub import shelf as store
+from minieng.hub.resolve import available, describe, load_config, load_tokenizer, resolve
+from minieng.hub.shelf import ModelError, ModelNotFound, check_directory
 
 ROOT = Path(__file__).parents[1]
 
@@ -307,7 +308,7 @@ def test_two_processes_make_it_once(tmp_path, home):
     script = f"""
 import sys, time
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
-from minieng.model import store
+from minieng.hub import shelf as store
 from test_loader import write_model
 def make(stage, say):
     with open({str(tmp_path / "made")!r}, "a") as f:
@@ -325,7 +326,7 @@ print(store.cached("both", make, print))
 
 def test_the_loader_stays_light():
     script = (
-        "import sys, minieng.model.loader as l; l.resolve('tiny'); print(*map(sys.modules.__contains__, sys.argv[1:]))"
+        "import sys, minieng.hub.resolve as l; l.resolve('tiny'); print(*map(sys.modules.__contains__, sys.argv[1:]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, "torch", "transformers"], cwd=ROOT, capture_output=True, text=True, check=True

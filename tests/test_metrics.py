@@ -5,8 +5,8 @@ import json
 import pytest
 from engine_fakes import ContentExecutor, fake_engine, nothing_left
 
+from minieng.bench import requests_of, serve
 from minieng.observe.metrics import Metrics, ladder_table, parse_goodput, table
-from minieng.observe.serving import requests_of, serve
 from minieng.observe.trace import Trace
 from minieng.workload import Job, Workload
 

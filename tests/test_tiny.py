@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from minieng.model.loader import describe, load_config, load_tokenizer, resolve
-from minieng.model.tiny.stories import ANIMALS, END, NAMES, TALK, document, story
+from minieng.hub.resolve import describe, load_config, load_tokenizer, resolve
+from tools.tiny.stories import ANIMALS, END, NAMES, TALK, document, story
 
 PROMPTS = [f"Tell me a story about {'an' if a[0] in 'aeiou' else 'a'} {a}." for a in ANIMALS[:10]]
 PROMPTS += [f"Write a very short story about {name} the {animal}." for name, animal in zip(NAMES, ANIMALS, strict=False)][:5]

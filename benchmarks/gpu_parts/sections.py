@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from minieng import LLM
-from minieng.model.attention import BACKENDS, Batch, LayerKV
+from minieng.kernels.backend import BACKENDS
+from minieng.kernels.batch import Batch, LayerKV
 from minieng.workload import Workload, uniform
 
 from . import runs
@@ -140,13 +141,13 @@ def flashinfer(q: torch.Tensor, layers: list[LayerKV], batch: Batch, context: in
 
 
 def sweep(bench: Bench, context: int) -> list[dict]:
-    """Other tile sizes, cuts and launch shapes for the kernel, best first: what the constants in triton_kernels should be."""
-    from minieng.model import triton_kernels
+    """Other tile sizes, cuts and launch shapes for the kernel, best first: what the constants in triton_attention should be."""
+    from minieng.kernels import triton_attention
 
     if bench.device.type != "cuda":
         return []
     names, found = ("TILE", "SPLIT", "WARPS", "STAGES", "PROGRAMS"), []
-    kept = {name: getattr(triton_kernels, name) for name in names}
+    kept = {name: getattr(triton_attention, name) for name in names}
     tile, split, *_, programs = kept.values()
     tried = [(*o, kept["WARPS"], kept["STAGES"], programs) for o in product((16, 32, 64, 128), (128, 256, 512, 1024))]
     tried += [(tile, split, *o, programs) for o in product((2, 4, 8), (2, 3, 4))]
@@ -154,13 +155,13 @@ def sweep(bench: Bench, context: int) -> list[dict]:
     try:
         for values in tried:
             for name, value in zip(names, values, strict=True):
-                setattr(triton_kernels, name, value)
+                setattr(triton_attention, name, value)
             times = {f"{rows}x{context}": kernel(bench, rows, context, ("triton",))["triton"] for rows in (1, 32, 256)}
             shares = {shape: got.get("of_copy", 0.0) for shape, got in times.items()}
             found.append({**dict(zip(names, values, strict=True)), "of_copy": shares})
     finally:
         for name, value in kept.items():
-            setattr(triton_kernels, name, value)
+            setattr(triton_attention, name, value)
     return sorted(found, key=lambda entry: -math.prod(max(1e-9, x) for x in entry["of_copy"].values()))
 
 

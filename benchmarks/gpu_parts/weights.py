@@ -78,8 +78,8 @@ def random_model(folder: Path, shape: dict, kind: str, name: str, dtype: torch.d
 
 def real_model(name: str, dtype: torch.dtype) -> Model | None:
     """A model by name if it is here or can be fetched."""
+    from minieng.hub.resolve import ModelError
     from minieng.model import resolve
-    from minieng.model.loader import ModelError
 
     try:
         return Model(resolve(name), f"{name}, real weights", dtype)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from minieng.model.linear import every_form
+from minieng.kernels.linear import every_form
 from peers.protocol import Peer, serve
 
 ROWS = (1, 4, 8, 16, 24, 32, 48, 64, 128, 256, 512)

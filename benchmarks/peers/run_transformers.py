@@ -39,9 +39,9 @@ def load(job: dict) -> Peer:
 def pack(model: torch.nn.Module) -> None:
     """minieng's packed linears into the unchanged transformers model."""
     try:
-        from minieng.model.linear import pack_linears
+        from minieng.kernels.linear import pack_linears
     except ImportError as error:
-        raise Skip(f"minieng.model.linear.pack_linears is not to be had: {error}") from None
+        raise Skip(f"minieng.kernels.linear.pack_linears is not to be had: {error}") from None
     before = sum(type(m) is torch.nn.Linear for m in model.modules())
     pack_linears(model)
     after = sum(type(m) is torch.nn.Linear for m in model.modules())

@@ -1,5 +1,5 @@
-"""Models: finding them (loader), computing them (decoder, adapter, attention, linear), and running plans on them."""
+"""Models: what a paper shows (decoder, weights, adapter), and what carries a plan out (runner, graphs, sampler, load)."""
 
-from .loader import resolve
+from ..hub.resolve import resolve
 
 __all__ = ["resolve"]

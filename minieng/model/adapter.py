@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from .attention import Attention, Batch, LayerKV
+from ..kernels.batch import Batch, LayerKV
+from ..kernels.choose import Attention
 
 NAME = "minieng_paged"
 KNOWN_ARGUMENTS = {"scaling", "dropout", "sliding_window", "softcap", "position_ids", "use_cache", "is_causal", "minieng"}

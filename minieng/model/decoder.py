@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 
-from . import native
-from .attention import Attention, Batch, LayerKV
-from .linear import Linear, Native, linear
-from .store import ModelError
+from ..hub.shelf import ModelError
+from ..kernels import native
+from ..kernels.batch import Batch, LayerKV
+from ..kernels.choose import Attention
+from ..kernels.linear import Native, linear
+from ..kernels.ops import ops_named
+from .weights import Layer, Weights, rope_table
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 
@@ -44,77 +44,6 @@ def window_of(config: Any, layer: int) -> int | None:
     if kinds:
         return window if kinds[layer] == "sliding_attention" else None
     return window if getattr(config, "use_sliding_window", True) else None
-
-
-def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """x / rms(x) · weight over the last axis, the mean square in fp32."""
-    wide = x.float()
-    return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
-
-
-def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding. x [T, heads, D]; cos, sin [T, 1, D], sin with its first half negated."""
-    half = x.shape[-1] // 2
-    return torch.addcmul(x * cos, torch.cat((x[..., half:], x[..., :half]), -1), sin)
-
-
-def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
-    """silu(gate) · up of [T, 2 · width], gate before up."""
-    gate, up = gate_up.chunk(2, -1)
-    return F.silu(gate).mul_(up)
-
-
-class Plain(NamedTuple):
-    """What lies between the matrix products, in torch. ``native`` has the same in C, ``triton_ops`` on a GPU."""
-
-    rms_norm: Callable = rms_norm
-    rotate: Callable = rotate
-    silu_mul: Callable = silu_mul
-
-    def add_norm(self, x: torch.Tensor, delta: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-        """x += delta, in place; its norm is returned."""
-        x += delta
-        return self.rms_norm(x, weight, eps)
-
-    def norm_rotate(self, qk: torch.Tensor, heads: int, q_norm, k_norm, eps: float, cos, sin) -> torch.Tensor:
-        """Queries [T, heads, D] and behind them keys, normed where the model has weights for that, then rotated."""
-        if q_norm is not None:
-            q, k = qk[:, :heads], qk[:, heads:]
-            qk = torch.cat((self.rms_norm(q, q_norm, eps), self.rms_norm(k, k_norm, eps)), 1)
-        return self.rotate(qk, cos, sin)
-
-
-OPS = {"plain": Plain(), "native": Plain(native.rms_norm, native.rotate, native.silu_mul)}
-
-
-def ops_named(name: str) -> Any:
-    """The kernels that attention was chosen with. Triton is imported on first use, since it is not everywhere."""
-    if name == "triton" and name not in OPS:
-        from . import triton_ops
-
-        OPS[name] = triton_ops
-    return OPS[name]
-
-
-class Layer:
-    """One decoder layer's weights."""
-
-    def __init__(self, weights: Weights, prefix: str) -> None:
-        def get(name: str) -> torch.Tensor | None:
-            return weights.get(f"{prefix}.{name}")
-
-        def merged(*names: str) -> Linear:
-            biases = [get(f"{name}.bias") for name in names]
-            bias = torch.cat(biases) if biases[0] is not None else None
-            return linear(torch.cat([weights.need(f"{prefix}.{name}.weight") for name in names]), bias)
-
-        self.input_norm, self.post_norm = (
-            weights.need(f"{prefix}.{name}.weight") for name in ("input_layernorm", "post_attention_layernorm")
-        )
-        self.q_norm, self.k_norm = get("self_attn.q_norm.weight"), get("self_attn.k_norm.weight")
-        self.qkv = merged("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-        self.o = merged("self_attn.o_proj")
-        self.gate_up, self.down = merged("mlp.gate_proj", "mlp.up_proj"), merged("mlp.down_proj")
 
 
 class Decoder:
@@ -194,42 +123,3 @@ class Decoder:
         qk = ops.norm_rotate(qk, self.heads, layer.q_norm, layer.k_norm, self.eps, cos, sin)
         q, k = qk.split((self.heads, self.kv_heads), 1)
         return attention.paged_attention(q, k, v, cache, batch).reshape(len(h), -1)
-
-
-def rope_table(config: Any, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin [max_position, head_dim] for all positions, scaled as the config says; for ``rotate``.
-
-    The frequencies come from transformers, which knows every scaling; the angles are computed in fp32.
-    """
-    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
-
-    rope = LlamaRotaryEmbedding(config)
-    angles = torch.outer(torch.arange(config.max_position_embeddings).float(), rope.inv_freq.float())
-    cos, sin = angles.cos() * rope.attention_scaling, angles.sin() * rope.attention_scaling
-    return torch.cat((cos, cos), -1).to(device, dtype), torch.cat((-sin, sin), -1).to(device, dtype)
-
-
-class Weights:
-    """The tensors of a directory's safetensors files, read one at a time so that no second copy of them all exists."""
-
-    def __init__(self, path: Path, dtype: torch.dtype, device: torch.device) -> None:
-        index = path / "model.safetensors.index.json"
-        self.files = json.loads(index.read_text())["weight_map"] if index.exists() else {}
-        self.path, self.dtype, self.device = path, dtype, device
-        if not self.files:
-            with safe_open(path / "model.safetensors", framework="pt") as file:
-                self.files = dict.fromkeys(file.keys(), "model.safetensors")
-
-    def get(self, name: str) -> torch.Tensor | None:
-        """One tensor in the engine's precision on its device; None if the model has none of that name."""
-        if name not in self.files:
-            return None
-        with safe_open(self.path / self.files[name], framework="pt") as file:
-            return file.get_tensor(name).to(self.device, self.dtype)
-
-    def need(self, name: str) -> torch.Tensor:
-        """``get``, for a tensor without which the model is not whole. Raises ModelError."""
-        tensor = self.get(name)
-        if tensor is None:
-            raise ModelError(f"{self.path}: the weights lack {name}, which config.json asks for: fetch the model again")
-        return tensor

@@ -33,13 +33,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..kernels.batch import Batch, LayerKV
+from ..kernels.choose import Attention
+from ..kernels.transfer import on_device, pinned, to_host
 from ..kv.tensors import KVTensors
 from ..plan import Plan, StepResult
 from ..request import Request
-from .attention import Attention, Batch, LayerKV
 from .decoder import Decoder
 from .sampler import choose
-from .transfer import on_device, pinned, to_host
 
 GATHER_BYTES = 256 << 20  # backend "padded": graphs whose gathered keys and values would take more are not made
 SPARE_TOKENS = 4096  # of KV, in spare blocks

@@ -12,14 +12,15 @@ from typing import Any
 import torch
 
 from ..config import EngineConfig
+from ..hub.resolve import load_config, load_tokenizer, resolve
+from ..kernels.batch import Batch, LayerKV
+from ..kernels.choose import Attention, choose_attention
+from ..kernels.native import keep_freed_memory
 from ..kv.tensors import KVShape, KVTensors, choose_num_blocks
 from ..request import Request, SamplingParams
 from .adapter import Adapter
-from .attention import Attention, Batch, LayerKV, choose_attention
 from .decoder import Decoder, supports
 from .graphs import GATHER_BYTES, Cuda, Decodes, num_spare_blocks
-from .loader import load_config, load_tokenizer, resolve
-from .native import keep_freed_memory
 from .runner import ModelRunner
 from .sampler import choose
 

@@ -12,16 +12,17 @@ import time
 import numpy as np
 import torch
 
+from ..kernels.batch import Batch, LayerKV
+from ..kernels.choose import Attention
+from ..kernels.linear import Linear
+from ..kernels.transfer import on_device
 from ..kv.tensors import KVTensors
 from ..plan import Plan, StepResult
 from ..request import Request
 from .adapter import Adapter
-from .attention import Attention, Batch, LayerKV
 from .decoder import Decoder
 from .graphs import Decodes
-from .linear import Linear
 from .sampler import sample
-from .transfer import on_device
 
 
 class ModelRunner:

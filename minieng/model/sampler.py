@@ -12,8 +12,8 @@ import struct
 
 import torch
 
+from ..kernels.transfer import as_list, on_device
 from ..request import Request
-from .transfer import as_list, on_device
 
 COLDEST = 1e-5  # below this temperature fp32 has nothing left to choose from
 

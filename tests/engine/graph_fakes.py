@@ -12,9 +12,10 @@ import time
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from minieng.kernels import native
+from minieng.kernels.batch import LayerKV
+from minieng.kernels.choose import Attention
 from minieng.kv.tensors import KVTensors
-from minieng.model import native
-from minieng.model.attention import Attention, LayerKV
 from minieng.model.graphs import Decodes, num_spare_blocks
 
 

@@ -12,8 +12,9 @@ from graph_fakes import Tape
 
 from minieng import SamplingParams
 from minieng.config import EngineConfig
-from minieng.model import attention, graphs, load
-from minieng.model.attention import Attention
+from minieng.kernels import choose as attention
+from minieng.kernels.choose import Attention
+from minieng.model import graphs, load
 
 GIB = 1 << 30
 

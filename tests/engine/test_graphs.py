@@ -211,11 +211,11 @@ def test_other_shapes_of_the_family(shape, name):
 def test_tritons_kernels_in_the_runner(shape, monkeypatch):
     """All of the GPU's path but the GPU: Triton's store, attention (cut and joined), norms, rotation and SiLU."""
     pytest.importorskip("triton", reason="triton is not installed (Linux on x86-64 only)")
-    from minieng.model import triton_kernels
+    from minieng.kernels import triton_attention
 
     if os.environ["TRITON_INTERPRET"] != "1":
         pytest.skip("the interpreter is switched off")
-    monkeypatch.setattr(triton_kernels, "SPLIT", 32)
+    monkeypatch.setattr(triton_attention, "SPLIT", 32)
     kit = shape("qwen3")
     prompts = random_prompts(kit, (35, 2), 7)
     knobs = {"num_blocks": 24, "block_size": 4, "max_num_seqs": 2, "max_model_len": 60}

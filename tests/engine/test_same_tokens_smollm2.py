@@ -28,7 +28,7 @@ ASKED = [
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", pairs(OPTIONS), ids=lambda s: "-".join(str(value).replace(" ", "_") for value in s.values()))
 def test_pairs_of_options(smollm2, setting):
-    from minieng.model.loader import load_tokenizer
+    from minieng.hub.resolve import load_tokenizer
 
     tokenizer = load_tokenizer(smollm2.path)
     prompts = [tokenizer(text)["input_ids"] for text in TEXTS]

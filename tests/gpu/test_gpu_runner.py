@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from minieng import LLM, SamplingParams
-from minieng.model import attention, graphs
+from minieng.kernels import choose as attention
+from minieng.model import graphs
 
 
 def compare(kit, llm, count=16):
@@ -106,7 +107,7 @@ def test_kernels_that_do_not_compile_are_left_out(gpu_tiny, monkeypatch):
 def test_fused_kernels_that_are_wrong_leave_attention_as_it_is(gpu_tiny, monkeypatch):
     if gpu_tiny.llm(num_blocks=8).runner.attention.backend != "triton":
         pytest.skip("Triton is not used on this GPU")
-    from minieng.model import triton_ops
+    from minieng.kernels import triton_ops
 
     monkeypatch.setattr(triton_ops, "self_test", lambda *_: 1.0)
     with pytest.warns(UserWarning, match="fused norms and rotation are not used"):

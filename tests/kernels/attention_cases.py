@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from minieng.model.attention import Batch, LayerKV
+from minieng.kernels.batch import Batch, LayerKV
 
 NOTHING = torch.empty(0, dtype=torch.int64)
 

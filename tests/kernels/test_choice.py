@@ -7,8 +7,10 @@ import warnings
 import pytest
 import torch
 
-from minieng.model import attention
-from minieng.model.attention import BACKENDS, choose_attention, self_test
+from minieng.kernels import choose as attention
+from minieng.kernels import native
+from minieng.kernels.backend import BACKENDS
+from minieng.kernels.choose import choose_attention, self_test
 
 CPU = torch.device("cpu")
 SHAPE = {"heads": 6, "kv_heads": 2, "head_dim": 32, "block_size": 4}
@@ -60,7 +62,6 @@ def test_falling_back_goes_one_step_at_a_time(monkeypatch):
 
 
 def test_no_compiler_means_no_native_kernel(monkeypatch):
-    from minieng.model import native
 
     native.library.cache_clear()
     monkeypatch.delenv("CC", raising=False)
@@ -71,7 +72,7 @@ def test_no_compiler_means_no_native_kernel(monkeypatch):
 
 
 def test_native_kernel_is_right_where_it_can_be_built():
-    if not attention.native.shutil.which("cc"):
+    if not native.shutil.which("cc"):
         pytest.skip("no C compiler on this machine")
     for dtype, limit in ((torch.float32, 1e-5), (torch.bfloat16, 3e-2)):
         assert self_test(BACKENDS["native"], CPU, dtype, *SHAPE.values()) < limit
@@ -82,7 +83,7 @@ def test_loading_the_native_kernel_leaves_floating_point_alone():
     import subprocess
     import sys
 
-    if not attention.native.shutil.which("cc"):
+    if not native.shutil.which("cc"):
         pytest.skip("no C compiler on this machine")
-    code = "import torch; from minieng.model.native import library; library(torch.float32); assert 1e-310 * 0.5 != 0.0"
+    code = "import torch; from minieng.kernels.native import library; library(torch.float32); assert 1e-310 * 0.5 != 0.0"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from minieng.model import decoder, linear, native
-from minieng.model.attention import Attention, Batch, LayerKV, attend_by_request
+from minieng.kernels import linear, native, ops
+from minieng.kernels.batch import Batch, LayerKV
+from minieng.kernels.choose import Attention
+from minieng.kernels.torch_attention import attend_by_request
+from minieng.model import decoder, weights
 
 pytestmark = pytest.mark.skipif(not native.shutil.which("cc"), reason="no C compiler on this machine")
 LIMITS = [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)]
@@ -17,7 +20,7 @@ LIMITS = [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)]
 def test_rms_norm(rows, width, dtype, limit):
     torch.manual_seed(0)
     x, weight = (3 * torch.randn(rows, width)).to(dtype), torch.randn(width).to(dtype)
-    assert (native.rms_norm(x, weight, 1e-5) - decoder.rms_norm(x, weight, 1e-5)).abs().max() <= limit
+    assert (native.rms_norm(x, weight, 1e-5) - ops.rms_norm(x, weight, 1e-5)).abs().max() <= limit
 
 
 @pytest.mark.parametrize("dtype, limit", LIMITS, ids=str)
@@ -26,7 +29,7 @@ def test_rotate_part_of_a_wider_matrix(rows, heads, dim, dtype, limit):
     torch.manual_seed(0)
     wide = torch.randn(rows, heads + 2, dim).to(dtype)
     cos, sin = torch.randn(rows, 1, dim).to(dtype), torch.randn(rows, 1, dim).to(dtype)
-    want, rest = decoder.rotate(wide[:, :heads], cos, sin), wide[:, heads:].clone()
+    want, rest = ops.rotate(wide[:, :heads], cos, sin), wide[:, heads:].clone()
     got = native.rotate(wide[:, :heads], cos, sin)
     assert (got - want).abs().max() <= limit
     assert torch.equal(wide[:, heads:], rest), "what lies beside it is left alone"
@@ -38,7 +41,7 @@ def test_silu_mul(rows, width, dtype, limit):
     torch.manual_seed(0)
     gate_up = (4 * torch.randn(rows, 2 * width)).to(dtype)
     gate_up[0, :4] = torch.tensor([-200.0, 200.0, 0.0, -90.0]).to(dtype)  # the exponential must not overflow
-    got, want = native.silu_mul(gate_up), decoder.silu_mul(gate_up)
+    got, want = native.silu_mul(gate_up), ops.silu_mul(gate_up)
     assert torch.isfinite(got).all() and ((got - want).abs() <= limit * (1 + want.abs())).all()
 
 
@@ -173,9 +176,9 @@ def shape(request, tmp_path_factory):
 def test_whole_layers_are_the_layers_one_by_one(shape, sizes, wanted, published, monkeypatch):
     path, config = shape
     monkeypatch.setattr(linear, "fastest_form", lambda dtype: linear.Native)
-    read = decoder.Weights.get
+    read = weights.Weights.get
     rounded = lambda self, name: None if (t := read(self, name)) is None else t.to(published).float()  # noqa: E731
-    monkeypatch.setattr(decoder.Weights, "get", rounded)
+    monkeypatch.setattr(weights.Weights, "get", rounded)
     model = decoder.Decoder(path, config, torch.float32, torch.device("cpu"))
     _, cache, batch = random_step(sizes, 6, 2, 16, 4, torch.float32)
     starts, size = batch.q_starts, cache.k.shape[1]

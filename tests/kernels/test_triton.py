@@ -16,8 +16,8 @@ from attention_cases import NOTHING, make, reference
 if os.environ["TRITON_INTERPRET"] != "1":
     pytest.skip("the interpreter is switched off", allow_module_level=True)
 
-from minieng.model import triton_kernels as kernels
-from minieng.model.attention import Batch, LayerKV
+from minieng.kernels import triton_attention as kernels
+from minieng.kernels.batch import Batch, LayerKV
 
 SHAPES = [
     pytest.param([(1, 1), (1, 20), (1, 33)], 3, 1, 64, 16, id="decodes, GQA 3 as SmolLM2"),

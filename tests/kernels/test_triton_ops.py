@@ -14,8 +14,9 @@ import torch
 if os.environ["TRITON_INTERPRET"] != "1":
     pytest.skip("the interpreter is switched off", allow_module_level=True)
 
-from minieng.model import attention, triton_ops
-from minieng.model.decoder import Plain
+from minieng.kernels import choose as attention
+from minieng.kernels import triton_ops
+from minieng.kernels.ops import Plain
 
 PLAIN = Plain()
 LIMITS = [(torch.float32, 2e-6), (torch.float16, 4e-3), (torch.bfloat16, 3e-2)]

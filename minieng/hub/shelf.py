@@ -16,11 +16,12 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from ..home import cache_home
 
 MANIFEST = "minieng.json"
 Say = Callable[[str], None]
@@ -91,16 +92,6 @@ def _check_safetensors(file: Path, remedy: str) -> None:
             raise ModelError(f"{file} has a damaged header: {remedy}") from None
     if (promised := 8 + length + max(ends, default=0)) != size:
         raise ModelError(f"{file} has {size} bytes where its header promises {promised}: {remedy}")
-
-
-def cache_home() -> Path:
-    """MINIENG_HOME, else the user's cache directory of this platform (XDG_CACHE_HOME is honoured on Linux)."""
-    if home := os.environ.get("MINIENG_HOME"):
-        return Path(home).expanduser().absolute()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "minieng"
-    base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "minieng"
 
 
 def last_line(error: object) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..clock import VirtualClock, WallClock
-from ..request import Request, SamplingParams
-from ..workload import Workload
-from .metrics import Metrics, check_goodput
-from .trace import Trace
+from .clock import VirtualClock, WallClock
+from .observe.metrics import Metrics, check_goodput
+from .observe.trace import Trace
+from .request import Request, SamplingParams
+from .workload import Workload
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """From a model's name to a local directory that `transformers.AutoModelForCausalLM.from_pretrained` loads as it is.
 
 A name is a short name (`smollm2-135m`, `tiny`), a Hugging Face id (`org/name`), a directory or a GGUF file. What is
-fetched or converted goes to the cache (store.py) and stays there. This file knows nothing of devices, and imports torch
+fetched or converted goes to the cache (shelf.py) and stays there. This file knows nothing of devices, and imports torch
 and transformers only where a conversion, a tokenizer or a config needs them, so that `import minieng` stays light.
 """
 
@@ -20,11 +20,11 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-from .store import (
+from ..home import cache_home
+from .shelf import (
     ModelError,
     ModelNotFound,
     Say,
-    cache_home,
     cached,
     check_directory,
     installed,

@@ -13,25 +13,25 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
+from ..home import cache_home
+
 if TYPE_CHECKING:
-    from .attention import Batch, LayerKV
-    from .decoder import Layer
+    from .batch import Batch, LayerKV
 
 TASKS_A_THREAD = 4  # below that, heads are shared out too
-SOURCE = Path(__file__).with_name("native.c")
+SOURCE = Path(__file__).with_name("native") / "layers.c"
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-fopenmp")
 
 
 def cache_dir() -> Path:
     """Where compiled kernels are kept: MINIENG_HOME, else the user's cache."""
-    from .loader import cache_home
-
     return cache_home() / "native"
 
 
@@ -190,7 +190,7 @@ def store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> Non
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """``decoder.rms_norm`` in one pass. x [..., width], contiguous."""
+    """``ops.rms_norm`` in one pass. x [..., width], contiguous."""
     x = x.contiguous()
     out = torch.empty_like(x)
     library(x.dtype).rms_norm(x.data_ptr(), weight.data_ptr(), out.data_ptr(), x.numel() // x.shape[-1], x.shape[-1], eps)
@@ -198,13 +198,13 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """``decoder.rotate``, in place. x [T, heads, D], whose rows may be part of a wider matrix; cos, sin [T, 1, D]."""
+    """``ops.rotate``, in place. x [T, heads, D], whose rows may be part of a wider matrix; cos, sin [T, 1, D]."""
     library(x.dtype).rotate(x.data_ptr(), cos.data_ptr(), sin.data_ptr(), len(x), x.shape[1], x.shape[2], x.stride(0))
     return x
 
 
 def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
-    """``decoder.silu_mul`` in one pass. gate_up [T, 2 · width] → [T, width]."""
+    """``ops.silu_mul`` in one pass. gate_up [T, 2 · width] → [T, width]."""
     rows, width = gate_up.shape[0], gate_up.shape[1] // 2
     out = gate_up.new_empty(rows, width)
     library(out.dtype).silu_mul(gate_up.data_ptr(), out.data_ptr(), rows, width)
@@ -246,7 +246,7 @@ def linear(x: torch.Tensor, weight: Panels) -> torch.Tensor:
     return out
 
 
-def layer_weights(layers: list[Layer]) -> ctypes.Array:
+def layer_weights(layers: Sequence[Any]) -> ctypes.Array:
     """The layers' weights as ``layers`` takes them; the tensors stay theirs."""
     found = (LayerWeights * len(layers))()
     for weights, layer in zip(found, layers, strict=True):

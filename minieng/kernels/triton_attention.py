@@ -23,7 +23,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .attention import Batch, LayerKV
+from .batch import Batch, LayerKV
 from .transfer import on_device
 
 # benchmarks/gpu.py --only attention tries others on the GPU at hand

@@ -114,7 +114,7 @@ def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
 
 def self_test(device: torch.device, dtype: torch.dtype, head_dim: int) -> float:
     """Largest difference from plain torch, relative to the size of the numbers, over a few rows."""
-    from .decoder import Plain
+    from .ops import Plain
 
     plain, generator = Plain(), torch.Generator().manual_seed(0)
 

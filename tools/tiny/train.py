@@ -1,6 +1,6 @@
 """Train `tiny` from nothing: tokenizer, 0.5 million parameters and chat template, in three CPU minutes.
 
-    python -m minieng.model.tiny.train --out DIR
+    python -m tools.tiny.train --out DIR
 
 Everything follows from one seed, so a second run on the same machine, torch and number of threads writes the same
 bytes; elsewhere rounding differs and the stories differ a little. Nothing else in the repository needs this script:

@@ -1,0 +1,52 @@
+"""What a kernel is handed: the step's tokens and rows as tensors, and one layer's cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass
+class Batch:
+    """The step as tensors. T tokens of S rows (requests, in the plan's order).
+
+    token_ids, positions, slots   [T] int64; a slot is where the token's KV is stored
+    q_starts    [S+1] first token of each row in the packed order
+    kv_starts   [S] first slot of the row that holds a real token (left padding lies before it)
+    kv_ends     [S] slots of the row that are filled once this step's tokens are stored
+    tables      [S, blocks] int32 block ids, filled up with 0
+    logit_rows  [E] int64: packed positions whose logits are needed
+    width       tokens in a row if the batch is a rectangle, else 0
+    """
+
+    token_ids: torch.Tensor
+    positions: torch.Tensor
+    slots: torch.Tensor
+    q_starts: list[int]
+    kv_starts: list[int]
+    kv_ends: list[int]
+    tables: torch.Tensor
+    logit_rows: torch.Tensor
+    width: int = 0
+    scratch: dict = field(default_factory=dict)  # what backends compute once a step and use in every layer
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.kv_ends)
+
+
+@dataclass(frozen=True)
+class LayerKV:
+    """One layer's cache and the constants of its attention.
+
+    k, v    [num_blocks, block_size, kv_heads, head_dim]
+    window  a token sees itself and the window-1 tokens before it (None: all)
+    softcap scores become softcap · tanh(score / softcap) (None: left alone)
+    """
+
+    k: torch.Tensor
+    v: torch.Tensor
+    scale: float
+    window: int | None = None
+    softcap: float | None = None

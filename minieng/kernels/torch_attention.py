@@ -1,0 +1,146 @@
+"""Paged attention in plain torch: one request after the other ("torch"), or rectangles with a mask ("padded")."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from .batch import Batch, LayerKV
+
+
+def store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
+    """Write the step's keys and values, [T, kv_heads, head_dim] each, into their slots."""
+    layer.k.view(-1, *layer.k.shape[2:]).index_copy_(0, batch.slots, k)
+    layer.v.view(-1, *layer.v.shape[2:]).index_copy_(0, batch.slots, v)
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, mask: torch.Tensor | None) -> torch.Tensor:
+    """Attention of rows over their own keys.
+
+    q [B, n, H, D], k and v [B, c, Hkv, D], mask [B, 1, n, c] (True: may be seen) or None. Returns [B, n, H, D].
+    """
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    if layer.softcap is None:
+        group = q.shape[1] // k.shape[1]
+        if group > 1 and q.is_cuda:  # there only the kernel that writes all scores out knows groups
+            k, v = (x.repeat_interleave(group, 1) for x in (k, v))
+        grouped = q.shape[1] != k.shape[1]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=layer.scale, enable_gqa=grouped)
+        return out.transpose(1, 2)
+    group = q.shape[1] // k.shape[1]
+    scores = q @ k.repeat_interleave(group, 1).transpose(2, 3) * layer.scale
+    scores = layer.softcap * torch.tanh(scores / layer.softcap)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = torch.softmax(scores.float(), dim=-1).to(q.dtype)
+    return (weights @ v.repeat_interleave(group, 1)).transpose(1, 2)
+
+
+def attend_by_request(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
+    """Backend "torch": a loop over requests; each sees exactly its own keys, so most need no mask."""
+    out = q.new_empty(q.shape)
+    for row in range(batch.num_rows):
+        attend_row(row, q, out, layer, batch)
+    return out
+
+
+def attend_row(row: int, q: torch.Tensor, out: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
+    """One request of a packed batch: gather its blocks, attend, write its rows of ``out``."""
+    first, last = batch.q_starts[row], batch.q_starts[row + 1]
+    n, end, start = last - first, batch.kv_ends[row], batch.kv_starts[row]
+    size, (kv_heads, dim) = layer.k.shape[1], layer.k.shape[2:]
+    if layer.window is not None:
+        start = max(start, end - n - layer.window + 1)
+    base = start // size
+    blocks = batch.tables[row, base : -(-end // size)]
+    k = layer.k[blocks].view(-1, kv_heads, dim)[start - base * size : end - base * size]
+    v = layer.v[blocks].view(-1, kv_heads, dim)[start - base * size : end - base * size]
+    query, group = q[first:last], q.shape[1] // kv_heads
+    if layer.softcap is not None or layer.window is not None and n > 1:
+        mask = visible(n, end - start, layer.window, q.device)
+        out[first:last] = attend(query[None], k[None], v[None], layer, mask)[0]
+        return
+    # K/V heads as the batch, their query heads as the heads: K is then only viewed, never repeated.
+    query = query.view(n, kv_heads, group, dim).permute(1, 2, 0, 3)
+    keys = k.transpose(0, 1)[:, None].expand(-1, group, -1, -1)
+    values = v.transpose(0, 1)[:, None].expand(-1, group, -1, -1)
+    fresh = n > 1 and n == end - start  # is_causal is aligned to the top left, so only then
+    mask = visible(n, end - start, None, q.device) if n > 1 and not fresh else None
+    got = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, is_causal=fresh, scale=layer.scale)
+    out[first:last].view(n, kv_heads, group, dim).copy_(got.permute(2, 0, 1, 3))
+
+
+def visible(n: int, context: int, window: int | None, device: torch.device) -> torch.Tensor:
+    """[1, 1, n, context] mask of the last n of ``context`` tokens: nobody sees the future, nor past the window."""
+    query = torch.arange(context - n, context, device=device)[:, None]
+    key = torch.arange(context, device=device)[None]
+    seen = key <= query
+    if window is not None:
+        seen &= key > query - window
+    return seen[None, None]
+
+
+def attend_padded(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
+    """Backend "padded": rectangles with a mask. A packed batch becomes two, its decodes and the rest."""
+    if "rows" in batch.scratch:
+        return attend_decodes(q, layer, batch)
+    if batch.width:
+        rows = torch.arange(batch.num_rows)
+        return rectangle(q, rows, batch.width, layer, batch)
+    out = q.new_empty(q.shape)
+    lengths = torch.tensor(batch.q_starts[1:]) - torch.tensor(batch.q_starts[:-1])
+    for group in ((lengths == 1).nonzero()[:, 0], (lengths > 1).nonzero()[:, 0]):
+        if len(group):
+            width = int(lengths[group].max())
+            starts = torch.tensor(batch.q_starts)[group]
+            column = torch.arange(width)[None] - (width - lengths[group])[:, None]  # right-aligned, like the keys
+            index = (starts[:, None] + column.clamp(min=0)).reshape(-1).to(q.device)
+            keep = (column >= 0).reshape(-1).to(q.device)
+            got = rectangle(q[index], group, width, layer, batch)
+            out[index[keep]] = got[keep]
+    return out
+
+
+def rectangle(q: torch.Tensor, rows: torch.Tensor, width: int, layer: LayerKV, batch: Batch) -> torch.Tensor:
+    """Rows of equal width over gathered and masked keys. q [len(rows)·width, H, D], right-aligned; so the result."""
+    key = ("rectangle", width, len(rows), layer.window)
+    if key not in batch.scratch:
+        ends = torch.tensor(batch.kv_ends)[rows, None, None]
+        starts = torch.tensor(batch.kv_starts)[rows, None, None]
+        context = int(ends.max())
+        slot = torch.arange(context)[None, None]
+        position = ends - width + torch.arange(width)[None, :, None]
+        seen = (slot <= position) & (slot >= starts)
+        if layer.window is not None:
+            seen &= slot > position - layer.window
+        seen |= (position < starts) & (slot == position.clamp(min=0))  # padding sees one slot: a softmax over nothing is NaN
+        blocks = batch.tables[rows, : -(-context // layer.k.shape[1])].to(torch.int64)
+        batch.scratch[key] = seen[:, None].to(q.device), blocks.to(q.device), context
+    mask, blocks, context = batch.scratch[key]
+    k, v = (x[blocks].flatten(1, 2)[:, :context] for x in (layer.k, layer.v))
+    out = attend(q.view(len(rows), width, *q.shape[1:]), k, v, layer, mask)
+    return out.reshape(q.shape)
+
+
+def attend_decodes(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
+    """Backend "padded" for one new token a row, from tensors alone, as a CUDA graph needs it (graphs.py).
+
+    ``batch.scratch["rows"]`` holds starts, kv_starts and kv_ends; the tables are as wide as the longest row may be.
+    """
+    rows, heads, dim = q.shape
+    size, kv_heads = layer.k.shape[1:3]
+    blocks = batch.tables.to(torch.int64)
+    k, v = (x[blocks].view(rows, -1, kv_heads, dim).transpose(1, 2) for x in (layer.k, layer.v))
+    _, starts, ends = (x[:, None] for x in batch.scratch["rows"])
+    slot = torch.arange(blocks.shape[1] * size, device=q.device)[None]
+    seen = (slot < ends) & (slot >= starts)
+    if layer.window is not None:
+        seen &= slot >= ends - layer.window
+    seen |= (ends <= 0) & (slot == 0)  # a padding row sees one slot: a softmax over nothing is NaN
+    query = q.view(rows, kv_heads, heads // kv_heads, dim)  # the heads of a K/V head as rows: K is not repeated
+    if layer.softcap is None:
+        out = F.scaled_dot_product_attention(query, k, v, attn_mask=seen[:, None, None], scale=layer.scale)
+    else:
+        scores = layer.softcap * torch.tanh(query @ k.transpose(2, 3) * layer.scale / layer.softcap)
+        out = torch.softmax(scores.float().masked_fill(~seen[:, None, None], -torch.inf), -1).to(q.dtype) @ v
+    return out.reshape(q.shape)

@@ -1,1 +1,0 @@
-"""`tiny`: a story model of half a million parameters, with the grammar and the script that made it."""
