@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from engine_fakes import ContentExecutor, fake_engine, nothing_left
+from support.fakes import ContentExecutor, fake_engine, nothing_left
 
 from minieng.bench import requests_of, serve
 from minieng.observe.metrics import Metrics, ladder_table, parse_goodput, table

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "minieng").rglob("*.py"))
 
 GROUND = {"request", "plan", "config", "clock", "text", "interrupt", "prompts", "workload", "distributions", "home",
