@@ -38,10 +38,10 @@ class LLM:
 
     def __init__(self, model: str = "smollm2-135m", *, checked: bool = False, **knobs: Any) -> None:
         config = EngineConfig(**knobs)
-        make_scheduler(config.scheduler)  # a wrong name is told before a model is loaded
+        scheduler = make_scheduler(config.scheduler)  # a wrong name is told before a model is loaded
         from .model.load import load  # torch comes with it
 
-        loaded = load(str(model), config)
+        loaded = load(str(model), config, scheduler.largest_step)
         tensors, reservation = loaded.runner.tensors, reservation_of(config.admission)
         kv = KVCache(tensors.num_blocks, config.block_size, config.enable_prefix_caching, reservation, len(tensors.host))
         engine = Engine(loaded.runner, kv, config, checked=checked)

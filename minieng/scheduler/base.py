@@ -55,6 +55,14 @@ class Scheduler:
         self.admission = make_admission(config.admission, self)
         self.victim_key = VICTIMS[config.victim]
 
+    @classmethod
+    def largest_step(cls, config: EngineConfig, max_model_len: int) -> int:
+        """Most tokens that one step may compute: memory for it is set aside before the cache is sized.
+
+        What ``admit`` lets in with a budget of ``max_prefill_tokens``: a first prompt may be longer.
+        """
+        return max(config.max_prefill_tokens, max_model_len)
+
     # -- the one decision -------------------------------------------------------------------------------
 
     def plan(self, now: float) -> Plan:
