@@ -1,4 +1,4 @@
-"""The command line: ``minieng generate | bench | doctor | fetch``.
+"""The command line: ``minieng generate | bench | simulate | doctor | fetch``.
 
 Text and tables go to stdout, everything else to stderr. The flags are made from the dataclasses that they fill, so a
 new knob in ``config.py`` is a new flag here. Nothing heavy is imported before the arguments are known to be right.
@@ -15,10 +15,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import __version__, commands
-from .commands import SCHEDULERS
 from .config import EngineConfig
 from .request import SamplingParams
+from .scheduler import ADMISSIONS, ORDERS, SCHEDULERS, VICTIMS
 
+NAMES = {"scheduler": SCHEDULERS, "order": ORDERS, "admission": ADMISSIONS, "victim": VICTIMS}  # knob → who knows its names
 OK, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 MODEL = os.environ.get("MINIENG_MODEL", "smollm2-135m")
 EXITS = "exit codes: 0 done, 1 a run failed, 2 bad usage or bad input, 130 Ctrl-C, 141 nobody reads the output"
@@ -171,7 +172,7 @@ def engine_flags(parser: argparse.ArgumentParser, without: str = "", defaults: M
         group.add_argument("--model", default=MODEL, help=about)
     for field in dataclasses.fields(EngineConfig):
         if field.name not in (*NO_FLAG, without):
-            choices = SCHEDULERS if field.name == "scheduler" else field.metadata["choices"]
+            choices = NAMES.get(field.name, field.metadata["choices"])
             default = (defaults or {}).get(field.name, field.default)
             add_flag(group, field.name, field, field.metadata["help"], choices, default)
 

@@ -9,9 +9,9 @@ import hypothesis.strategies as st
 from engine_fakes import forced, nothing_left
 
 from minieng.clock import VirtualClock
-from minieng.config import ADMISSION_RULES, ORDER_NAMES
 from minieng.plan import Plan, StepResult
 from minieng.request import Request, SamplingParams
+from minieng.scheduler import ADMISSIONS, ORDERS, VICTIMS
 
 RUNGS = {
     "static": {"scheduler": "static"},
@@ -52,9 +52,9 @@ class Case:
 def knobs() -> st.SearchStrategy[dict]:
     return st.fixed_dictionaries(
         {
-            "order": st.sampled_from(ORDER_NAMES),
-            "admission": st.sampled_from(ADMISSION_RULES),
-            "victim": st.sampled_from(["newest", "fewest_output", "lowest_priority"]),
+            "order": st.sampled_from(list(ORDERS)),
+            "admission": st.sampled_from(list(ADMISSIONS)),
+            "victim": st.sampled_from(list(VICTIMS)),
             "attention": st.sampled_from(["auto", "auto", "torch", "padded"]),
             "max_num_batched_tokens": st.sampled_from([3, 8, 64]),
             "max_prefill_tokens": st.sampled_from([8, 2048]),
