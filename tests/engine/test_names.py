@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from engine_fakes import fake_engine
 
 from minieng import LLM, SamplingParams
 from minieng.cli import main
@@ -11,6 +10,7 @@ from minieng.parallel.router import ROUTERS, LeastWork
 from minieng.scheduler import ADMISSIONS, ORDERS, SCHEDULERS, VICTIMS, ContinuousScheduler
 from minieng.scheduler.admission import Admission
 from minieng.scheduler.ordering import KeyOrder
+from minieng.sim.simulated import simulated_engine
 
 LISTS = {"scheduler": SCHEDULERS, "order": ORDERS, "admission": ADMISSIONS, "victim": VICTIMS}
 
@@ -89,7 +89,7 @@ def test_a_new_router_works_on_the_command_line(monkeypatch, capsys):
 def test_an_unknown_name_is_refused_with_those_there_are_before_a_model_is_loaded(knob, monkeypatch):
     said = f"{knob}='nope': choose one of {', '.join(LISTS[knob])}"
     monkeypatch.setattr("minieng.model.load.load", lambda *_: pytest.fail("a model is loaded"))
-    for make in (LLM, LLM.simulated, lambda **knobs: fake_engine(**knobs)):
+    for make in (LLM, LLM.simulated, simulated_engine):
         with pytest.raises(ValueError) as refused:
             make(**{knob: "nope"})
         assert str(refused.value).startswith(said)
