@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 ADMISSION_RULES = ("watermark", "full_prompt", "new_token_ratio", "reserve_max", "reserve_pow2", "reserve_oracle")
 ORDER_NAMES = ("fcfs", "sjf", "priority", "adaptive", "lpm", "hrrn", "fair")
+
+
+Entry = TypeVar("Entry")
+
+
+def look_up(knob_name: str, word: str, registry: Mapping[str, Entry], own: str = "") -> Entry:
+    """What a registry holds under a word. Raises ValueError with the words there are, and ``own``: what else is taken."""
+    if not isinstance(word, str) or word not in registry:
+        raise ValueError(f"{knob_name}={word!r}: choose one of {', '.join(registry)}{own}")
+    return registry[word]
 
 
 def knob(default: Any, text: str, choices: tuple = (), low: float | None = None, high: float = math.inf) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..config import look_up
 from .base import Scheduler
 from .chunked import ChunkedScheduler
 from .continuous import ContinuousScheduler
@@ -22,9 +23,7 @@ def make_scheduler(which: str | Scheduler) -> Scheduler:
         return which
     if isinstance(which, type) and issubclass(which, Scheduler):
         raise ValueError(f"scheduler={which.__name__}: pass an instance, {which.__name__}(), not the class")
-    if not isinstance(which, str) or which not in SCHEDULERS:
-        raise ValueError(f"scheduler={which!r}: choose one of {', '.join(SCHEDULERS)}, or pass a Scheduler of your own")
-    return SCHEDULERS[which]()
+    return look_up("scheduler", which, SCHEDULERS, ", or pass a Scheduler of your own")()
 
 
 __all__ = [

@@ -55,13 +55,13 @@ def test_priority_is_smallest_first_and_ageing_overtakes():
 
 def test_hrrn_weighs_waiting_against_work():
     engine = fake_engine(order="hrrn")
-    engine.scheduler.seconds_per_token = 1.0
+    engine.scheduler.queues.seconds_per_token = 1.0
     ask(engine, "a", 8, 20)
     ask(engine, "b", 2, 2, at=4.0)
     assert queue(engine, 5.0) == "ba", "5 s for 28 tokens of work against 1 s for 4"
     assert queue(engine, 400.0) == "ba" and queue(engine, 5.0) == "ba"
     engine = fake_engine(order="hrrn")
-    engine.scheduler.seconds_per_token = 1.0
+    engine.scheduler.queues.seconds_per_token = 1.0
     ask(engine, "a", 8, 20)
     ask(engine, "b", 2, 2, at=40.0)
     assert queue(engine, 41.0) == "ab", "who has waited long enough goes first, however long the work"
