@@ -125,7 +125,7 @@ def check_tasks(book, stem):
         try:
             find_task(task_id)
         except UnknownTask as problem:
-            raise CannotBuild(f"solutions/{stem}.ipynb: {problem}; add it to coursekit/tasks/lesson_{stem[:2]}.py") from None
+            raise CannotBuild(f"solutions/{stem}.ipynb: {problem}; add it to coursekit/tasks/lesson_{stem[:2]}/") from None
         if not any(f'check("{task_id}"' in s for s in sources):
             raise CannotBuild(f'solutions/{stem}.ipynb: task {task_id} has no cell check("{task_id}", globals())')
 

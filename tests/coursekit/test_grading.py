@@ -11,7 +11,6 @@ import zipfile
 from types import SimpleNamespace
 
 import pytest
-from course_answers import lesson_02
 from course_support import ROOT, put, solved
 
 from coursekit.examine import DONE, TODO
@@ -271,4 +270,3 @@ def test_hidden_folders_are_never_python_itself(tmp_path):
     options = SimpleNamespace(submissions=sys.prefix, output=str(tmp_path / "g.csv"))
     hidden = run.hidden_folders(options, {"02": str(ROOT / "solutions" / "x.ipynb")})
     assert str(ROOT / "solutions") in hidden and not any(sandbox.is_inside(sys.prefix, h) for h in hidden)
-    assert lesson_02.RIGHT

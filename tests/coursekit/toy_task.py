@@ -1,8 +1,9 @@
 """A toy exercise, 90: schedule first come, first served with two slots. Copied into a course of its own by the tests."""
 
-from ..task import Case, Finding, Task
-from .operations import driver, scene, well_formed
-from .scheduling import Bench, largest_gap, last_finish, random_jobs, steps_used, timeline
+from coursekit.judging.operations import driver, scene, well_formed
+from coursekit.judging.runs import largest_gap, last_finish, steps_used, timeline
+from coursekit.judging.scheduling import Bench, random_jobs
+from coursekit.task import Case, Finding, Task
 
 TITLE = "A toy"
 BENCH = Bench(max_num_seqs=2, num_blocks=16, block_size=4)
