@@ -7,11 +7,13 @@ import importlib
 import json
 import pkgutil
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .plain import brief
+
+Args = Sequence[Any]  # the arguments of one call, plain values
 
 
 class UnknownTask(LookupError):
@@ -39,6 +41,9 @@ class Case:
 
     args: tuple
     expected: Any
+
+
+Judge = Callable[[Args, Any], Finding | None]
 
 
 def _always(args):
@@ -70,7 +75,7 @@ class Task:
     points: int
     returns: str
     cases: tuple
-    judge: Callable[[tuple, Any], Finding | None]
+    judge: Judge
     generate: Callable[[random.Random, int], tuple]
     hints: tuple
     valid: Callable[[tuple], bool] = _always

@@ -15,11 +15,11 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from ..task import lessons
 from . import collect, processes, report, sandbox
+from .job import Job, to_line
 
 LONGEST_EXTRA = 120
 
@@ -81,8 +81,8 @@ class Helper:
     def __init__(self, temp):
         self.process, self.temp = None, temp
 
-    def ask(self, job, seconds):
-        """The result of a job, or None when the helper died or took too long over it."""
+    def ask(self, job, submission, seconds):
+        """The result of a submission, or None when the helper died or took too long over it."""
         if self.process is None or self.process.poll() is not None:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "coursekit.grade.worker"],
@@ -95,7 +95,7 @@ class Helper:
         timer = threading.Timer(seconds, self.process.kill)
         timer.start()
         try:
-            self.process.stdin.write(json.dumps(job) + "\n")
+            self.process.stdin.write(to_line(job, submission))
             self.process.stdin.flush()
             return json.loads(self.process.stdout.readline())
         except (OSError, ValueError):
@@ -154,15 +154,15 @@ def grade_folder(options, say=print):
         "version": version_of(masters),
     }
     done = journal.begin(settings, options.fresh)
-    job = {
-        "lesson": options.exercise,
-        "masters": masters,
-        "mode": mode,
-        "seed": settings["seed"],
-        "seconds": options.timeout,
-        "packages": engine_folders(),
-        "hidden": hidden_folders(options, masters),
-    }
+    job = Job(
+        lesson=options.exercise,
+        masters=masters,
+        mode=mode,
+        seed=settings["seed"],
+        seconds=options.timeout,
+        hidden=tuple(hidden_folders(options, masters)),
+        packages=tuple(engine_folders()),
+    )
     rows = grade_all(found, job, journal, done, options.jobs, say)
     report.write_all(rows, out, options.feedback, settings, say)
     return rows
@@ -246,8 +246,8 @@ def key_of(submission):
 
 
 def grade_one(helper, submission, job, key):
-    seconds = 10 * (4 * job["seconds"] + 10) + LONGEST_EXTRA
-    result = helper.ask({**job, "submission": asdict(submission)}, seconds)
+    seconds = 10 * (4 * job.seconds + 10) + LONGEST_EXTRA
+    result = helper.ask(job, submission, seconds)
     if result is None:
         result = {"problem": "the grader's helper process was killed or never came back while it graded this notebook"}
     return {"key": key, "student": submission.student, "file": submission.place, **result}

@@ -25,14 +25,14 @@ START = 60  # seconds that an empty sandbox may take to come up
 class Session:
     """Answers calls of one task. Use as a context manager; `call(args)` returns plain data or raises Failed."""
 
-    def __init__(self, task, cells, mode, seconds, hidden=(), packages=()):
-        self.task, self.seconds, self.mode = task, seconds, mode
+    def __init__(self, task, cells, job):
+        self.task, self.seconds, self.mode = task, job.seconds, job.mode
         self.begun, self.end = None, time.monotonic() + START
-        self.home = tempfile.mkdtemp(prefix="coursekit-box-") if mode != "bwrap" else None
+        self.home = tempfile.mkdtemp(prefix="coursekit-box-") if self.mode != "bwrap" else None
         self.buffer, self.printed, self.base, self.rule = b"", 0, 0, ""
         self.looked = 0.0
         self.process = subprocess.Popen(
-            sandbox.command(mode, hidden, packages),
+            sandbox.command(self.mode, job.hidden, job.packages),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -50,8 +50,8 @@ class Session:
             "name": task.name,
             "drive": task.drive is not None,
             "paths": [str(sandbox.PACKAGE.parent)],
-            "limits": sandbox.limits(mode, task.memory_mb, seconds),
-            "die": mode != "bwrap",
+            "limits": sandbox.limits(self.mode, task.memory_mb, self.seconds),
+            "die": self.mode != "bwrap",
         }
 
     def __enter__(self):

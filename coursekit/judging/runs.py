@@ -1,6 +1,10 @@
 """What a rule can ask of a run: plain data that a scheduler left behind (see scheduling.py). Nothing here runs an engine."""
 
+from typing import Any
+
 from ..task import Finding
+
+Run = dict[str, Any]
 
 FAIR = "every request gets all of its tokens"
 

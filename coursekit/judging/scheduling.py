@@ -2,8 +2,9 @@
 
 A whole task:
 
-    from ..task import Case, Finding, Task
-    from .scheduling import Bench, random_jobs, steps_used
+    from ...judging.runs import steps_used, timeline
+    from ...judging.scheduling import Bench, random_jobs
+    from ...task import Case, Finding
 
     BENCH = Bench(max_num_seqs=2, num_blocks=64)              # knobs of EngineConfig; the simulator's model and GPU
     JOBS = [[0.0, 4, 3], [0.0, 2, 1], [0.5, 3, 2]]            # arrival in seconds, prompt tokens, output tokens
@@ -14,11 +15,10 @@ A whole task:
                            expected="5 steps", got=timeline(run))
         return None
 
-    TASK = Task(
-        id="05.1", name="MyScheduler", title="...", points=40, returns="a subclass of minieng.Scheduler",
+    TASK = BENCH.task(
+        id="05.1", name="MyScheduler", title="...", points=40,
         cases=(Case((JOBS,), None),),                          # no written-out answer: the rules decide
-        drive=BENCH.drive, judge=BENCH.judge(rules), scene=BENCH.scene, valid=BENCH.valid, exact=False, rounds=10,
-        generate=lambda rng, size: (random_jobs(rng, size),),
+        rules=rules, generate=lambda rng, size: (random_jobs(rng, size),),
         hints=("...", "...", "..."),
     )
 
@@ -39,40 +39,19 @@ for some. The judge believes none of the times: it carries out the recorded plan
 the judge's process, and hands that run to the rules. Plans that cannot be carried out are a broken rule.
 """
 
-from .runs import (
-    blocks_used,
-    finished_late,
-    first_step,
-    goes_on_for_ever,
-    idle_slots,
-    largest_gap,
-    last_finish,
-    most_tokens,
-    rule_broken,
-    starved,
-    steps_used,
-    timeline,
-    waited,
-)
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "Bench",
-    "blocks_used",
-    "finished_late",
-    "first_step",
-    "goes_on_for_ever",
-    "idle_slots",
-    "largest_gap",
-    "last_finish",
-    "most_tokens",
-    "random_jobs",
-    "rule_broken",
-    "scheduler_error",
-    "starved",
-    "steps_used",
-    "timeline",
-    "waited",
-]
+from ..task import Args, Finding, Judge, Task
+from .runs import Run, goes_on_for_ever, rule_broken
+
+if TYPE_CHECKING:  # a learner's notebook imports this file, and the engine is heavy
+    pass
+
+Jobs = Sequence[Sequence[Any]]  # [arrival in seconds, prompt tokens, output tokens], and in some a dict
+Rules = Callable[[Args, Run], Finding | None]
+
 QUIET = {"enable_prefix_caching": False}
 WAITS = 3_000
 
@@ -98,19 +77,53 @@ class Bench:
         jobs, knobs = parts(args)
         return self._run(scheduler, jobs, knobs)
 
-    def judge(self, rules):
-        """`judge` for a Task: the engine's rules and fairness first, then `rules(args, run)` on a run made here."""
+    def task(
+        self,
+        *,
+        rules: Rules | None = None,
+        words: Mapping[str, str] | None = None,
+        judge: Judge | None = None,
+        **fields: Any,
+    ) -> Task:
+        """A `Task` whose answer is a scheduler: what all of these share is filled in, any field can be named.
 
-        def judge(args, got):
+        Give the `rules` of the exercise with its own `words`, as for `judge`, or a whole `judge`.
+        """
+        if judge is None:
+            assert rules is not None, "a scheduler task needs rules or a judge"
+            judge = self.judge(rules, words)
+        shared: dict[str, Any] = {
+            "returns": "a subclass of minieng.Scheduler",
+            "drive": self.drive,
+            "judge": judge,
+            "scene": self.scene,
+            "valid": self.valid,
+            "on_error": scheduler_error,
+            "exact": False,
+            "rounds": 24,
+        }
+        return Task(**{**shared, **fields})
+
+    def judge(self, rules: Rules, words: Mapping[str, str] | None = None) -> Judge:
+        """`judge` for a Task: the engine's rules and fairness first, then `rules(args, run)` on a run made here.
+
+        words: {slip: cause}, what this exercise says in place of a cause that is told for every engine.
+        """
+        own = words or {}
+
+        def judge(args: Args, got: Any) -> Finding | None:
             run = self.replayed(args, got)
-            return rule_broken(run) or goes_on_for_ever(run) or rules(tuple(args), run)
+            finding = rule_broken(run) or goes_on_for_ever(run) or rules(tuple(args), run)
+            return replace(finding, cause=own[finding.slip]) if finding and finding.slip in own else finding
 
         return judge
 
-    def valid(self, args):
-        """Whether the jobs are fair: at least one, with a token to read and one to write, arrivals not before 0."""
+    def valid(self, args: Args) -> bool:
+        """Whether the jobs are fair: at least one, in order of arrival, each with a token to read and one to write."""
         jobs, _ = parts(args)
-        return bool(jobs) and all(len(j) >= 3 and j[0] >= 0 and j[1] >= 1 and j[2] >= 1 for j in jobs)
+        times = [job[0] for job in jobs]
+        whole = all(len(j) >= 3 and j[0] >= 0 and j[1] >= 1 and j[2] >= 1 for j in jobs)
+        return bool(jobs) and whole and times == sorted(times)
 
     def scene(self, args):
         """The call in words."""

@@ -36,9 +36,7 @@ def name(value):
 @pytest.mark.parametrize("task", TASKS, ids=name)
 def test_each_task_has_five_wrong_and_two_right_answers(task):
     wrong, right = answers(task).WRONG, answers(task).RIGHT
-    assert len(wrong) >= 5, (
-        f"{task.id} has {len(wrong)} wrong answers: add some in course_answers"
-    )
+    assert len(wrong) >= 5, f"{task.id} has {len(wrong)} wrong answers: add some in course_answers"
     assert len({said for _, said in wrong}) == len(wrong), "each wrong answer has a diagnosis of its own"
     assert len(right) >= 2, f"{task.id} has {len(right)} right answers: a check must accept more than one design"
 

@@ -18,7 +18,7 @@ import coursekit.tasks
 from coursekit import words
 from coursekit.checking import verdict_on
 from coursekit.examine import DONE, TODO, caller, examine
-from coursekit.judging.scheduling import last_finish
+from coursekit.judging.runs import last_finish
 
 GIVEN = "from minieng import Plan, Scheduler"
 HEAD = "# Task 90.1: your answer goes in this cell.\nclass Mine(Scheduler):\n    def plan(self, now):\n"

@@ -33,10 +33,9 @@ def judge_pool(args, got):
     return None
 
 
-SCHEDULER = Task(
-    id="90.1", name="Mine", title="Two slots", points=50, returns="a subclass of minieng.Scheduler",
-    cases=(Case((JOBS,), None), Case((JOBS, {"max_num_seqs": 1}), None)),
-    drive=BENCH.drive, judge=BENCH.judge(rules), scene=BENCH.scene, valid=BENCH.valid, exact=False, rounds=6,
+SCHEDULER = BENCH.task(
+    id="90.1", name="Mine", title="Two slots", points=50,
+    cases=(Case((JOBS,), None), Case((JOBS, {"max_num_seqs": 1}), None)), rules=rules, rounds=6,
     generate=lambda rng, size: (random_jobs(rng, size),), hints=("a", "b", "c"),
 )  # fmt: skip
 

@@ -1,7 +1,8 @@
 """A static scheduler, judged by the batches it made in a simulated engine."""
 
-from ...judging.scheduling import Bench, random_jobs, scheduler_error, timeline
-from ...task import Case, Finding, Task
+from ...judging.runs import timeline
+from ...judging.scheduling import Bench, random_jobs
+from ...task import Case, Finding
 
 BENCH = Bench(max_num_seqs=32, num_blocks=1024)
 BATCH_IN = "a batch starts when batch_size requests wait, or when no more can come, and as soon as the last batch has left"
@@ -84,13 +85,6 @@ def stays_together(run, begin, end):
     return None
 
 
-def judge(args, got):
-    """The bench's verdict, with the words of this exercise for its two commonest rules."""
-    finding = BENCH.judge(rules)(args, got)
-    said = OWN_WORDS.get(finding.slip) if finding else None
-    return Finding(finding.rule, said, finding.slip, finding.expected, finding.got) if said else finding
-
-
 OWN_WORDS = {
     "rule: never idle without a reason": "your plan is empty although requests wait, and nobody else will come: the batch never "
     "fills. When self.arrivals_open is False, start with what is there",
@@ -113,19 +107,17 @@ def generate(rng, size):
 
 def valid(args):
     jobs, knobs = args
-    times = [job[0] for job in jobs]
-    return BENCH.valid(args) and times == sorted(times) and knobs.get("batch_size", 0) >= 1
+    return BENCH.valid(args) and knobs.get("batch_size", 0) >= 1
 
 
 SIX = [[0.0, 3, 2], [0.0, 3, 8], [0.0, 3, 3], [0.0, 3, 5], [0.001, 3, 1], [0.001, 3, 3]]
 SLOW = [[0.0, 4, 2], [1.0, 2, 4], [2.0, 5, 1], [9.0, 1, 3]]
 
-TASK = Task(
+TASK = BENCH.task(
     id="03.3",
     name="StaticScheduler",
     title="A static scheduler",
     points=50,
-    returns="a subclass of minieng.Scheduler",
     cases=(
         Case(([[0.0, 2, 1]], {"batch_size": 1}), None),
         Case(([[0.0, 2, 3], [0.0, 4, 1]], {"batch_size": 2}), None),
@@ -135,13 +127,11 @@ TASK = Task(
         Case((SLOW, {"batch_size": 3}), None),
         Case((SLOW, {"batch_size": 1}), None),
     ),
-    drive=BENCH.drive,
-    judge=judge,
     scene=scene,
-    on_error=scheduler_error,
+    rules=rules,
+    words=OWN_WORDS,
     generate=generate,
     valid=valid,
-    exact=False,
     rounds=16,
     hints=(
         "plan(now) is asked before every step, and there are three situations: a batch runs; a batch can start; neither. "

@@ -1,34 +1,24 @@
 """A chunked scheduler: decodes first, then as much of the prompts as the budget leaves."""
 
-from ...judging.scheduling import scheduler_error
-from ...task import Case, Task
+from ...task import Case
 from .cases import CASES, knobs
-from .judge import BENCH, generate, judge, valid
+from .judge import scheduler_task
 
 TIGHT = [[0.0, 12, 12], [0.0, 12, 12], [0.0, 12, 12]]
 WAITS = [[0.0, 12, 12], [0.0, 8, 12], [0.0, 20, 12], [0.02, 2, 4]]
 LARGE = [[0.0, 8, 6], [0.0, 8, 4], [0.0, 2, 4]]  # in step 1 one block is left: not enough for the second, enough for the third
 
-TASK = Task(
+TASK = scheduler_task(
     id="09.1",
     name="ChunkedScheduler",
     title="A chunked scheduler",
     points=50,
-    returns="a subclass of minieng.Scheduler",
     cases=(
         *CASES,
         Case((TIGHT, knobs(8, 4, num_blocks=3)), None),
         Case((WAITS, knobs(8, 4, num_blocks=4)), None),
         Case((LARGE, knobs(8, 4, num_blocks=4, block_size=4)), None),
     ),
-    drive=BENCH.drive,
-    judge=judge,
-    scene=BENCH.scene,
-    generate=generate,
-    valid=valid,
-    exact=False,
-    on_error=scheduler_error,
-    rounds=24,
     hints=(
         "Three are writing, one has read 4 of its 20 prompt tokens, two have just come, and the budget is 8. Who gets how many "
         "tokens? Write it down before you write code.",

@@ -1,6 +1,9 @@
 """What a chunked schedule looks like, step by step, and what each departure from it is called."""
 
-from ...judging.scheduling import Bench, goes_on_for_ever, random_jobs, rule_broken, timeline
+from functools import partial
+
+from ...judging.runs import goes_on_for_ever, rule_broken, timeline
+from ...judging.scheduling import Bench, random_jobs
 from ...task import Finding
 
 BENCH = Bench()
@@ -219,6 +222,9 @@ def generate(rng, size):
 
 
 def valid(args):
-    jobs, knobs = args
-    times, seats = [job[0] for job in jobs], knobs.get("max_num_seqs", 0)
-    return BENCH.valid(args) and times == sorted(times) and 1 <= seats < knobs.get("max_num_batched_tokens", 0)
+    _, knobs = args
+    seats = knobs.get("max_num_seqs", 0)
+    return BENCH.valid(args) and 1 <= seats < knobs.get("max_num_batched_tokens", 0)
+
+
+scheduler_task = partial(BENCH.task, judge=judge, generate=generate, valid=valid)

@@ -1,25 +1,14 @@
 """A bug hunt: the chunked scheduler under which a long prompt starves."""
 
-from ...judging.scheduling import scheduler_error
-from ...task import Task
 from .cases import CASES
-from .judge import BENCH, generate, judge, valid
+from .judge import scheduler_task
 
-TASK = Task(
+TASK = scheduler_task(
     id="09.3",
     name="MendedScheduler",
     title="Bug hunt: the prompt that starves",
     points=25,
-    returns="a subclass of minieng.Scheduler",
     cases=CASES,
-    drive=BENCH.drive,
-    judge=judge,
-    scene=BENCH.scene,
-    generate=generate,
-    valid=valid,
-    exact=False,
-    on_error=scheduler_error,
-    rounds=24,
     hints=(
         "Take the seven requests of the picture and a budget of 6. In which steps could r1 have been given tokens? Which line of "
         "the code took it out, and is it the same line each time?",
