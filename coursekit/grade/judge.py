@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import cells
+from ..cells import Book
 from ..examine import BROKEN, ERROR, MISSING, Failed, Verdict, examine
 from ..task import Finding, Task, lessons, tasks_of
 from .job import Job
@@ -44,7 +45,7 @@ def grade(book: cells.Book, reference: Reference, job: Job) -> dict[str, Verdict
 
 
 def grade_task(task: Task, book: cells.Book, found: dict[str, str], reference: Reference, job: Job) -> Verdict:
-    """found: {task id: source of its answer cell} in `book`."""
+    """found: {task id: source of its answer cell} in ``book``."""
     if task.id not in found:
         return Verdict(
             MISSING,
@@ -64,14 +65,14 @@ def grade_task(task: Task, book: cells.Book, found: dict[str, str], reference: R
     return explain(task, verdict, book, found)
 
 
-def not_loaded(failure):
+def not_loaded(failure: Failed) -> Verdict:
     if failure.kind != ERROR:
         return Verdict(failure.kind, note=failure.text, where=failure.where)
     finding = Finding("the answer cell runs", f"running the cell stopped with: {failure.text}", f"cell raises {failure.error}")
     return Verdict(ERROR, finding=finding, note=failure.text, where=failure.where)
 
 
-def explain(task, verdict, book, found):
+def explain(task: Task, verdict: Verdict, book: Book, found: dict[str, str]) -> Verdict:
     """A name that another cell defines is the commonest surprise of grading: say so."""
     lost = re.search(r"name '(\w+)' is not defined", verdict.note or "")
     if verdict.status == ERROR and lost:
@@ -85,5 +86,5 @@ def explain(task, verdict, book, found):
     return verdict
 
 
-def lesson_in(book, wanted=None):
+def lesson_in(book: Book, wanted: str | None = None) -> str | None:
     return wanted or cells.lesson_of(book, lessons())

@@ -8,20 +8,22 @@ import json
 import os
 import signal
 import sys
+from typing import Any
 
 from .. import cells
 from ..examine import BROKEN, Verdict
 from ..task import tasks_of
 from . import judge, processes
-from .job import from_line
+from .collect import Submission
+from .job import Job, from_line
 
 
-def leave(signum, frame):
+def leave(signum: int, frame: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: a second one would disturb the leaving
     raise SystemExit(1)
 
 
-def result_of(job, submission, references):
+def result_of(job: Job, submission: Submission, references: dict[str, judge.Reference]) -> dict[str, Any]:
     """{"lesson", "verdicts": {task: verdict}} of one submission, or {"problem": why it could not be read}."""
     if submission.size() > cells.MAX_BYTES:
         return {
@@ -41,12 +43,13 @@ def result_of(job, submission, references):
     return {"lesson": lesson, "verdicts": {name: v.as_dict() for name, v in verdicts.items()}}
 
 
-def main():
+def main() -> None:
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     processes.end_with_parent()
     processes.adopt_orphans()
-    channel, references = os.fdopen(os.dup(1), "w"), {}
+    channel = os.fdopen(os.dup(1), "w")
+    references: dict[str, judge.Reference] = {}
     os.dup2(2, 1)
     for line in sys.stdin:
         result = result_of(*from_line(line), references)
@@ -54,7 +57,7 @@ def main():
         channel.flush()
 
 
-def lost(lesson, why):
+def lost(lesson: str, why: str) -> dict[str, Any]:
     """The result when the helper itself died over a submission."""
     return {"lesson": lesson, "verdicts": {t.id: Verdict(BROKEN, note=why).as_dict() for t in tasks_of(lesson)}}
 

@@ -1,8 +1,11 @@
 """What a rule can ask of a run: plain data that a scheduler left behind (see scheduling.py). Nothing here runs an engine."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..task import Finding
+
+Step = dict[str, Any]
 
 Run = dict[str, Any]
 
@@ -26,7 +29,7 @@ RULES = {
 }
 
 
-def rule_broken(run):
+def rule_broken(run: Run) -> Finding | None:
     """A Finding when a plan broke one of the engine's rules, else None."""
     if not run["broken"]:
         return None
@@ -36,7 +39,7 @@ def rule_broken(run):
     return Finding(f"the engine's rule: {rule}", cause, f"rule: {rule}", "a plan that keeps the rule", timeline(run))
 
 
-def goes_on_for_ever(run):
+def goes_on_for_ever(run: Run) -> Finding | None:
     """A Finding when the run was stopped, with the requests that starved, else None."""
     if not run["endless"]:
         return None
@@ -45,42 +48,42 @@ def goes_on_for_ever(run):
     return Finding(FAIR, cause, "never ends", "all requests finished", timeline(run))
 
 
-def starved(run):
+def starved(run: Run) -> list[str]:
     """The requests that never finished."""
     return [name for name, r in run["requests"].items() if r["finish"] is None]
 
 
-def finished_late(run, limits):
-    """{id: its finish} of the requests that finished later than `limits[id]` seconds, or not at all."""
+def finished_late(run: Run, limits: Mapping[str, float]) -> dict[str, float | None]:
+    """{id: its finish} of the requests that finished later than ``limits[id]`` seconds, or not at all."""
     times = {name: run["requests"][name]["finish"] for name in limits}
     return {name: end for name, end in times.items() if end is None or end > limits[name] + 1e-9}
 
 
-def steps_used(run):
+def steps_used(run: Run) -> int:
     return len(run["steps"])
 
 
-def last_finish(run):
+def last_finish(run: Run) -> float | None:
     """When the last request finished, in seconds; None if one never did."""
     return None if starved(run) else max(r["finish"] for r in run["requests"].values())
 
 
-def idle_slots(run, slots):
-    """Slot-steps that computed nothing for anybody: `slots` in each step, less the requests given tokens."""
+def idle_slots(run: Run, slots: int) -> int:
+    """Slot-steps that computed nothing for anybody: ``slots`` in each step, less the requests given tokens."""
     return sum(slots - len(step["slices"]) for step in run["steps"])
 
 
-def most_tokens(run):
+def most_tokens(run: Run) -> tuple[int, int]:
     """(tokens, step) of the step that computed most, padding not counted."""
     return max(((sum(n for _, _, n in step["slices"]), i) for i, step in enumerate(run["steps"])), default=(0, 0))
 
 
-def first_step(run, name):
+def first_step(run: Run, name: str) -> int | None:
     """The number of the step in which a request was first given tokens, or None."""
     return next((i for i, step in enumerate(run["steps"]) if any(s[0] == name for s in step["slices"])), None)
 
 
-def waited(run):
+def waited(run: Run) -> dict[str, float | None]:
     """{id: seconds between arrival and the start of its first step}; None for a request that never began."""
     firsts = {name: first_step(run, name) for name in run["requests"]}
     return {
@@ -88,7 +91,7 @@ def waited(run):
     }
 
 
-def largest_gap(run):
+def largest_gap(run: Run) -> tuple[float, str | None]:
     """(seconds, id) of the longest time between two tokens of one request; (0.0, None) if nobody has two."""
     gaps = [
         (b - a, name)
@@ -98,7 +101,7 @@ def largest_gap(run):
     return max(gaps, default=(0.0, None))
 
 
-def blocks_used(run):
+def blocks_used(run: Run) -> int:
     """The most KV blocks that were held after a step."""
     return max((step["blocks_total"] - step["blocks_free"] for step in run["steps"]), default=0)
 
@@ -106,10 +109,10 @@ def blocks_used(run):
 SIGNS = {"=": "done, its row computes on", "-": "runs, given nothing", ".": "waits"}
 
 
-def timeline(run, columns=16, rows=10):
+def timeline(run: Run, columns: int = 16, rows: int = 10) -> str:
     """The last steps as a text, a row for each request and a column for each step.
 
-    A key below it explains the signs that are in it: `=`, `-`, `.`; a number says how many tokens were computed.
+    A key below it explains the signs that are in it: ``=``, ``-``, ``.``; a number says how many tokens were computed.
     """
     steps, first = run["steps"], max(0, len(run["steps"]) - columns)
     if not steps:
@@ -127,8 +130,8 @@ def timeline(run, columns=16, rows=10):
     return "\n".join(lines + (["..."] if len(run["requests"]) > rows else []) + key)
 
 
-def sign(steps, at, name, request):
-    """What step `at` was for one request, in one word."""
+def sign(steps: list[Step], at: int, name: str, request: dict[str, Any]) -> str:
+    """What step ``at`` was for one request, in one word."""
     step = steps[at]
     for other, _, n in step["slices"]:
         if other == name:

@@ -22,11 +22,11 @@ A whole task:
         hints=("...", "...", "..."),
     )
 
-`args` is `(jobs,)` or `(jobs, knobs)`, so that a case can set knobs of its own: `(JOBS, {"batch_size": 3})`. A job may
+``args`` is ``(jobs,)`` or ``(jobs, knobs)``, so that a case can set knobs of its own: ``(JOBS, {"batch_size": 3})``. A job may
 have a fourth part, a dict with max_tokens, priority, deadline (seconds on the clock) or user. Requests are called
 r0, r1, ... in the order of the jobs.
 
-`drive` runs beside the learner's code and returns a *run*, plain data:
+``drive`` runs beside the learner's code and returns a *run*, plain data:
 
     steps      [{start, duration, slices: [[id, computed before, n], ...], emitted: [id, ...] (who got a token), rows: [id, ...]
                or None, span, padding, finished_rows, finished, refused: [[id, why], ...], preempted, blocks_free, blocks_total}]
@@ -34,20 +34,25 @@ r0, r1, ... in the order of the jobs.
     broken     None, or {rule, text}: the rule of the engine that a plan broke; steps holds what came before
     endless    None, or words: it was stopped after too many steps or too many plans that only wait
 
-An exception in the learner's code is left to pass: `check` shows its line; `on_error=scheduler_error` has words
+An exception in the learner's code is left to pass: ``check`` shows its line; ``on_error=scheduler_error`` has words
 for some. The judge believes none of the times: it carries out the recorded plans once more on an engine of its own, in
 the judge's process, and hands that run to the rules. Plans that cannot be carried out are a broken rule.
 """
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..task import Args, Finding, Judge, Task
-from .runs import Run, goes_on_for_ever, rule_broken
+from .runs import Run, Step, goes_on_for_ever, rule_broken
 
 if TYPE_CHECKING:  # a learner's notebook imports this file, and the engine is heavy
     pass
+
+if TYPE_CHECKING:  # a notebook imports this file, and the engine is heavy
+    from minieng import Plan, Request, Scheduler
+    from minieng.observe.trace import StepRecord
 
 Jobs = Sequence[Sequence[Any]]  # [arrival in seconds, prompt tokens, output tokens], and in some a dict
 Rules = Callable[[Args, Run], Finding | None]
@@ -63,11 +68,12 @@ class Endless(Exception):
 class Bench:
     """A simulated engine to try schedulers on. Knobs are those of EngineConfig; prefix caching is off unless asked for."""
 
-    def __init__(self, model="llama-7b", gpu="A100-80G", **knobs):
-        self.model, self.gpu, self.knobs = model, gpu, {**QUIET, **knobs}
+    def __init__(self, model: str = "llama-7b", gpu: str = "A100-80G", **knobs: Any) -> None:
+        self.model, self.gpu = model, gpu
+        self.knobs: dict[str, Any] = {**QUIET, **knobs}
 
     # ------------------------------------------------ for a Task
-    def drive(self, answer, args):
+    def drive(self, answer: Any, args: Args) -> Run:
         """The run of a learner's class on these jobs."""
         from minieng import Scheduler
 
@@ -85,9 +91,9 @@ class Bench:
         judge: Judge | None = None,
         **fields: Any,
     ) -> Task:
-        """A `Task` whose answer is a scheduler: what all of these share is filled in, any field can be named.
+        """A ``Task`` whose answer is a scheduler: what all of these share is filled in, any field can be named.
 
-        Give the `rules` of the exercise with its own `words`, as for `judge`, or a whole `judge`.
+        Give the ``rules`` of the exercise with its own ``words``, as for ``judge``, or a whole ``judge``.
         """
         if judge is None:
             assert rules is not None, "a scheduler task needs rules or a judge"
@@ -105,7 +111,7 @@ class Bench:
         return Task(**{**shared, **fields})
 
     def judge(self, rules: Rules, words: Mapping[str, str] | None = None) -> Judge:
-        """`judge` for a Task: the engine's rules and fairness first, then `rules(args, run)` on a run made here.
+        """``judge`` for a Task: the engine's rules and fairness first, then ``rules(args, run)`` on a run made here.
 
         words: {slip: cause}, what this exercise says in place of a cause that is told for every engine.
         """
@@ -125,7 +131,7 @@ class Bench:
         whole = all(len(j) >= 3 and j[0] >= 0 and j[1] >= 1 and j[2] >= 1 for j in jobs)
         return bool(jobs) and whole and times == sorted(times)
 
-    def scene(self, args):
+    def scene(self, args: Args) -> str:
         """The call in words."""
         jobs, knobs = parts(args)
         told = "; ".join(f"r{i} at {j[0]:g} s, prompt {j[1]}, output {j[2]}" for i, j in enumerate(jobs[:12]))
@@ -134,8 +140,8 @@ class Bench:
         return told + more + "".join(f"; {k}={v}" for k, v in wanted.items())
 
     # ------------------------------------------------ for the judge
-    def replayed(self, args, got):
-        """The run that the recorded plans give on an engine of the judge's own; nothing else of `got` is believed."""
+    def replayed(self, args: Args, got: Run) -> Run:
+        """The run that the recorded plans give on an engine of the judge's own; nothing else of ``got`` is believed."""
         jobs, knobs = parts(args)
         said = {key: got[key] for key in ("broken", "endless")}
         try:
@@ -148,14 +154,14 @@ class Bench:
             run["broken"], run["endless"] = rule, said["endless"] and str(said["endless"])[:200]
         return run
 
-    def reference(self, args, scheduler):
+    def reference(self, args: Args, scheduler: str) -> Run:
         """The run of one of the engine's own schedulers ("static", ...), for targets."""
         from minieng.scheduler import make_scheduler
 
         jobs, knobs = parts(args)
         return self._run(make_scheduler(scheduler), jobs, knobs)
 
-    def _run(self, scheduler, jobs, knobs):
+    def _run(self, scheduler: "Scheduler", jobs: Jobs, knobs: dict[str, Any]) -> Run:
         from minieng import PlanError
         from minieng.sim.simulated import simulated_engine
 
@@ -163,7 +169,8 @@ class Bench:
         requests = [engine.add_request(request_of(i, job)) for i, job in enumerate(jobs)]
         most = 100 + 3 * sum(job[1] + job[2] for job in jobs)
         count_plans(scheduler, most)
-        broken = endless = None
+        broken: dict[str, str] | None = None
+        endless: str | None = None
         try:
             while engine.has_work:
                 engine.step()
@@ -176,8 +183,8 @@ class Bench:
         return {"steps": steps, "requests": known, "broken": broken, "endless": endless}
 
 
-def scheduler_error(args, error, text):
-    """`on_error` for a Task: words for the exceptions that a first scheduler meets."""
+def scheduler_error(args: Args, error: str, text: str) -> str | None:
+    """``on_error`` for a Task: words for the exceptions that a first scheduler meets."""
     if "slice" in text and "sequence index" in text:
         return "self.waiting is a deque, and Python cannot slice a deque. Make a list of it: list(self.waiting)[:n]"
     if "non-iterable Request" in text:
@@ -185,23 +192,23 @@ def scheduler_error(args, error, text):
     return None
 
 
-def parts(args):
+def parts(args: Args) -> tuple[Jobs, dict[str, Any]]:
     """(jobs, knobs) of the arguments of a call."""
     return args[0], dict(args[1]) if len(args) > 1 else {}
 
 
-def request_of(number, job):
+def request_of(number: int, job: Sequence[Any]) -> "Request":
     from minieng.sim.executor import scripted_request
 
     arrival, prompt, output, *rest = job
     return scripted_request(number, prompt, output, arrival, name=f"r{number}", **(dict(rest[0]) if rest else {}))
 
 
-def count_plans(scheduler, most):
+def count_plans(scheduler: "Scheduler", most: int) -> None:
     """Stop a scheduler that never comes to an end."""
     plan, steps, waits = scheduler.plan, [0], [0]
 
-    def counted(now):
+    def counted(now: float) -> Any:
         made = plan(now)
         idle = not getattr(made, "extend", None)
         (waits if idle else steps)[0] += 1
@@ -211,10 +218,10 @@ def count_plans(scheduler, most):
             raise Endless(f"it was stopped after {WAITS} plans that only wait")
         return made
 
-    scheduler.plan = counted
+    scheduler.plan = counted  # type: ignore[method-assign]  # this one object's
 
 
-def recorded(steps):
+def recorded(steps: list[Step]) -> "Scheduler":
     """A scheduler that decides nothing: it names again what was planned, and waits in between as long as was waited."""
     from minieng import Plan, PlanError, Scheduler
     from minieng.plan import Refusal
@@ -222,7 +229,7 @@ def recorded(steps):
     class Recorded(Scheduler):
         at = 0  # steps carried out
 
-        def plan(self, now):
+        def plan(self, now: float) -> "Plan":
             if self.at >= len(steps):
                 raise PlanError("never idle without a reason", "the record ends before every request is done")
             step = steps[self.at]
@@ -240,7 +247,7 @@ def recorded(steps):
                 span=step["span"],
             )
 
-        def leavers(self, done):
+        def leavers(self, done: "list[Request]") -> "list[Request]":
             gone = set(steps[self.at]["finished"])
             self.at += 1
             leaving = [r for r in self.running if r.request_id in gone]
@@ -251,7 +258,7 @@ def recorded(steps):
     return Recorded()
 
 
-def plain_step(record):
+def plain_step(record: "StepRecord") -> Step:
     return {
         "start": record.start,
         "duration": record.duration,
@@ -269,7 +276,7 @@ def plain_step(record):
     }
 
 
-def plain_request(request, job):
+def plain_request(request: "Request", job: Sequence[Any]) -> dict[str, Any]:
     return {
         "arrival": request.arrival_time,
         "prompt": request.num_prompt_tokens,
@@ -281,11 +288,12 @@ def plain_request(request, job):
     }
 
 
-def random_jobs(rng, size, spread=0.05, prompt=8, output=6):
-    """A few random jobs in order of arrival; half of the time all are there at once. Sizes grow with `size` (1 to 8)."""
+def random_jobs(rng: random.Random, size: int, spread: float = 0.05, prompt: int = 8, output: int = 6) -> list[list[Any]]:
+    """A few random jobs in order of arrival; half of the time all are there at once. Sizes grow with ``size`` (1 to 8)."""
     count = rng.randint(1, 1 + size)
     step = spread if rng.random() < 0.5 else 0.0
-    at, jobs = 0.0, []
+    at = 0.0
+    jobs: list[list[Any]] = []
     for _ in range(count):
         jobs.append([round(at, 3), rng.randint(1, 2 + prompt * size // 8), rng.randint(1, 1 + output * size // 8)])
         at += step * rng.random()

@@ -1,23 +1,26 @@
 """Batches of like length; any grouping that keeps the properties is right."""
 
-from ...task import Case, Finding, Task
+import random
+from typing import Any
+
+from ...task import Args, Case, Finding, Task
 
 EACH_ONCE = "every request is in exactly one batch"
 FULL = "no batch is larger than batch_size, and there are as few batches as that allows"
 ALIKE = "requests of like length share a batch: sort the batches by length, and no two overlap"
 
 
-def judge_buckets(args, got):
+def judge_buckets(args: Args, got: Any) -> Finding | None:
     lengths, batch_size = args
     for batch in got:
         len(batch)  # a flat list of numbers is another shape
     return judge_members(lengths, batch_size, got) or judge_sizes(lengths, batch_size, got) or judge_overlap(lengths, got)
 
 
-def judge_members(lengths, batch_size, got):
+def judge_members(lengths: list[int], batch_size: int, got: Any) -> Finding | None:
     n, flat = len(lengths), [i for batch in got for i in batch]
 
-    def wrong(cause, slip):
+    def wrong(cause: str, slip: str) -> Finding:
         return Finding(EACH_ONCE, cause, slip, {"indices": f"0 to {n - 1}, each once"}, got)
 
     if sorted(flat) == list(range(n)):
@@ -44,7 +47,7 @@ def judge_members(lengths, batch_size, got):
     return wrong("a request is missing, or an index is no request", "requests lost")
 
 
-def judge_sizes(lengths, batch_size, got):
+def judge_sizes(lengths: list[int], batch_size: int, got: Any) -> Finding | None:
     fewest = -(-len(lengths) // batch_size)
     expected = {"batches": fewest, "at most in each": batch_size}
     if any(len(batch) > batch_size for batch in got):
@@ -62,7 +65,7 @@ def judge_sizes(lengths, batch_size, got):
     return None
 
 
-def judge_overlap(lengths, got):
+def judge_overlap(lengths: list[int], got: Any) -> Finding | None:
     spans = sorted((min(lengths[i] for i in b), max(lengths[i] for i in b)) for b in got)
     if all(a[1] <= b[0] for a, b in zip(spans, spans[1:])):
         return None
@@ -94,7 +97,7 @@ def judge_overlap(lengths, got):
     )
 
 
-def generate_buckets(rng, size):
+def generate_buckets(rng: random.Random, size: int) -> tuple:
     n = rng.randint(1, 2 * size)
     return [rng.randint(1, 12) for _ in range(n)], rng.randint(1, max(1, size))
 

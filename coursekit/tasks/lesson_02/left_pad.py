@@ -1,13 +1,18 @@
 """Prompts as a rectangle: padded on the left, with a mask and with positions that count no padding."""
 
-from ...task import Case, Finding, Task
+import random
+from typing import Any
+
+from ...task import Args, Case, Finding, Task
+
+Grid = list[list[int]]
 
 PAD_RULE = "each row is padding first, then the prompt, and every row is as wide as the longest prompt"
 MASK_RULE = "the mask is 1 on every token of a prompt and 0 on every padded cell"
 POSITION_RULE = "the position ids of a prompt are 0, 1, 2, ... whatever padding stands in front of it"
 
 
-def judge_left_pad(args, got):
+def judge_left_pad(args: Args, got: Any) -> Finding | None:
     prompts, pad_id = args
     ids, mask, positions = got
     width = max(map(len, prompts))
@@ -18,8 +23,8 @@ def judge_left_pad(args, got):
     )
 
 
-def judge_rows(prompts, pad_id, ids, width):
-    def wrong(cause, slip, expected, got):
+def judge_rows(prompts: list[list[int]], pad_id: int, ids: Grid, width: int) -> Finding | None:
+    def wrong(cause: str, slip: str, expected: Any, got: Any) -> Finding:
         return Finding(PAD_RULE, cause, slip, expected, got)
 
     if len(ids) != len(prompts):
@@ -65,8 +70,8 @@ def judge_rows(prompts, pad_id, ids, width):
     return None
 
 
-def judge_attention(prompts, pad_id, ids, mask, width):
-    def wrong(cause, slip):
+def judge_attention(prompts: list[list[int]], pad_id: int, ids: Grid, mask: Grid, width: int) -> Finding | None:
+    def wrong(cause: str, slip: str) -> Finding:
         return Finding(MASK_RULE, cause, slip, {"1s in each row": [len(p) for p in prompts]}, {"attention_mask": mask})
 
     if [len(row) for row in mask] != [width] * len(prompts):
@@ -88,7 +93,7 @@ def judge_attention(prompts, pad_id, ids, mask, width):
     return None
 
 
-def judge_positions(prompts, positions, width):
+def judge_positions(prompts: list[list[int]], positions: Grid, width: int) -> Finding | None:
     tails = [row[width - len(p) :] for row, p in zip(positions, prompts)]
     want = [list(range(len(p))) for p in prompts]
     if tails == want and len(positions) == len(prompts):
@@ -108,19 +113,19 @@ def judge_positions(prompts, positions, width):
     return Finding(POSITION_RULE, cause, slip, {"positions of the real tokens": want}, positions)
 
 
-def some_prompts(rng, size, low=1):
+def some_prompts(rng: random.Random, size: int, low: int = 1) -> list[list[int]]:
     """A few short prompts; now and then two are equally long."""
     vocabulary = range(1, 10)
     return [[rng.choice(vocabulary) for _ in range(rng.randint(low, size + 1))] for _ in range(rng.randint(1, 1 + size // 2))]
 
 
-def generate_left_pad(rng, size):
+def generate_left_pad(rng: random.Random, size: int) -> tuple:
     prompts = some_prompts(rng, size)
     # now and then the padding token is also a word of a prompt, as in models that pad with their end token
     return prompts, rng.choice(prompts[0]) if rng.random() < 0.3 else 0
 
 
-def valid_left_pad(args):
+def valid_left_pad(args: Args) -> bool:
     prompts, pad_id = args
     return len(prompts) >= 1 and all(len(p) >= 1 for p in prompts) and pad_id >= 0
 

@@ -1,13 +1,16 @@
 """Packing instead of padding: one flat batch, and where each prompt begins in it."""
 
-from ...task import Case, Finding, Task
+import random
+from typing import Any
+
+from ...task import Args, Case, Finding, Task
 
 IDS_RULE = "the packed ids are the prompts, one after the other, with nothing in between"
 RESTART_RULE = "the position ids start again at 0 with every prompt"
 CU_RULE = "cu_seqlens holds where each prompt starts, and the total at the end: prompt i is ids[cu[i]:cu[i+1]]"
 
 
-def judge_pack(args, got):
+def judge_pack(args: Args, got: Any) -> Finding | None:
     (prompts,) = args
     ids, positions, cu = got
     if [positions, cu] == [borders(prompts), restarts(prompts)]:
@@ -15,15 +18,15 @@ def judge_pack(args, got):
     return judge_packed_ids(prompts, ids) or judge_cu(prompts, cu) or judge_restart(prompts, positions)
 
 
-def restarts(prompts):
+def restarts(prompts: list[list[int]]) -> list[int]:
     return [place for p in prompts for place in range(len(p))]
 
 
-def borders(prompts):
+def borders(prompts: list[list[int]]) -> list[int]:
     return [sum(map(len, prompts[:i])) for i in range(len(prompts) + 1)]
 
 
-def judge_packed_ids(prompts, ids):
+def judge_packed_ids(prompts: list[list[int]], ids: list[Any]) -> Finding | None:
     total = sum(map(len, prompts))
     if [t for p in prompts for t in p] == ids:
         return None
@@ -43,14 +46,14 @@ def judge_packed_ids(prompts, ids):
     return Finding(IDS_RULE, "the tokens are not the prompts in their order", "other tokens", expected, ids)
 
 
-def judge_cu(prompts, cu):
+def judge_cu(prompts: list[list[int]], cu: list[int]) -> Finding | None:
     lengths, total = [len(p) for p in prompts], sum(map(len, prompts))
     slices = len(cu) == len(prompts) + 1 and [b - a for a, b in zip(cu, cu[1:])] == lengths
     if slices and cu[0] == 0:
         return None
     expected = {"first": 0, "steps between": lengths, "last": total}
 
-    def wrong(cause, slip):
+    def wrong(cause: str, slip: str) -> Finding:
         return Finding(CU_RULE, cause, slip, expected, {"cu_seqlens": cu})
 
     if cu in (lengths, lengths + [0], [0] + lengths) and len(prompts) > 1:
@@ -66,7 +69,7 @@ def judge_cu(prompts, cu):
     return wrong("the steps from one entry to the next are not the lengths of the prompts", "other boundaries")
 
 
-def judge_restart(prompts, positions):
+def judge_restart(prompts: list[list[int]], positions: list[int]) -> Finding | None:
     want = [list(range(len(p))) for p in prompts]
     total = sum(map(len, prompts))
     if positions == [x for row in want for x in row]:
@@ -83,7 +86,7 @@ def judge_restart(prompts, positions):
     return Finding(RESTART_RULE, cause, slip, {"positions of each prompt": want}, positions)
 
 
-def generate_pack(rng, size):
+def generate_pack(rng: random.Random, size: int) -> tuple:
     count = rng.randint(1, 1 + size // 2)
     return ([[rng.randint(1, 9) for _ in range(rng.randint(1, size + 1))] for _ in range(count)],)
 

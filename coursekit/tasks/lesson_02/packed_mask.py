@@ -1,20 +1,26 @@
 """The mask that keeps packed prompts apart."""
 
-from ...task import Case, Finding, Task
+import random
+from collections.abc import Callable
+from typing import Any
+
+from ...task import Args, Case, Finding, Task
+
+Pairs = set[tuple[int, int]]  # (query, key)
 
 MASK_RULE = "token q may look at token k only if both are of one prompt and k is not after q"
 
 
-def owners(cu):
+def owners(cu: list[int]) -> list[int]:
     """Which prompt each packed token belongs to: [0, 2, 3] -> [0, 0, 1]."""
     return [i for i, (a, b) in enumerate(zip(cu, cu[1:])) for _ in range(b - a)]
 
 
-def judge_mask(args, got):
+def judge_mask(args: Args, got: Any) -> Finding | None:
     (cu,) = args
     owner, total = owners(cu), cu[-1]
 
-    def wrong(cause, slip, expected):
+    def wrong(cause: str, slip: str, expected: Any) -> Finding:
         return Finding(MASK_RULE, cause, slip, expected, got)
 
     if len(got) != total or any(len(row) != total for row in got):
@@ -31,7 +37,7 @@ def judge_mask(args, got):
     return judge_seen(wrong, seen, own, missing, total)
 
 
-def judge_seen(wrong, seen, own, missing, total):
+def judge_seen(wrong: Callable[..., Finding], seen: Pairs, own: Pairs, missing: Pairs, total: int) -> Finding | None:
     """Name the mistake in the pairs (query, key) that are seen but should not be, or the other way round."""
     future, foreign = {(q, k) for q, k in seen & own if k > q}, seen - own
     blocked = {(q, k) for q in range(total) for k in range(total)} - seen
@@ -83,14 +89,14 @@ def judge_seen(wrong, seen, own, missing, total):
     return wrong("a token is kept from one that it may look at", "hides a token", expected)
 
 
-def generate_mask(rng, size):
+def generate_mask(rng: random.Random, size: int) -> tuple:
     cu = [0]
     for _ in range(rng.randint(1, 1 + size // 2)):
         cu.append(cu[-1] + rng.randint(1, 1 + size // 2))
     return (cu,)
 
 
-def valid_mask(args):
+def valid_mask(args: Args) -> bool:
     (cu,) = args
     return len(cu) >= 2 and cu[0] == 0 and all(a < b for a, b in zip(cu, cu[1:]))
 

@@ -1,19 +1,22 @@
 """The share of a padded rectangle that holds no token."""
 
-from ...task import Case, Finding, Task
+import random
+from typing import Any
+
+from ...task import Args, Case, Finding, Task
 
 WASTE_RULE = "waste = padded cells / all cells of the rectangle"
 
 
-def judge_waste(args, got):
+def judge_waste(args: Args, got: Any) -> Finding | None:
     (lengths,) = args
     real, cells = sum(lengths), len(lengths) * max(lengths, default=0)
     padded = cells - real
 
-    def wrong(cause, slip):
+    def wrong(cause: str, slip: str) -> Finding:
         return Finding(WASTE_RULE, cause, slip, f"{padded} padded of {cells} cells", got)
 
-    def near(x):
+    def near(x: float) -> bool:
         return abs(got - x) < 1e-9
 
     if isinstance(got, bool) or not isinstance(got, (int, float)):
@@ -40,11 +43,11 @@ def judge_waste(args, got):
     return wrong("count the cells of the rectangle, rows times longest, and how many of them hold no token", "other number")
 
 
-def generate_lengths(rng, size):
+def generate_lengths(rng: random.Random, size: int) -> tuple:
     return ([rng.randint(1, 2 * size) for _ in range(rng.randint(1, size + 1))],)
 
 
-def waste_error(args, error, text):
+def waste_error(args: Args, error: str, text: str) -> str | None:
     if error in ("ZeroDivisionError", "ValueError") and not any(args[0]):
         return "a batch can be empty, and then there is nothing to divide by: such a batch wastes 0.0"
     return None

@@ -1,20 +1,23 @@
 """How long each request waits until its batch is full."""
 
-from ...task import Case, Finding, Task
+import random
+from typing import Any
+
+from ...task import Args, Case, Finding, Task
 from .batches import batches_of, is_number
 
 FILL_RULE = "a request waits until the last one of its batch has come; nobody comes after the last arrival"
 
 
-def judge_fill(args, got):
+def judge_fill(args: Args, got: Any) -> Finding | None:
     arrivals, size = args
     batches = batches_of(arrivals, size)
     want = [batch[-1] - a for batch in batches for a in batch]
 
-    def wrong(cause, slip):
+    def wrong(cause: str, slip: str) -> Finding:
         return Finding(FILL_RULE, cause, slip, want, got)
 
-    def alike(values):
+    def alike(values: list[float]) -> bool:
         return len(values) == len(got) and all(abs(x - y) < 1e-9 for x, y in zip(values, got))
 
     if not isinstance(got, list) or any(isinstance(x, list) for x in got):
@@ -37,7 +40,7 @@ def judge_fill(args, got):
     return wrong("for each batch: when does its last request come? Each of them waits from its own arrival until then", "other")
 
 
-def likely_waits(arrivals, size, want):
+def likely_waits(arrivals: list[float], size: int, want: list[float]) -> tuple[tuple[list[float], str, str], ...]:
     """What each likely mistake gives, with its words."""
     n, last = len(arrivals), arrivals[-1]
     full, batches = n - n % size, batches_of(arrivals, size)
@@ -84,7 +87,7 @@ def likely_waits(arrivals, size, want):
     )
 
 
-def generate_fill(rng, size):
+def generate_fill(rng: random.Random, size: int) -> tuple:
     at, arrivals = 0.0, []
     for _ in range(rng.randint(1, 1 + 2 * size)):
         arrivals.append(at)
@@ -92,12 +95,12 @@ def generate_fill(rng, size):
     return arrivals, rng.randint(1, 1 + size)
 
 
-def valid_fill(args):
+def valid_fill(args: Args) -> bool:
     arrivals, size = args
     return size >= 1 and all(a >= 0 for a in arrivals) and arrivals == sorted(arrivals)
 
 
-def fill_error(args, error, text):
+def fill_error(args: Args, error: str, text: str) -> str | None:
     if error == "IndexError" and len(args[0]) % args[1]:
         return "the last batch may hold fewer than batch_size requests: your code reaches past the last arrival"
     if not args[0]:

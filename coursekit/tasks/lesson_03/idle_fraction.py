@@ -1,20 +1,23 @@
 """The share of a static batch's slots that make no token."""
 
-from ...task import Case, Finding, Task
+import random
+from typing import Any
+
+from ...task import Args, Case, Finding, Task
 from .batches import batches_of, is_number
 
 IDLE_RULE = "idle share = slots that make no token / all slots; a batch has batch_size slots in each of its steps"
 
 
-def judge_idle(args, got):
+def judge_idle(args: Args, got: Any) -> Finding | None:
     lengths, size = args
     batches = batches_of(lengths, size)
     slots, used = sum(size * max(batch) for batch in batches), sum(lengths)
 
-    def wrong(cause, slip):
+    def wrong(cause: str, slip: str) -> Finding:
         return Finding(IDLE_RULE, cause, slip, f"{slots - used} idle of {slots} slots", got)
 
-    def near(x):
+    def near(x: float) -> bool:
         return abs(got - x) < 1e-9
 
     if not is_number(got):
@@ -32,7 +35,7 @@ def judge_idle(args, got):
     return wrong("count, batch by batch: steps = the longest answer, slots = batch_size times steps, tokens", "other number")
 
 
-def likely_shares(lengths, size, used, slots):
+def likely_shares(lengths: list[int], size: int, used: int, slots: int) -> tuple[tuple[float, str, str], ...]:
     """What each likely mistake gives, with its words."""
     batches = batches_of(lengths, size)
     rows = sum(len(batch) * max(batch) for batch in batches)
@@ -65,11 +68,11 @@ def likely_shares(lengths, size, used, slots):
     )
 
 
-def generate_idle(rng, size):
+def generate_idle(rng: random.Random, size: int) -> tuple:
     return [rng.randint(1, 2 * size) for _ in range(rng.randint(1, 2 * size))], rng.randint(1, size)
 
 
-def idle_error(args, error, text):
+def idle_error(args: Args, error: str, text: str) -> str | None:
     if error in ("ZeroDivisionError", "ValueError") and not args[0]:
         return "there may be no request at all, and then there is nothing to divide by: the answer is 0.0"
     return None

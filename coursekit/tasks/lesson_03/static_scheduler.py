@@ -1,8 +1,10 @@
 """A static scheduler, judged by the batches it made in a simulated engine."""
 
-from ...judging.runs import timeline
+import random
+
+from ...judging.runs import Run, Step, timeline
 from ...judging.scheduling import Bench, random_jobs
-from ...task import Case, Finding
+from ...task import Args, Case, Finding
 
 BENCH = Bench(max_num_seqs=32, num_blocks=1024)
 BATCH_IN = "a batch starts when batch_size requests wait, or when no more can come, and as soon as the last batch has left"
@@ -11,7 +13,7 @@ RECTANGLE = "a static batch runs as a padded rectangle: plan.rows names its rows
 EPS = 1e-6
 
 
-def rules(args, run):
+def rules(args: Args, run: Run) -> Finding | None:
     """Packed? Then batch by batch: who is in it, when it began, and whether it stayed together to its end."""
     steps, size = run["steps"], args[1]["batch_size"]
     if any(step["rows"] is None for step in steps):
@@ -28,10 +30,10 @@ def rules(args, run):
     return None
 
 
-def who_and_when(run, first, wanted, size, free_at):
+def who_and_when(run: Run, first: Step, wanted: list[str], size: int, free_at: float) -> Finding | None:
     """The members of a batch, and the moment it began."""
 
-    def wrong(cause, slip):
+    def wrong(cause: str, slip: str) -> Finding:
         return Finding(BATCH_IN, cause, slip, f"a batch of {', '.join(wanted)}", timeline(run))
 
     rows, start = first["rows"], first["start"]
@@ -56,7 +58,7 @@ def who_and_when(run, first, wanted, size, free_at):
     return None
 
 
-def stays_together(run, begin, end):
+def stays_together(run: Run, begin: int, end: int) -> Finding | None:
     """Nobody leaves before the last step of the batch, and no row is dropped from the rectangle."""
     rows = run["steps"][begin]["rows"]
     for i in range(begin, end):
@@ -95,17 +97,17 @@ OWN_WORDS = {
 }
 
 
-def scene(args):
+def scene(args: Args) -> str:
     """The jobs and the batch size; the other knobs of the bench play no part here."""
     jobs, knobs = args
     return f"{Bench().scene((jobs,))}; batch_size={knobs['batch_size']}"
 
 
-def generate(rng, size):
+def generate(rng: random.Random, size: int) -> tuple:
     return random_jobs(rng, size), {"batch_size": rng.randint(1, 4)}
 
 
-def valid(args):
+def valid(args: Args) -> bool:
     jobs, knobs = args
     return BENCH.valid(args) and knobs.get("batch_size", 0) >= 1
 

@@ -1,13 +1,16 @@
 """A bug hunt: the batcher that sleeps."""
 
-from ...task import Case, Finding, Task
+import random
+from typing import Any
+
+from ...task import Args, Case, Finding, Task
 from .moments import EPS, late_cause, moments
 
 MOMENT = "start = max(machine is free, min(batch is full, window of the oldest is over))"
 SOMEBODY = "a batch holds at least one request, at most size, in order of arrival, each request once"
 
 
-def judge_batcher(args, got):
+def judge_batcher(args: Args, got: Any) -> Finding | None:
     arrivals, size, window, takes = args
     waiting, free = list(range(len(arrivals))), 0
     for number, (start, rows) in enumerate(got):
@@ -23,10 +26,12 @@ def judge_batcher(args, got):
     return None
 
 
-def judge_rows(arrivals, waiting, number, start, rows, size, got):
+def judge_rows(
+    arrivals: list[int], waiting: list[int], number: int, start: float, rows: list[int], size: int, got: Any
+) -> Finding | None:
     present = [i for i in waiting if arrivals[i] <= start]
 
-    def wrong(cause, slip):
+    def wrong(cause: str, slip: str) -> Finding:
         return Finding(SOMEBODY, f"batch {number}, at tick {start}: {cause}", slip, {"the first who wait": present[:size]}, got)
 
     if not rows:
@@ -42,13 +47,15 @@ def judge_rows(arrivals, waiting, number, start, rows, size, got):
     return None
 
 
-def judge_start(times, number, start, rows, free, size, window, got):
+def judge_start(
+    times: list[int], number: int, start: float, rows: list[int], free: float, size: int, window: int, got: Any
+) -> Finding | None:
     full, due = moments(times, size, window)
     right = max(free, min(full, due))
     if abs(start - right) <= EPS:
         return None
 
-    def wrong(cause, slip):
+    def wrong(cause: str, slip: str) -> Finding:
         return Finding(MOMENT, f"batch {number}, at tick {start}: {cause}", slip, {"start": right}, got)
 
     if start < free:
@@ -58,7 +65,7 @@ def judge_start(times, number, start, rows, free, size, window, got):
     return wrong(*late_cause(times, free, start, len(rows) == size, full, due, window))
 
 
-def generate_batcher(rng, size):
+def generate_batcher(rng: random.Random, size: int) -> tuple:
     n, at, arrivals = rng.randint(1, 2 + size), 0, []
     for _ in range(n):
         at += rng.choice([0, 0, 1, 1, 2, 3, 9, 20])
@@ -66,7 +73,7 @@ def generate_batcher(rng, size):
     return arrivals, rng.randint(1, 4), rng.randint(3, 7), rng.randint(1, 6)
 
 
-def valid_batcher(args):
+def valid_batcher(args: Args) -> bool:
     arrivals, size, window, takes = args
     return bool(arrivals) and arrivals == sorted(arrivals) and arrivals[0] >= 0 and size >= 1 and window >= 1 and takes >= 1
 

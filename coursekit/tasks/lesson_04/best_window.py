@@ -1,28 +1,35 @@
 """Choose a window under a P95 limit from what was measured."""
 
 import math
+import random
+from collections.abc import Callable
+from typing import Any
 
-from ...task import Case, Finding, Task
+from ...task import Args, Case, Finding, Task
+
+Measured = list[Any]  # [window, latencies, busy time]
 
 CHOICE = "among the windows whose P95 keeps the limit, the one with the least busy time; of equal ones the shortest; else -1"
 
 
-def rank95(latencies):
+def rank95(latencies: list[float]) -> float:
     """The smallest latency that at least 95 of 100 requests do not exceed."""
     return sorted(latencies)[-(-95 * len(latencies) // 100) - 1]
 
 
-def choose(runs, keeps, prefer=lambda run: (run[2], run[0])):
+def choose(
+    runs: list[Measured], keeps: Callable[[Measured], bool], prefer: Callable[[Measured], Any] = lambda run: (run[2], run[0])
+) -> float:
     """The window of the preferred run among those that keep the limit; -1 if there is none."""
     kept = [run for run in runs if keeps(run)]
     return min(kept, key=prefer)[0] if kept else -1
 
 
-def below(order, n, share):
+def below(order: list[float], n: int, share: int) -> float:
     return sorted(order)[max(0, min(n - 1, share))]
 
 
-def between(latencies):
+def between(latencies: list[float]) -> float:
     """The P95 with a straight line between two neighbours, as np.percentile draws it."""
     order, place = sorted(latencies), 0.95 * (len(latencies) - 1)
     low, high = order[int(place)], order[min(int(place) + 1, len(order) - 1)]
@@ -57,14 +64,14 @@ MISTAKES = (  # words, slip, what such an answer returns; told in this order
 )  # fmt: skip
 
 
-def judge_window(args, got):
+def judge_window(args: Args, got: Any) -> Finding | None:
     runs, limit = args
     right = choose(runs, lambda r: rank95(r[1]) <= limit)
     if got == right and type(got) is not bool:
         return None
     table = [{"window": w, "P95": rank95(latencies), "busy": busy} for w, latencies, busy in runs]
 
-    def wrong(cause, slip):
+    def wrong(cause: str, slip: str) -> Finding:
         return Finding(CHOICE, cause, slip, {"window": right, "of": table, "limit": limit}, got)
 
     if isinstance(got, bool) or not isinstance(got, (int, float)):
@@ -79,7 +86,7 @@ def judge_window(args, got):
     return wrong("another window keeps the limit with less busy time", "other window")
 
 
-def generate_window(rng, size):
+def generate_window(rng: random.Random, size: int) -> tuple:
     runs, n = [], rng.choice([5, 10, 20, 40])
     for window in rng.sample([0, 5, 10, 20, 30, 50, 80, 100], rng.randint(1, min(8, 1 + size))):
         latencies = [rng.randint(10, 60) for _ in range(n)]
@@ -90,13 +97,13 @@ def generate_window(rng, size):
     return runs, rng.choice([rng.choice(p95s), rng.randint(40, 110), 30])
 
 
-def valid_window(args):
+def valid_window(args: Args) -> bool:
     runs, _ = args
     windows = [run[0] for run in runs]
     return bool(runs) and all(len(r) == 3 and len(r[1]) >= 1 for r in runs) and len(set(windows)) == len(windows)
 
 
-def window_error(args, error, text):
+def window_error(args: Args, error: str, text: str) -> str | None:
     runs, limit = args
     if choose(runs, lambda r: rank95(r[1]) <= limit) == -1 and error == "ValueError":
         return "no window keeps this limit, so there is nothing to take the least of: return -1 then"

@@ -1,8 +1,11 @@
 """A dynamic scheduler, judged by the batches it made in a simulated engine and the moments they began at."""
 
-from ...judging.runs import timeline
+import random
+from typing import Any
+
+from ...judging.runs import Run, timeline
 from ...judging.scheduling import Bench, random_jobs, scheduler_error
-from ...task import Case, Finding
+from ...task import Args, Case, Finding
 from .moments import EPS, late_cause, moments
 
 BENCH = Bench(max_num_seqs=32, num_blocks=1024)
@@ -10,7 +13,7 @@ STARTS = "a batch starts when it is full or when its oldest request has waited w
 SERVED = "a batch holds the first batch_size of those who wait, or all of them if they are fewer"
 
 
-def rules(args, run):
+def rules(args: Args, run: Run) -> Finding | None:
     """Batch by batch: who is in it, and whether it began at its moment."""
     steps, knobs = run["steps"], args[1]
     if any(step["rows"] is None for step in steps):
@@ -28,12 +31,12 @@ def rules(args, run):
     return None
 
 
-def members(run, waiting, start, rows, knobs):
+def members(run: Run, waiting: dict[str, float], start: float, rows: list[str], knobs: dict[str, Any]) -> Finding | None:
     """Too many, somebody who came later, or a seat left empty while somebody waits."""
     size, told = knobs["batch_size"], f"{', '.join(rows)} at {start:.4f} s"
     present = [name for name, at in waiting.items() if at <= start + EPS]
 
-    def wrong(cause, slip):
+    def wrong(cause: str, slip: str) -> Finding:
         return Finding(SERVED, cause, slip, f"a batch of {', '.join(present[:size])}", timeline(run))
 
     if len(rows) > size:
@@ -45,7 +48,9 @@ def members(run, waiting, start, rows, knobs):
     return None
 
 
-def moment(run, waiting, free, start, rows, knobs):
+def moment(
+    run: Run, waiting: dict[str, float], free: float, start: float, rows: list[str], knobs: dict[str, Any]
+) -> Finding | None:
     """Too early or too late. At the very end of the jobs both are right: to start, or to wait for the window."""
     window, times, told = knobs["wait_window"], list(waiting.values()), f"{', '.join(rows)} at {start:.4f} s"
     full, due = moments(times, knobs["batch_size"], window)
@@ -70,18 +75,18 @@ OWN_WORDS = {
 }
 
 
-def generate(rng, size):
+def generate(rng: random.Random, size: int) -> tuple:
     knobs = {"batch_size": rng.randint(1, 4), "wait_window": rng.choice([0.0305, 0.1205, 0.4105])}
     return random_jobs(rng, size, spread=rng.choice([0.06, 0.2, 0.6])), knobs
 
 
-def valid(args):
+def valid(args: Args) -> bool:
     jobs, knobs = args
     fair = knobs.get("batch_size", 0) >= 1 and knobs.get("wait_window", -1) >= 0.01
     return fair and BENCH.valid(args)
 
 
-def error(args, error, text):
+def error(args: Args, error: str, text: str) -> str | None:
     """Words for an exception; the commonest is a look at the first of nobody."""
     if error == "IndexError" and "deque" in text:
         return "self.waiting is empty: plan is asked also when nobody waits and nobody runs. Return Plan() then"

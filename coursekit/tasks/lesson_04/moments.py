@@ -1,20 +1,23 @@
 """The moment at which a dynamic batch begins, and what each way of missing it is called."""
 
 import math
+from collections.abc import Sequence
 
 EPS = 1e-6
 
 
-def moments(times, size, window):
+def moments(times: Sequence[float], size: int, window: float) -> tuple[float, float]:
     """(when the batch is full, when the oldest has waited long enough), for the arrivals of those not served yet."""
     return (times[size - 1] if len(times) >= size else math.inf), times[0] + window
 
 
-def late_cause(times, free, start, is_full, full, due, window):
+def late_cause(
+    times: Sequence[float], free: float, start: float, is_full: bool, full: float, due: float, window: float
+) -> tuple[str, str]:
     """(words, slip) for a batch that began too late; times: arrivals of those not served yet."""
     free_for_all = max(free, times[0])
 
-    def at(moment):
+    def at(moment: float) -> bool:
         return abs(start - moment) <= EPS
 
     if full <= due and start > full + EPS:

@@ -1,8 +1,12 @@
 """A continuous scheduler, judged by what happened at every step of a simulated engine."""
 
-from ...judging.runs import timeline
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from ...judging.runs import Run, timeline
 from ...judging.scheduling import Bench, random_jobs
-from ...task import Case, Finding
+from ...task import Args, Case, Finding
 
 BENCH = Bench(max_num_seqs=4, num_blocks=256, block_size=4)
 PACKED = "a continuous batch is packed: a Plan without rows"
@@ -14,10 +18,11 @@ CLOSED = "in a step that preempts, nobody comes in"
 EPS = 1e-6
 
 
-def rules(args, run):
+def rules(args: Args, run: Run) -> Finding | None:
     """Step by step: packed, whole prompts, in order, nobody pauses, nobody waits without a reason."""
     knobs = {**BENCH.knobs, **(args[1] if len(args) > 1 else {})}
-    left, begun = set(), []
+    left: set[str] = set()
+    begun: list[str] = []
     for i in range(len(run["steps"])):
         finding = (
             packed_and_whole(run, i)
@@ -34,7 +39,7 @@ def rules(args, run):
     return None
 
 
-def packed_and_whole(run, i):
+def packed_and_whole(run: Run, i: int) -> Finding | None:
     step = run["steps"][i]
     if step["rows"] is not None:
         cause = f"step {i} is a padded rectangle. Leave rows out of the Plan: a packed batch has no padding"
@@ -47,7 +52,7 @@ def packed_and_whole(run, i):
     return None
 
 
-def closed_while_preempting(run, i):
+def closed_while_preempting(run: Run, i: int) -> Finding | None:
     """Somebody enters in the step in which another is thrown out."""
     step = run["steps"][i]
     new = [name for name, before, _ in step["slices"] if before == 0]
@@ -61,13 +66,13 @@ def closed_while_preempting(run, i):
     return Finding(CLOSED, cause, "enters while preempting", "nobody enters", timeline(run))
 
 
-def arrived(run, i):
+def arrived(run: Run, i: int) -> list[str]:
     """Who has come by the start of step i, oldest first."""
     start = run["steps"][i]["start"]
     return [name for name, r in run["requests"].items() if r["arrival"] <= start + EPS]
 
 
-def in_order(run, i, begun, running, knobs):
+def in_order(run: Run, i: int, begun: list[str], running: set[str], knobs: dict[str, Any]) -> Finding | None:
     """Nobody enters for the first time before somebody who came earlier."""
     new = [name for name, _, _ in run["steps"][i]["slices"] if name not in begun]
     queue = [name for name in arrived(run, i) if name not in begun]
@@ -86,7 +91,7 @@ def in_order(run, i, begun, running, knobs):
     return Finding(IN_ORDER, cause, "overtakes", f"{passed} first", timeline(run))
 
 
-def nobody_pauses(run, i, running, knobs):
+def nobody_pauses(run: Run, i: int, running: set[str], knobs: dict[str, Any]) -> Finding | None:
     step = run["steps"][i]
     given = {name for name, _, _ in step["slices"]}
     idle = sorted(running - given - set(step["preempted"]))
@@ -111,7 +116,7 @@ def nobody_pauses(run, i, running, knobs):
     return Finding(GO_ON, cause, "leaves out a runner", f"a token for {idle[0]}", timeline(run))
 
 
-def nobody_waits(run, i, running, knobs):
+def nobody_waits(run: Run, i: int, running: set[str], knobs: dict[str, Any]) -> Finding | None:
     """The first in the queue has a reason: no slot, no blocks, or a preemption in this step."""
     step = run["steps"][i]
     given = [name for name, _, _ in step["slices"]]
@@ -135,7 +140,7 @@ def nobody_waits(run, i, running, knobs):
     return Finding(COME_IN, cause, "lets in too few", f"{first} enters in step {i}", timeline(run))
 
 
-def stood_still(run, i):
+def stood_still(run: Run, i: int) -> Finding | None:
     """A pause of the whole machine before step i, although somebody was there."""
     step = run["steps"][i]
     end = run["steps"][i - 1]["start"] + run["steps"][i - 1]["duration"] if i else 0.0
@@ -146,11 +151,11 @@ def stood_still(run, i):
     return Finding(COME_IN, cause, "stands still", f"{early[0]} starts when it comes", timeline(run))
 
 
-def blocks(tokens, knobs):
+def blocks(tokens: int, knobs: dict[str, Any]) -> int:
     return -(-tokens // knobs["block_size"])
 
 
-def spare(run, i, knobs, without=()):
+def spare(run: Run, i: int, knobs: dict[str, Any], without: Sequence[str] = ()) -> int:
     """Blocks that are free beside those whom step i computes."""
     held = sum(blocks(before + n, knobs) for name, before, n in run["steps"][i]["slices"] if name not in without)
     return run["steps"][i]["blocks_total"] - held
@@ -169,13 +174,13 @@ OWN_WORDS = {
 JUDGED = BENCH.judge(rules, OWN_WORDS)
 
 
-def judge(args, got):
+def judge(args: Args, got: Any) -> Finding | None:
     """A padded step is told first: its rows break rules of the engine too, and those would say less."""
     padded = next((packed_and_whole(got, i) for i, step in enumerate(got["steps"]) if step["rows"] is not None), None)
     return padded or JUDGED(args, got)
 
 
-def generate(rng, size):
+def generate(rng: random.Random, size: int) -> tuple:
     """Half of the time with room for everybody, half of the time with a cache that hardly holds the longest."""
     if rng.random() < 0.5:
         return random_jobs(rng, size), {"max_num_seqs": rng.randint(1, 4)}
@@ -184,7 +189,7 @@ def generate(rng, size):
     return jobs, {"max_num_seqs": rng.randint(2, 4), "num_blocks": longest + rng.randint(0, 1)}
 
 
-def valid(args):
+def valid(args: Args) -> bool:
     jobs, knobs = args
     size = BENCH.knobs["block_size"]
     room = all(-(-(j[1] + j[2]) // size) <= knobs.get("num_blocks", 256) for j in jobs)

@@ -1,13 +1,20 @@
 """The mask of selective batching: new tokens of several requests against everybody's cache."""
 
-from ...task import Case, Finding, Task
+import random
+from typing import Any
+
+from ...task import Args, Case, Finding, Task
+
+Slices = list[list[int]]  # [cached, new] of each request
+Pairs = set[tuple[int, int]]  # (row, column)
 
 RULE = "a new token sees all cached tokens of its own request, and of its new ones those up to itself"
 
 
-def pairs_of(slices):
+def pairs_of(slices: Slices) -> tuple[dict[tuple[int, int], str], int, int]:
     """{(row, column): what stands there}: "cached", "past", "self", "future" of the own request; the rest is foreign."""
-    found, row, column = {}, 0, 0
+    found: dict[tuple[int, int], str] = {}
+    row, column = 0, 0
     for cached, new in slices:
         for i in range(new):
             for k in range(cached + new):
@@ -18,11 +25,11 @@ def pairs_of(slices):
     return found, row, column
 
 
-def judge_mask(args, got):
+def judge_mask(args: Args, got: Any) -> Finding | None:
     (slices,) = args
     kinds, rows, columns = pairs_of(slices)
 
-    def wrong(cause, slip, expected):
+    def wrong(cause: str, slip: str, expected: Any) -> Finding:
         return Finding(RULE, cause, slip, expected, got)
 
     if len(got) != rows or any(len(row) != columns for row in got):
@@ -38,7 +45,7 @@ def judge_mask(args, got):
     return wrong(*name_slip(seen, should, kinds, slices, rows, columns), expected)
 
 
-def shape_slip(got, slices, rows, columns):
+def shape_slip(got: Any, slices: Slices, rows: int, columns: int) -> tuple[str, str]:
     """The cause of a mask of another shape."""
     size = len(got), len(got[0]) if got else 0
     if size == (rows, rows):
@@ -50,7 +57,9 @@ def shape_slip(got, slices, rows, columns):
     return "there is one row for each new token, one column for each cached or new token", "mask shape"
 
 
-def name_slip(seen, should, kinds, slices, rows, columns):
+def name_slip(
+    seen: Pairs, should: Pairs, kinds: dict[tuple[int, int], str], slices: Slices, rows: int, columns: int
+) -> tuple[str, str]:
     """The cause of a mask of the right shape."""
     everything = {(q, k) for q in range(rows) for k in range(columns)}
     missing, foreign = should - seen, seen - kinds.keys()
@@ -82,9 +91,10 @@ def name_slip(seen, should, kinds, slices, rows, columns):
     )
 
 
-def caches_first(slices):
+def caches_first(slices: Slices) -> Pairs:
     """The pairs of a right mask whose columns are laid out as all caches, then all new tokens."""
-    found, row, cache, new_column = set(), 0, 0, sum(c for c, _ in slices)
+    found: Pairs = set()
+    row, cache, new_column = 0, 0, sum(c for c, _ in slices)
     for cached, new in slices:
         for i in range(new):
             found |= {(row + i, cache + k) for k in range(cached)} | {(row + i, new_column + k) for k in range(i + 1)}
@@ -92,9 +102,10 @@ def caches_first(slices):
     return found
 
 
-def generate_mask(rng, size):
+def generate_mask(rng: random.Random, size: int) -> tuple:
     """Decodes, newcomers, and now and then a prompt of which a part is there already."""
-    most, kinds = 2 + size // 2, []
+    most = 2 + size // 2
+    kinds: Slices = []
     for _ in range(rng.randint(1, 1 + size // 2)):
         some, more = rng.randint(1, most), rng.randint(1, most)
         kinds.append(rng.choice(([some, 1], [some, 1], [0, more], [0, more], [some, more])))

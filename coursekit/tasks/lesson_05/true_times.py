@@ -1,13 +1,18 @@
 """How many steps a queue takes: static, continuous, and the bound that no schedule beats."""
 
-from ...task import Case, Finding, Task
+import random
+from typing import Any
+
+from ...task import Args, Case, Finding, Task
+
+Slips = tuple[tuple[float, str, str], ...]  # the number that a mistake gives, its words, its name
 
 STATIC_RULE = "static: each batch takes the next `slots` requests and runs as many steps as its longest"
 CONTINUOUS_RULE = "continuous: in order of arrival, each request takes the slot that is free first, and keeps it to its end"
 BOUND_RULE = "no schedule is faster than the longest request, nor than all the work shared evenly by the slots"
 
 
-def judge_times(args, got):
+def judge_times(args: Args, got: Any) -> Finding | None:
     from minieng.sim.facts import steps_continuous, steps_static
 
     lengths, slots = args
@@ -23,7 +28,7 @@ def judge_times(args, got):
     )
 
 
-def judge_one(rule, got, place, truth, slips):
+def judge_one(rule: str, got: Any, place: int, truth: int, slips: Slips) -> Finding | None:
     """None, or the Finding whose number the answer is."""
     if got[place] == truth:
         return None
@@ -36,7 +41,7 @@ def judge_one(rule, got, place, truth, slips):
     )
 
 
-def static_slips(lengths, slots):
+def static_slips(lengths: list[int], slots: int) -> Slips:
     from minieng.sim.facts import steps_static
 
     whole = lengths[: len(lengths) // slots * slots]
@@ -56,7 +61,7 @@ def static_slips(lengths, slots):
     )
 
 
-def continuous_slips(lengths, slots, static):
+def continuous_slips(lengths: list[int], slots: int, static: int) -> Slips:
     from minieng.sim.facts import steps_continuous
 
     work, longest_first = sum(lengths), sorted(lengths, reverse=True)
@@ -94,11 +99,11 @@ def continuous_slips(lengths, slots, static):
     )
 
 
-def judge_bound(lengths, slots, got):
+def judge_bound(lengths: list[int], slots: int, got: Any) -> Finding | None:
     work, longest = sum(lengths), max(lengths, default=0)
     bound = max(longest, -(-work // slots))
 
-    def wrong(cause, slip):
+    def wrong(cause: str, slip: str) -> Finding:
         return Finding(BOUND_RULE, cause, slip, {"bound": bound}, got)
 
     if got[2] == bound:
@@ -112,12 +117,12 @@ def judge_bound(lengths, slots, got):
     return wrong("bound: the larger of two numbers, the longest length and sum / slots rounded up", "other bound")
 
 
-def generate_times(rng, size):
+def generate_times(rng: random.Random, size: int) -> tuple:
     count = rng.randint(1, 2 + size)
     return [rng.choice([1, 2, 3, 5, 8, 3 * size]) for _ in range(count)], rng.randint(1, 4)
 
 
-def times_error(args, error, text):
+def times_error(args: Args, error: str, text: str) -> str | None:
     if error in ("ValueError", "IndexError") and not args[0]:
         return "nobody may be waiting at all: without a request all three times are 0"
     return None

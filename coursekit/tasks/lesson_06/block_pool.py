@@ -1,8 +1,9 @@
 """A block pool with copy-on-write, judged by its block tables after every operation."""
 
+import random
 from typing import Any
 
-from ...judging.operations import driver, scene, well_formed
+from ...judging.operations import Operation, driver, scene, well_formed
 from ...task import Args, Case, Finding, Task
 from .pool_allocate import Allocation, judge_allocation
 from .pool_change import KEEP_RULE, Change, Tables, miscounted, others_changed, strange_ids
@@ -96,7 +97,7 @@ def judge_free(change: Change, name: str) -> Finding | None:
     return others_changed(change, name)
 
 
-def fair(args):
+def fair(args: Args) -> bool:
     """Names are used in order, and it is plain from the lengths alone which allocations have to be refused.
 
     Without a fork the tokens say how many blocks are held. With one, there must be room even if nothing were shared.
@@ -104,7 +105,8 @@ def fair(args):
     (num_blocks, size), operations = args
     if not (num_blocks >= 1 and size >= 1 and operations and well_formed(operations, ARGUMENTS)):
         return False
-    lengths, forked = {}, False
+    lengths: dict[str, int] = {}
+    forked = False
     for op, name, *rest in operations:
         after = dict(lengths)
         if op == "allocate":
@@ -126,11 +128,11 @@ def fair(args):
     return True
 
 
-def most_blocks(lengths, size):
+def most_blocks(lengths: dict[str, int], size: int) -> int:
     return sum(-(-n // size) for n in lengths.values())
 
 
-def generate_pool(rng, size):
+def generate_pool(rng: random.Random, size: int) -> tuple:
     """Random operations on up to four requests; some pools are too small for them, those without forks."""
     while True:
         block, forks = rng.randint(1, 4), rng.random() < 0.7
@@ -140,8 +142,9 @@ def generate_pool(rng, size):
             return args
 
 
-def some_operations(rng, count, forks):
-    operations, lengths = [], {}
+def some_operations(rng: random.Random, count: int, forks: bool) -> list[Operation]:
+    operations: list[Operation] = []
+    lengths: dict[str, int] = {}
     for _ in range(count):
         kind, names = rng.random(), sorted(lengths)
         fresh = [name for name in "abcd" if name not in lengths]

@@ -1,7 +1,13 @@
 """A bug hunt: a pool of counted blocks that leaks, and that frees a block twice."""
 
+import random
+from typing import Any
+
+from ...judging.operations import Log
 from ...plain import to_plain
-from ...task import Case, Finding, Task
+from ...task import Args, Case, Finding, Task
+
+Entry = dict[str, Any]
 
 ARGUMENTS = {"take": 2, "share": 1, "release": 1}
 LEAK_RULE = "a block that nobody holds is free again"
@@ -10,17 +16,18 @@ TWICE_RULE = "releasing more often than was taken and shared raises ValueError, 
 ROOM_RULE = "take raises MemoryError when there are too few free blocks, and changes nothing"
 
 
-def drive_blocks(answer, args):
+def drive_blocks(answer: Any, args: Args) -> Log:
     """["take", "x", 2] keeps the blocks under the name x; share and release hand them in again.
 
     ["together", "x", "y"] releases the blocks of both in one call.
     """
     num_blocks, operations = args
-    pool, kept = answer(num_blocks), {}
-    log = [{"op": ["new", num_blocks], "num_free": to_plain(pool.num_free())}]
+    pool = answer(num_blocks)
+    kept: dict[str, list[int]] = {}
+    log: Log = [{"op": ["new", num_blocks], "num_free": to_plain(pool.num_free())}]
     for op in operations:
         kind, name, *rest = op
-        entry = {"op": op}
+        entry: Entry = {"op": op}
         try:
             if kind == "take":
                 kept[name] = list(pool.take(*rest))
@@ -37,9 +44,10 @@ def drive_blocks(answer, args):
     return log
 
 
-def judge_blocks(args, log):
+def judge_blocks(args: Args, log: Log) -> Finding | None:
     num_blocks, _ = args
-    held, kept, free = [0] * num_blocks, {}, num_blocks
+    held, free = [0] * num_blocks, num_blocks
+    kept: dict[str, list[int]] = {}
     for entry in log:
         kind, name, *rest = entry["op"]
         if kind == "take":
@@ -61,14 +69,14 @@ def judge_blocks(args, log):
     return None
 
 
-def wrong(rule, cause, slip, expected, entry):
+def wrong(rule: str, cause: str, slip: str, expected: Any, entry: Entry) -> Finding:
     kind, *rest = entry["op"]
     shown = {key: value for key, value in entry.items() if key != "op"}
     call = f"release {' + '.join(rest)}" if kind == "together" else f"{kind} {' '.join(map(str, rest))}"
     return Finding(rule, f"after {call}: {cause}", slip, expected, shown)
 
 
-def judge_take(entry, count, held, free):
+def judge_take(entry: Entry, count: int, held: list[int], free: int) -> Finding | None:
     raised = entry.get("raised")
     if count > free:
         if raised is None:
@@ -95,7 +103,7 @@ def judge_take(entry, count, held, free):
     return None
 
 
-def judge_return(entry, blocks, held):
+def judge_return(entry: Entry, blocks: list[int], held: list[int]) -> Finding | None:
     """share or release of blocks that were taken under this name."""
     raised, kind = entry.get("raised"), entry["op"][0]
     if kind == "share":
@@ -128,7 +136,7 @@ def judge_return(entry, blocks, held):
     return None
 
 
-def judge_count(entry, free):
+def judge_count(entry: Entry, free: int) -> Finding | None:
     got = entry["num_free"]
     if got == free:
         return None
@@ -146,7 +154,7 @@ def judge_count(entry, free):
     return wrong(LEAK_RULE, cause, "leak", expected, entry)
 
 
-def scene_blocks(args):
+def scene_blocks(args: Args) -> str:
     num_blocks, operations = args
     words = {"take": "{1} = p.take({2})", "share": "p.share({1})", "release": "p.release({1})"}
     words["together"] = "p.release({1} + {2})"
@@ -154,20 +162,21 @@ def scene_blocks(args):
     return "; ".join([f"p = SharedBlocks({num_blocks})", *calls])
 
 
-def fair_blocks(args):
+def fair_blocks(args: Args) -> bool:
     """Every name is taken once, before it is shared or released; once it has been freed it is at most freed once more."""
     num_blocks, operations = args
     known = all(op and op[0] in ARGUMENTS and len(op) == 1 + ARGUMENTS[op[0]] for op in operations)
     if not (known and num_blocks >= 1 and operations):
         return False
-    held, free = {}, num_blocks
-    counts = {}
+    held: dict[str, int] = {}  # holders of what was taken under a name; 0 when it is free, or was refused
+    counts: dict[str, int] = {}
+    free = num_blocks
     for kind, name, *rest in operations:
         if kind == "take":
             if name in held or not 1 <= rest[0]:
                 return False
             fits = rest[0] <= free
-            held[name], counts[name] = fits, rest[0]
+            held[name], counts[name] = int(fits), rest[0]
             free -= rest[0] * fits
         elif not held.get(name):
             return False
@@ -176,15 +185,15 @@ def fair_blocks(args):
         else:
             held[name] -= 1
             free += counts[name] * (held[name] == 0)
-            if held[name] == 0:
-                held[name] = False
     return True
 
 
-def generate_blocks(rng, size):
+def generate_blocks(rng: random.Random, size: int) -> tuple:
     """Takes, shares and releases that pair up; now and then one release too many as the very last call."""
-    num_blocks, operations, holders, sizes, free = rng.randint(1, 2 + size), [], {}, {}, 0
-    free = num_blocks
+    num_blocks = free = rng.randint(1, 2 + size)
+    operations: list[list[Any]] = []
+    holders: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for number in range(3 + 2 * size):
         live, draw = [name for name, count in holders.items() if count], rng.random()
         if not live or draw < 0.4:

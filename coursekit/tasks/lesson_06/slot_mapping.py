@@ -1,14 +1,18 @@
 """From the positions of a text to the slots of its blocks."""
 
-from ...task import Case, Finding, Task
+import random
+from collections.abc import Callable
+from typing import Any
+
+from ...task import Args, Case, Finding, Task
 
 SLOT_RULE = "position i lies in block block_table[i // block_size], at place i % block_size of that block"
 
 
-def judge_slots(args, got):
+def judge_slots(args: Args, got: Any) -> Finding | None:
     table, start, end, size = args
 
-    def wrong(cause, slip):
+    def wrong(cause: str, slip: str) -> Finding:
         return Finding(SLOT_RULE, cause, slip, {"positions": f"{start} to {end - 1}", "slots": want}, got)
 
     where = [divmod(i, size) for i in range(start, end)]
@@ -24,7 +28,7 @@ def judge_slots(args, got):
     return wrong_numbers(args, got, where, wrong)
 
 
-def wrong_numbers(args, got, where, wrong):
+def wrong_numbers(args: Args, got: Any, where: list[tuple[int, int]], wrong: Callable[[str, str], Finding]) -> Finding:
     """One slot for each position, but the wrong ones: which mistake gives exactly these?"""
     table, start, end, size = args
     by_mistake = {
@@ -68,7 +72,7 @@ def wrong_numbers(args, got, where, wrong):
     return wrong("a slot is not that of its position", "other slots")
 
 
-def slots_error(args, error, text):
+def slots_error(args: Args, error: str, text: str) -> str | None:
     if error == "IndexError":
         return (
             "your index ran past the end of the table: the index into the table is the position divided by block_size "
@@ -77,14 +81,14 @@ def slots_error(args, error, text):
     return None
 
 
-def generate_slots(rng, size):
+def generate_slots(rng: random.Random, size: int) -> tuple:
     block = rng.randint(1, 1 + size)
     table = rng.sample(range(12), rng.randint(1, 1 + size // 2))
     end = rng.randint(1, block * len(table))
     return table, rng.randint(0, end), end, block
 
 
-def valid_slots(args):
+def valid_slots(args: Args) -> bool:
     table, start, end, size = args
     unique = len(set(table)) == len(table) and min(table, default=0) >= 0
     return size >= 1 and unique and 0 <= start <= end <= size * len(table)

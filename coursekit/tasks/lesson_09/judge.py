@@ -1,10 +1,16 @@
 """What a chunked schedule looks like, step by step, and what each departure from it is called."""
 
+import random
+from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
-from ...judging.runs import goes_on_for_ever, rule_broken, timeline
+from ...judging.runs import Run, goes_on_for_ever, rule_broken, timeline
 from ...judging.scheduling import Bench, random_jobs
-from ...task import Finding
+from ...task import Args, Finding
+
+View = dict[str, Any]  # a step as a scheduler saw it
+Problem = tuple[str, str, str, str]  # rule, cause, slip, what was expected
 
 BENCH = Bench()
 BUDGET = "no step computes more than max_num_batched_tokens tokens, decodes and chunks together"
@@ -16,13 +22,13 @@ MISFIT = "It does not fit whole, so it is skipped and starves: give it what is l
 FULL = "a step uses its whole budget as long as somebody has tokens left to compute"
 
 
-def judge(args, got):
+def judge(args: Args, got: Any) -> Finding | None:
     """The engine's rules, with our own words for an empty plan; then those of this exercise."""
     run = BENCH.replayed(args, got)
     return nothing_planned(args, run) or rule_broken(run) or goes_on_for_ever(run) or rules(args, run)
 
 
-def rules(args, run):
+def rules(args: Args, run: Run) -> Finding | None:
     """The gravest departure from the order: decodes, begun prompts, new prompts, until the budget is spent."""
     knobs = args[1]
     budget, views = knobs["max_num_batched_tokens"], list(views_of(run, knobs["max_num_seqs"]))
@@ -38,7 +44,7 @@ def rules(args, run):
     return None
 
 
-def nothing_planned(args, run):
+def nothing_planned(args: Args, run: Run) -> Finding | None:
     """An empty plan because KV has run out, or in the face of a prompt that is larger than the budget."""
     if not run["broken"] or run["broken"]["rule"] != "never idle without a reason":
         return None
@@ -59,9 +65,10 @@ def nothing_planned(args, run):
     return None
 
 
-def views_of(run, seats):
+def views_of(run: Run, seats: int) -> Iterator[View]:
     """Each step as a scheduler saw it: who was writing, who was reading its prompt, who waited; and what each got."""
-    done, finished = {}, set()
+    done: dict[str, int] = {}
+    finished: set[str] = set()
     for at, step in enumerate(run["steps"]):
         given = {name: n for name, _, n in step["slices"]}
         done |= {name: before for name, before, _ in step["slices"]}
@@ -84,7 +91,7 @@ def views_of(run, seats):
         finished |= set(step["finished"])
 
 
-def over_budget(view, views, budget):
+def over_budget(view: View, views: list[View], budget: int) -> Problem | None:
     total, most = sum(view["given"].values()), max(view["given"].values(), default=0)
     if total <= budget:
         return None
@@ -99,7 +106,7 @@ def over_budget(view, views, budget):
     return BUDGET, cause, "budget for each", f"at most {budget} tokens"
 
 
-def lets_in_and_throws_out(view, views, budget):
+def lets_in_and_throws_out(view: View, views: list[View], budget: int) -> Problem | None:
     if not view["preempted"] or not view["started"]:
         return None
     gone, name = view["preempted"][0], view["started"][0]
@@ -107,7 +114,7 @@ def lets_in_and_throws_out(view, views, budget):
     return GIVEN_WAY, cause, "admits while preempting", f"no tokens for {name}"
 
 
-def passes_by(view, views, budget):
+def passes_by(view: View, views: list[View], budget: int) -> Problem | None:
     for place, name in enumerate(view["new"]):
         later = next((n for n in view["new"][place + 1 :] if n in view["given"]), None)
         if later and name not in view["given"]:
@@ -119,7 +126,7 @@ def passes_by(view, views, budget):
     return None
 
 
-def decodes_missing(view, views, budget):
+def decodes_missing(view: View, views: list[View], budget: int) -> Problem | None:
     missing = [name for name in view["writing"] if name not in view["given"]]
     if not missing:
         return None
@@ -131,16 +138,17 @@ def decodes_missing(view, views, budget):
     return DECODES, cause, "not fused", f"one token for {', '.join(missing)}"
 
 
-def fair_share(view, budget):
+def fair_share(view: View, budget: int) -> dict[str, int]:
     """What the prompts get when what the decodes leave is given out in order."""
-    room, share = budget - len(view["writing"]), {}
+    room = budget - len(view["writing"])
+    share: dict[str, int] = {}
     for name in [*view["reading"], *view["new"]]:
         share[name] = max(0, min(room, view["left"][name]))
         room -= share[name]
     return share
 
 
-def passed_over(view, budget):
+def passed_over(view: View, budget: int) -> tuple[str, int, int, str] | None:
     """(name, what it got, its share, who is behind it and got tokens), for the first prompt that is passed over."""
     given, share = view["given"], fair_share(view, budget)
     queue = [*view["reading"], *view["new"]]
@@ -151,7 +159,7 @@ def passed_over(view, budget):
     return None
 
 
-def begun_starves(view, views, budget):
+def begun_starves(view: View, views: list[View], budget: int) -> Problem | None:
     found = passed_over(view, budget)
     if not found or found[0] not in view["reading"]:
         return None
@@ -163,7 +171,7 @@ def begun_starves(view, views, budget):
     return BEGUN, cause, "begun starves", f"{share} tokens for {name}"
 
 
-def wrong_order(view, views, budget):
+def wrong_order(view: View, views: list[View], budget: int) -> Problem | None:
     found = passed_over(view, budget)
     if not found:
         return None
@@ -174,19 +182,19 @@ def wrong_order(view, views, budget):
     return ORDER, f"{told}. It came first: a newcomer overtakes it", "overtakes", f"{share} tokens for {name}"
 
 
-def cuts(views):
+def cuts(views: list[View]) -> bool:
     """Whether a prompt was ever given a part of what it had left."""
     return any(v["given"].get(n, v["left"][n]) < v["left"][n] for v in views for n in [*v["reading"], *v["new"]])
 
 
-def idle_room(view, budget):
+def idle_room(view: View, budget: int) -> tuple[int, str] | None:
     """(free tokens, the first prompt that could use them) of a step; None if there is nothing left over."""
     room = budget - sum(view["given"].values())
     hungry = [n for n in [*view["reading"], *view["new"]] if view["given"].get(n, 0) < view["left"][n]]
     return (room, hungry[0]) if room > 0 and hungry else None
 
 
-def small_chunk(view, views, budget):
+def small_chunk(view: View, views: list[View], budget: int) -> Problem | None:
     found = idle_room(view, budget)
     if not found or found[1] not in view["given"]:
         return None
@@ -199,7 +207,7 @@ def small_chunk(view, views, budget):
     return FULL, cause, "chunk too small", f"{min(left, got + room)} tokens for {name}"
 
 
-def left_over(view, views, budget):
+def left_over(view: View, views: list[View], budget: int) -> Problem | None:
     """Room in the budget although a prompt could use it: what kind of restraint is it?"""
     found = idle_room(view, budget)
     if not found:
@@ -215,13 +223,13 @@ def left_over(view, views, budget):
     return FULL, f"{told}, but this step holds decodes only: prompts starve as long as anybody writes", "prompts starve", want
 
 
-def generate(rng, size):
+def generate(rng: random.Random, size: int) -> tuple:
     seats = rng.randint(2, 4)
     knobs = {"max_num_batched_tokens": rng.randint(seats + 1, 12), "max_num_seqs": seats}
     return random_jobs(rng, size, spread=0.03, prompt=26, output=9), knobs
 
 
-def valid(args):
+def valid(args: Args) -> bool:
     _, knobs = args
     seats = knobs.get("max_num_seqs", 0)
     return BENCH.valid(args) and 1 <= seats < knobs.get("max_num_batched_tokens", 0)

@@ -1,17 +1,20 @@
 """The largest token budget whose gaps keep a limit, found with few trials."""
 
-from ...task import Case, Finding, Task
+import random
+from typing import Any
+
+from ...task import Args, Case, Finding, Task
 
 CHOICE = "the largest budget from 1 to most whose P99 gap is at most the limit; 0 if there is none"
 FEW = "each trial is a whole run of the engine: halve the range instead of trying one budget after the other"
 
 
-def drive(answer, args):
+def drive(answer: Any, args: Args) -> dict[str, Any]:
     """Calls the answer with a ``gap`` that looks its value up, and notes what it was asked."""
     gaps, limit = args
     asked = []
 
-    def gap(budget):
+    def gap(budget: Any) -> int:
         asked.append(budget)
         if isinstance(budget, bool) or not isinstance(budget, int) or not 1 <= budget <= len(gaps):
             raise LookupError(f"gap({budget!r}) was asked for: a budget is a whole number from 1 to most, here {len(gaps)}")
@@ -22,17 +25,17 @@ def drive(answer, args):
     return {"budget": answer(gap, limit, len(gaps)), "asked": asked}
 
 
-def enough(most):
+def enough(most: int) -> int:
     """Trials that any halving search needs at most, with some to spare."""
     return 2 * most.bit_length() + 2
 
 
-def judge(args, got):
+def judge(args: Args, got: Any) -> Finding | None:
     gaps, limit = args
     most, budget, asked = len(gaps), got["budget"], got["asked"]
     right = sum(g <= limit for g in gaps)  # gaps never shrink, so these are the first ones
 
-    def wrong(cause, slip, rule=CHOICE):
+    def wrong(cause: str, slip: str, rule: str = CHOICE) -> Finding:
         near = {b: gaps[b - 1] for b in range(max(1, right - 1), min(most, right + 2) + 1)}
         return Finding(rule, cause, slip, {"budget": right, "limit": limit, "P99 gap at budget": near}, budget)
 
@@ -46,7 +49,7 @@ def judge(args, got):
     return None
 
 
-def mistake(gaps, limit, budget, right):
+def mistake(gaps: list[int], limit: float, budget: int, right: int) -> tuple[str, str]:
     """(cause, slip) of a wrong budget."""
     most = len(gaps)
     if right == 0:
@@ -73,7 +76,7 @@ def mistake(gaps, limit, budget, right):
     return f"budget {budget} keeps the limit, but larger ones do as well", "not the largest"
 
 
-def generate(rng, size):
+def generate(rng: random.Random, size: int) -> tuple:
     most = rng.choice([1, 2, 3, 5, 8]) if size < 4 else rng.randint(20, 60 * size)
     gap, gaps = rng.randint(5, 12), []
     for _ in range(most):
@@ -87,16 +90,16 @@ def generate(rng, size):
     return gaps, rng.choice(gaps) + rng.choice([0, 0, 1])
 
 
-def valid(args):
+def valid(args: Args) -> bool:
     gaps, limit = args
     return bool(gaps) and gaps == sorted(gaps) and gaps[0] >= 1 and limit >= 1
 
 
-def on_error(args, error, text):
+def on_error(args: Args, error: str, text: str) -> str | None:
     return text.partition(": ")[2] if "gap" in text and error == "LookupError" else None
 
 
-def scene(args):
+def scene(args: Args) -> str:
     gaps, limit = args
     told = f"{gaps}" if len(gaps) <= 12 else f"[{', '.join(map(str, gaps[:6]))}, ... {gaps[-1]}]"
     return f"largest_budget(gap, limit={limit}, most={len(gaps)}), where gap(1), gap(2), ... are {told} ms"
