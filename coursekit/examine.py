@@ -34,7 +34,7 @@ class Verdict:
 
     status: str
     tried: int = 0
-    args: list | None = None
+    args: list[Any] | None = None
     finding: Finding | None = None
     note: str = ""
     where: str = ""

@@ -38,13 +38,13 @@ class Reference:
         return self.known[task.id]
 
 
-def grade(book: cells.Book, reference: Reference, job: Job) -> dict[str, Verdict]:
+def grade(book: Book, reference: Reference, job: Job) -> dict[str, Verdict]:
     """{task id: Verdict} of one notebook."""
     found = cells.answers(book, reference.tasks)
     return {task.id: grade_task(task, book, found, reference, job) for task in reference.tasks}
 
 
-def grade_task(task: Task, book: cells.Book, found: dict[str, str], reference: Reference, job: Job) -> Verdict:
+def grade_task(task: Task, book: Book, found: dict[str, str], reference: Reference, job: Job) -> Verdict:
     """found: {task id: source of its answer cell} in ``book``."""
     if task.id not in found:
         return Verdict(

@@ -47,9 +47,6 @@ from typing import TYPE_CHECKING, Any
 from ..task import Args, Finding, Judge, Task
 from .runs import Run, Step, goes_on_for_ever, rule_broken
 
-if TYPE_CHECKING:  # a learner's notebook imports this file, and the engine is heavy
-    pass
-
 if TYPE_CHECKING:  # a notebook imports this file, and the engine is heavy
     from minieng import Plan, Request, Scheduler
     from minieng.observe.trace import StepRecord

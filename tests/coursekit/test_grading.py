@@ -14,7 +14,7 @@ import pytest
 from course_support import ROOT, put, solved
 
 from coursekit.examine import DONE, TODO
-from coursekit.grade import collect, report, run, sandbox
+from coursekit.grade import collect, job, report, run, sandbox
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the grader needs Linux or macOS")
 WRONG_WASTE = "# Task 02.2\ndef padding_waste(lengths):\n    return 100.0 * sum(lengths)\n"
@@ -264,6 +264,15 @@ def test_a_journal_cut_short_or_of_other_settings_is_not_believed(tmp_path):
     assert list(run.Journal(path).begin(dict(settings))) == ["a"]
     assert list(run.Journal(path).begin({"seed": None, "version": "x"})) == ["a"]
     assert run.Journal(path).begin({"seed": "2", "version": "x"}) == {}
+
+
+def test_a_job_reaches_the_helper_as_it_was():
+    one = job.Job("02", {"02": "/m.ipynb"}, "none", "7", 2.5, hidden=("/a",), packages=("/b", "/c"))
+    submission = collect.Submission("ada", "in/ada.ipynb", "/in.zip", "ada.ipynb")
+    line = job.to_line(one, submission)
+    assert line.count("\n") == 1 and job.from_line(line) == (one, submission)
+    with pytest.raises(AttributeError):
+        one.seconds = 100
 
 
 def test_hidden_folders_are_never_python_itself(tmp_path):
