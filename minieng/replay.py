@@ -88,7 +88,8 @@ def _check(trace: Trace, engine: Engine) -> None:
         )
     if trace.meta.get("num_blocks", engine.kv.pool.num_blocks) > engine.kv.pool.num_blocks:
         raise TraceError(
-            f"recorded with {trace.meta['num_blocks']} blocks, the engine has {engine.kv.pool.num_blocks}: raise num_blocks"
+            f"recorded with {trace.meta['num_blocks']} blocks, the engine has {engine.kv.pool.num_blocks}: "
+            "raise num_blocks"
         )
 
 

@@ -1,12 +1,14 @@
-"""Schedulers: each decides what one step computes. ``make_scheduler`` turns the user's word into one."""
+"""Schedulers: each decides what one step computes. Here are the lists of names that a user may type."""
 
 from __future__ import annotations
 
-from ..config import look_up
+from ..config import EngineConfig, look_up
+from .admission import ADMISSIONS, reservation_of
 from .base import Scheduler
 from .chunked import ChunkedScheduler
 from .continuous import ContinuousScheduler
 from .dynamic import DynamicScheduler
+from .ordering import ORDERS, VICTIMS, find_order, make_victim
 from .static import StaticScheduler
 
 SCHEDULERS: dict[str, type[Scheduler]] = {
@@ -26,12 +28,24 @@ def make_scheduler(which: str | Scheduler) -> Scheduler:
     return look_up("scheduler", which, SCHEDULERS, ", or pass a Scheduler of your own")()
 
 
+def check_names(config: EngineConfig) -> None:
+    """Raise ValueError for a name that none of the scheduler's lists holds: better now than when a model is loaded."""
+    make_scheduler(config.scheduler)
+    find_order(config.order)
+    reservation_of(config.admission)
+    make_victim(config.victim)
+
+
 __all__ = [
+    "ADMISSIONS",
+    "ORDERS",
     "SCHEDULERS",
+    "VICTIMS",
     "ChunkedScheduler",
     "ContinuousScheduler",
     "DynamicScheduler",
     "Scheduler",
     "StaticScheduler",
+    "check_names",
     "make_scheduler",
 ]

@@ -99,5 +99,6 @@ def make_admission(admission: str, queues: Queues) -> Admission:
 
 
 def reservation_of(admission: str) -> str:
-    """How the cache must reserve for an admission rule: the rules that are no reservation page."""
+    """How the cache must reserve for an admission rule: the rules that are no reservation page. Raises as above."""
+    look_up("admission", admission, ADMISSIONS)
     return admission if admission in RESERVATIONS else "paged"

@@ -7,6 +7,7 @@ the request that goes first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from ..config import look_up
@@ -153,7 +154,7 @@ class OwnKey(KeyOrder):
 
     def __init__(self, queues: Queues, key: Callable[[Request, float], Any]) -> None:
         super().__init__(queues)
-        self.key = key  # type: ignore[method-assign]
+        self.key = key
 
 
 ORDERS: dict[str, type[Order]] = {
@@ -167,11 +168,15 @@ ORDERS: dict[str, type[Order]] = {
 }
 
 
-def make_order(order: str | Callable[[Request, float], Any], queues: Queues) -> Order:
-    """An order from its name, or from the user's own key. Raises ValueError with the names there are."""
+def find_order(order: str | Callable[[Request, float], Any]) -> Callable[[Queues], Order]:
+    """An order, still without queues, from its name or from the user's own key. Raises ValueError with the names there are."""
     if callable(order):
-        return OwnKey(queues, order)
-    return look_up("order", order, ORDERS, ", or pass a function")(queues)
+        return partial(OwnKey, key=order)
+    return look_up("order", order, ORDERS, ", or pass a function")
+
+
+def make_order(order: str | Callable[[Request, float], Any], queues: Queues) -> Order:
+    return find_order(order)(queues)
 
 
 def make_victim(victim: str) -> Callable[[Request], tuple]:

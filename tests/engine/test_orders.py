@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from engine_fakes import ask, fake_engine, finish
+from support.fakes import ask, fake_engine, finish
 
-from minieng.config import ORDER_NAMES
 from minieng.plan import Plan
+from minieng.scheduler import ORDERS
 
 
 def queue(engine, now: float = 0.0) -> str:
@@ -129,7 +129,7 @@ def test_an_order_of_ones_own_is_a_function():
     assert queue(engine) == "bca"
 
 
-@pytest.mark.parametrize("order", [*ORDER_NAMES, lambda request, now: 0])
+@pytest.mark.parametrize("order", [*ORDERS, lambda request, now: 0])
 def test_ties_go_to_the_earlier_arrival_whatever_the_queue_looks_like(order):
     for shuffled in itertools.permutations("abc"):
         engine = fake_engine(order=order)

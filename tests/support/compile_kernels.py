@@ -13,12 +13,12 @@ import sys
 import torch
 import triton
 import triton.language as tl
-from attention_cases import make
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from minieng.kernels import triton_attention, triton_ops
+from support.attention_cases import make
 
 KINDS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.int32: "i32", torch.int64: "i64"}
 OPTIONS = {"num_warps", "num_stages"}
@@ -54,8 +54,9 @@ def compile_launch(self, *args, grid, warmup, **kwargs) -> None:
 def launch_everything(dtype: torch.dtype, dim: int, heads: int, kv_heads: int, **constants) -> None:
     for rows in ([(1, 20), (1, 600)], [(1, 9), (5, 40)]):
         q, layer, batch = make(rows, heads, kv_heads, dim, 16, dtype, **constants)
-        triton_attention.attend(q, layer, batch)
-    triton_attention.store(layer.k[0, :3], layer.v[0, :3], layer, torch.tensor([1, -1, 5]))
+        triton_attention.triton_attend(q, layer, batch)
+    batch.slots = torch.tensor([1, -1, 5])
+    triton_attention.triton_store(layer.k[0, :3], layer.v[0, :3], layer, batch)
     x, cos = torch.zeros((3, dim * heads), dtype=dtype), torch.zeros((3, 1, dim), dtype=dtype)
     triton_ops.rms_norm(x, x[0], 1e-5)
     triton_ops.add_norm(x, x.clone(), x[0], 1e-5)
