@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..plan import Plan, Refusal, Reservation, StepResult
+from ..plan import Plan, Refusal, Reservation
 from ..request import Request
 
 
