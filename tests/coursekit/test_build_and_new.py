@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from course_support import ROOT, master_of, put
+from support.course import ROOT, master_of, put
 
 from coursekit import cells
 from coursekit.badges import REPO_FIELD

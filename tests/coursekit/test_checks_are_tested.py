@@ -4,7 +4,7 @@ import importlib
 from types import SimpleNamespace
 
 import pytest
-from course_support import ROOT, answer_to, master_of
+from support.course import ROOT, answer_to, master_of
 
 from coursekit import cells, words
 from coursekit.build import solution_lines, stub

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from course_support import ROOT
+from support.course import ROOT
 
 import coursekit
 import coursekit.tasks

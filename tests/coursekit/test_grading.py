@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from course_answers import lesson_02
-from course_support import ROOT, put, solved
+from support.course import ROOT, put, solved
 
 from coursekit.examine import DONE, TODO
 from coursekit.grade import collect, report, run, sandbox

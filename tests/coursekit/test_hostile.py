@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hostile
 import pytest
 from course_answers import lesson_02
-from course_support import ROOT, put, solved
+from support import hostile
+from support.course import ROOT, put, solved
 
 from coursekit.grade import processes, sandbox
 

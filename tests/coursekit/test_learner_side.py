@@ -8,7 +8,7 @@ import time
 
 import pytest
 from course_answers import lesson_02
-from course_support import ROOT
+from support.course import ROOT
 
 import coursekit
 from coursekit import guard, store

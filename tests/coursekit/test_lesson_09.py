@@ -2,7 +2,7 @@
 
 import pytest
 from course_answers.lesson_09 import Chunked, Helped, halve
-from course_support import answer_to
+from support.course import answer_to
 
 from coursekit.build import stub
 from coursekit.examine import DONE, caller, examine

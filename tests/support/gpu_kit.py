@@ -6,9 +6,9 @@ import random
 from pathlib import Path
 
 import torch
-from engine_oracle import Oracle
 
 from minieng import LLM
+from support.oracle import Oracle
 
 
 class GpuKit:

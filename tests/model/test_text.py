@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import pytest
-from engine_models import END, VOCABULARY, make_tokenizer
 from hypothesis import given, seed, settings
+from support.models import END, VOCABULARY, make_tokenizer
 
 from minieng.request import Request, SamplingParams
 from minieng.text import TextStream

@@ -35,9 +35,7 @@ TALLY = Tally()
 class Oracle:
     """transformers on one model, one prompt at a time; fp32 on a CPU unless asked otherwise. Answers are kept."""
 
-    def __init__(
-        self, path: Path, name: str, longest: int = 24, device: str = "cpu", dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, path: Path, name: str, longest: int = 24, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         from transformers import AutoModelForCausalLM
 
         self.name, self.longest = name, longest

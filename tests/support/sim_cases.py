@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 
-from engine_fakes import VOCABULARY, fake_engine
-
 from minieng import Engine, Request, SamplingParams
 from minieng.clock import VirtualClock
 from minieng.plan import Plan, StepResult
 from minieng.sim.cost_model import StepTimeModel
 from minieng.sim.executor import SimExecutor
 from minieng.sim.simulated import simulated_engine
+from support.fakes import VOCABULARY, fake_engine
 
 RUNGS = ("static", "dynamic", "continuous", "chunked")
 KNOBS = dict(num_blocks=24, block_size=4, max_num_seqs=5, batch_size=3, max_num_batched_tokens=16, wait_window=0.02)

@@ -1,17 +1,16 @@
-"""Random workloads for the contract "same tokens", as hypothesis strategies, and the loop that runs one."""
+"""Workloads for the contract "same tokens", and the loop that runs one. (``strategies`` draws them; it needs hypothesis.)"""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import hypothesis.strategies as st
-from engine_fakes import forced, nothing_left
-
 from minieng.clock import VirtualClock
-from minieng.config import ADMISSION_RULES, ORDER_NAMES
 from minieng.plan import Plan, StepResult
 from minieng.request import Request, SamplingParams
+from minieng.scheduler import ADMISSIONS, ORDERS, VICTIMS
+from support.fakes import forced, nothing_left
 
 RUNGS = {
     "static": {"scheduler": "static"},
@@ -26,6 +25,7 @@ PREEMPTIONS = {
     "forced recompute": ("recompute", 3),
     "forced swap": ("swap", 3),
 }
+LONGEST = 12  # tokens that a request asks for at most
 
 
 @dataclass(frozen=True)
@@ -49,37 +49,49 @@ class Case:
     pick: int
 
 
-def knobs() -> st.SearchStrategy[dict]:
-    return st.fixed_dictionaries(
-        {
-            "order": st.sampled_from(ORDER_NAMES),
-            "admission": st.sampled_from(ADMISSION_RULES),
-            "victim": st.sampled_from(["newest", "fewest_output", "lowest_priority"]),
-            "attention": st.sampled_from(["auto", "auto", "torch", "padded"]),
-            "max_num_batched_tokens": st.sampled_from([3, 8, 64]),
-            "max_prefill_tokens": st.sampled_from([8, 2048]),
-            "max_num_seqs": st.sampled_from([2, 8]),
-            "batch_size": st.sampled_from([2, 4]),
-            "wait_window": st.sampled_from([0.0, 2.5]),
-            "watermark": st.sampled_from([0.0, 0.2]),
-        }
-    )
+def shared_prompts(vocabulary: int, lengths=(1, 2, 4, 5, 11, 16, 17, 23, 32, 40), share: float = 0.7) -> list[list[int]]:
+    """Prompts of which most begin alike, some at block borders, and some are the same."""
+    dice = random.Random(5)
+    common = [dice.randrange(1, vocabulary) for _ in range(max(lengths))]
+    prompts = []
+    for length in lengths:
+        same = length if dice.random() < 0.2 else int(share * length)
+        prompts.append(common[:same] + [dice.randrange(1, vocabulary) for _ in range(length - same)])
+    return prompts
 
 
-def cases(prompts: int, longest: int, most: int = 6) -> st.SearchStrategy[Case]:
-    asked = st.builds(
-        Asked,
-        prompt=st.integers(0, prompts - 1),
-        max_tokens=st.integers(1, longest),
-        n=st.sampled_from([1, 1, 1, 2, 3]),
-        arrival=st.sampled_from([0.0, 0.0, 1.5, 6.0]),
-        priority=st.integers(0, 2),
-        stops=st.booleans(),
-        abort_at=st.sampled_from([None, None, None, 1, 4, 9]),
-    )
-    return st.builds(
-        Case, st.lists(asked, min_size=2, max_size=most), knobs(), st.sampled_from([1.0, 1.3, 2.5, 6.0]), st.integers(0, 5)
-    )
+# What a random workload may ask for: a list is drawn from, a range too.
+ASKED = {
+    "max_tokens": range(1, LONGEST + 1),
+    "n": [1, 1, 1, 2, 3],
+    "arrival": [0.0, 0.0, 1.5, 6.0],
+    "priority": range(3),
+    "stops": [False, True],
+    "abort_at": [None, None, None, 1, 4, 9],
+}
+KNOBS = {
+    "order": tuple(ORDERS),
+    "admission": tuple(ADMISSIONS),
+    "victim": tuple(VICTIMS),
+    "attention": ["auto", "auto", "torch", "padded"],
+    "max_num_batched_tokens": [3, 8, 64],
+    "max_prefill_tokens": [8, 2048],
+    "max_num_seqs": [2, 8],
+    "batch_size": [2, 4],
+    "wait_window": [0.0, 2.5],
+    "watermark": [0.0, 0.2],
+}
+MOST, ROOM, PICK = 6, [1.0, 1.3, 2.5, 6.0], range(6)  # requests, room in the cache, which victim
+
+
+def drawn(dice: random.Random, num_prompts: int) -> Case:
+    """A random workload without hypothesis: where a GPU is, there may be no hypothesis."""
+
+    def one(options: dict) -> dict:
+        return {name: dice.choice(values) for name, values in options.items()}
+
+    asked = [Asked(prompt=dice.randrange(num_prompts), **one(ASKED)) for _ in range(dice.randint(2, MOST))]
+    return Case(asked, one(KNOBS), dice.choice(ROOM), dice.choice(PICK))
 
 
 class Steady:

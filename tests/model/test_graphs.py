@@ -1,6 +1,6 @@
 """Decode graphs without a GPU: buckets, fixed buffers, spare blocks and steps sent ahead, behind a stand-in for capture.
 
-The stand-in (graph_fakes.py) repeats recorded operations on fixed addresses, as a CUDA graph does.
+The stand-in (support/graph_fakes.py) repeats recorded operations on fixed addresses, as a CUDA graph does.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import zlib
 
 import pytest
 import torch
-from engine_cases import RUNGS, Case, cases, run_case
-from engine_fakes import Scripted
-from graph_fakes import Again, GraphKit, Tape, give_graphs
 from hypothesis import HealthCheck, given, seed, settings
-from test_same_tokens import LONGEST, shared_prompts
+from support.cases import RUNGS, Case, run_case, shared_prompts
+from support.fakes import Scripted
+from support.graph_fakes import Again, GraphKit, Tape, give_graphs
+from support.strategies import cases
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # before triton is imported
 
@@ -60,7 +60,7 @@ def test_any_workload_gives_the_oracles_tokens(tiny, rung, block_size, preemptio
 
     @seed(zlib.crc32(f"graphs {rung} {block_size} {preemption}".encode()))
     @SWEEP
-    @given(case=cases(len(prompts), LONGEST))
+    @given(case=cases(len(prompts)))
     def check(case: Case) -> None:
         run_case(kit, prompts, case, rung, block_size, True, preemption)
 

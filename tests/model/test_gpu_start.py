@@ -8,7 +8,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
-from graph_fakes import Tape
+from support.graph_fakes import Tape
 
 from minieng import SamplingParams
 from minieng.config import EngineConfig

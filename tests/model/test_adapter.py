@@ -6,7 +6,7 @@ import random
 
 import pytest
 import torch
-from engine_models import SHAPES, SMALL, make_tokenizer, spread
+from support.models import SHAPES, SMALL, make_tokenizer, spread
 
 from minieng import LLM, SamplingParams
 from minieng.model import adapter
@@ -112,7 +112,7 @@ def test_what_cannot_be_right_is_refused_by_name(tmp_path, name):
 
 def test_the_geometry_is_measured_not_believed(tmp_path):
     """A GPT-2 whose configuration carries another family's num_key_value_heads."""
-    from engine_models import make_model
+    from support.models import make_model
 
     folder = make_model(tmp_path / "odd", "gpt2", num_key_value_heads=2)
     with LLM(str(folder), num_blocks=8, device="cpu", dtype="float32") as llm:

@@ -13,12 +13,12 @@ import sys
 import torch
 import triton
 import triton.language as tl
-from attention_cases import make
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from minieng.kernels import triton_attention, triton_ops
+from support.attention_cases import make
 
 KINDS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.int32: "i32", torch.int64: "i64"}
 OPTIONS = {"num_warps", "num_stages"}
