@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tokenize
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ KNOWS = {
     "llm": {"observe", "kv", "model", "scheduler", "engine", "bench", "replay", "parallel", "sim"},
 }
 KNOWS["server"] = {*KNOWS["llm"], "llm"}
-KNOWS["cli"] = {*KNOWS["server"], "server", "doctor", "hub", "viz"}
+KNOWS["cli"] = {*KNOWS["server"], "server", "doctor", "hub", "kernels", "viz"}
 CLI = {"cli", "commands", "__main__"}
 
 
@@ -88,6 +89,14 @@ def test_the_engine_knows_nothing_of_the_course(file):
 def test_a_scheduler_knows_no_model_no_tensor_and_no_clock():
     for file in (ROOT / "minieng" / "scheduler").glob("*.py"):
         assert not {m.split(".")[0] for m in imports(file)} & {"torch", "time", "numpy", "transformers"}, file
+
+
+def test_orders_rules_and_admission_know_the_queues_and_no_scheduler():
+    """base.py stands on these: a glance back, even for a type checker only, would be a circle."""
+    for name in ("queues", "rules", "ordering", "admission"):
+        tree = ast.parse((ROOT / "minieng" / "scheduler" / f"{name}.py").read_text(encoding="utf-8"))
+        near = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1}
+        assert near <= {"queues"}, name
 
 
 def test_the_ground_floor_and_the_blocks_need_no_torch():
@@ -164,3 +173,12 @@ def test_no_file_and_no_function_is_too_long(file):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             limit = 120 if file.name == "triton_attention.py" else 60
             assert node.end_lineno - node.lineno < limit, f"{node.name} has {node.end_lineno - node.lineno + 1} lines"
+
+
+def test_no_function_has_too_many_branches():
+    """Cyclomatic complexity at most 12, as pyproject.toml says."""
+    limit = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["lint"]["mccabe"]
+    assert limit == {"max-complexity": 12}
+    ruff = [sys.executable, "-m", "ruff", "check", "--no-cache", "--select", "C901", "--output-format", "concise"]
+    done = subprocess.run([*ruff, "minieng", "coursekit"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
