@@ -21,7 +21,7 @@ from collections.abc import Iterable
 
 from ..config import EngineConfig
 from ..kv.allocator import KVCache, Ledger
-from ..plan import Moves, Plan, Refusal, StepResult
+from ..plan import Moves, Plan, Refusal, Reservation, StepResult
 from ..request import Request, Status
 from .admission import make_admission
 from .ordering import make_order, make_victim
@@ -150,36 +150,48 @@ class Scheduler:
         """Raise PlanError naming the first rule that the plan breaks."""
         check(self.queues, plan, now, self.token_budget)
 
-    def reserve(self, plan: Plan, now: float) -> None:
+    def reserve(self, plan: Plan, now: float) -> Reservation:
         """Check the plan against the rules, then move requests between the queues and name their blocks.
 
         Raises PlanError, and has changed nothing, if a rule is broken.
         """
         self.check(plan, now)
-        packed = plan.rows is None
-        newcomers = [r for r, _ in plan.extend if r.status is Status.WAITING]
+        packed, pool = plan.rows is None, self.kv.pool
+        done = Reservation([r for r, _ in plan.extend if r.status is Status.WAITING])
         if packed:  # all are looked up before any is attached, as the ledger did
-            for request, shared in [(r, self.kv.lookup(r, plan.preempt)) for r in newcomers]:
+            for request, shared in [(r, self.kv.lookup(r, plan.preempt)) for r in done.newcomers]:
                 self.kv.attach(request, shared)
+                done.cached += shared.num_tokens
+                done.shared += len(shared.blocks)
         else:
             plan.rows = list(plan.rows)  # it may be self.running itself, and that changes before the trace is written
+        before = pool.num_free
         for request in plan.preempt:  # a rectangle's KV stands too far to the right to be put back
             self._preempt(request, plan.moves if packed else None)
+        done.freed = pool.num_free - before
         if not packed:
             width = plan.width
-            for request in newcomers:
+            for request in done.newcomers:
                 request.pad, request.span = width - request.num_remaining_tokens, plan.span
-        self._name_blocks(plan)
-        for request in newcomers:
+        self._name_blocks(plan, done)
+        for request in done.newcomers:
             self.queues.start(request, now)
+        done.blocks_free = pool.num_free
+        return done
 
-    def _name_blocks(self, plan: Plan) -> None:
+    def _name_blocks(self, plan: Plan, done: Reservation) -> None:
         size = self.kv.block_size
         for request, n in plan.extend:
             # Most slices are decodes, and most decodes stay inside a block that is theirs already. To ask that here,
             # and not in ``grow``, saves a call for each running request in each step.
-            if n > 1 or not (request.pad + request.num_computed_tokens) % size or request.status is Status.WAITING:
-                self.kv.grow(request, n, plan.moves)
+            new = request.status is Status.WAITING
+            if n > 1 or not (request.pad + request.num_computed_tokens) % size or new:
+                had = 0 if new else len(request.block_table)
+                if copied := self.kv.grow(request, n, plan.moves):
+                    done.copied.append((request, *copied))
+                    done.shared -= new  # a newcomer that writes into the last of its shared blocks has a copy instead
+                if len(request.block_table) > had:
+                    done.taken.append((request, request.block_table[had:]))
 
     def commit(self, plan: Plan, result: StepResult, now: float) -> None:
         """The step has happened: progress, tokens, and full blocks that others may share from now on."""

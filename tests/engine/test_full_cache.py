@@ -6,7 +6,7 @@ import faulthandler
 import itertools
 
 import pytest
-from engine_fakes import ask, expected, fake_engine, finish, forced, nothing_left
+from support.fakes import ask, expected, fake_engine, finish, forced, nothing_left
 
 from minieng.scheduler import ADMISSIONS, VICTIMS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from engine_fakes import ask, fake_engine, finish
+from support.fakes import ask, fake_engine, finish
 
 from minieng.plan import Plan
 from minieng.scheduler import ORDERS

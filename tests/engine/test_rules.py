@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from engine_fakes import ask, expected, fake_engine, finish, nothing_left
+from support.fakes import ask, expected, fake_engine, finish, nothing_left
 
 from minieng.plan import Plan, PlanError
 from minieng.request import Request

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from engine_fakes import ask, fake_engine, finish
+from support.fakes import ask, fake_engine, finish
 
 from minieng.plan import Mode
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attention_cases import make, reference
+from support.attention_cases import make, reference
 
 from minieng.kernels.batch import Batch, LayerKV
 from minieng.kernels.choose import choose_attention

@@ -11,7 +11,7 @@ os.environ.setdefault("TRITON_INTERPRET", "1")  # before triton is imported
 pytest.importorskip("triton", reason="triton is not installed (Linux on x86-64 only)")
 
 import torch
-from attention_cases import NOTHING, make, reference
+from support.attention_cases import NOTHING, make, reference
 
 if os.environ["TRITON_INTERPRET"] != "1":
     pytest.skip("the interpreter is switched off", allow_module_level=True)
