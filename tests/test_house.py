@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import io
 import re
 import subprocess
 import sys
+import textwrap
 import tokenize
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from minieng.scheduler import ContinuousScheduler
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "minieng").rglob("*.py"))
@@ -158,6 +162,15 @@ def test_the_c_kernel_stays_small():
     text = "\n".join(file.read_text(encoding="utf-8") for file in sorted((ROOT / "minieng/kernels/native").glob("*.[ch]")))
     code = re.sub(r"/\*.*?\*/|//[^\n]*", lambda found: "\n" * found[0].count("\n"), text, flags=re.DOTALL)
     assert sum(bool(line.strip()) for line in code.splitlines()) < 650
+
+
+def test_the_readme_shows_the_scheduler_that_there_is():
+    """What README prints of continuous batching is the source, and it is all that decides there."""
+    methods = (ContinuousScheduler.plan, ContinuousScheduler.decode)
+    shown = "\n".join(textwrap.dedent(inspect.getsource(method)) for method in methods)
+    assert f"```python\n{shown}```\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+    decisions = {name for name, value in vars(ContinuousScheduler).items() if inspect.isfunction(value)}
+    assert decisions == {method.__name__ for method in methods}
 
 
 @pytest.mark.parametrize("rung", ["static", "dynamic", "continuous", "chunked"])
