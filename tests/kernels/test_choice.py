@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 import torch
-from attention_cases import make
+from support.attention_cases import make
 
 from minieng.kernels import choose as attention
 from minieng.kernels import native
