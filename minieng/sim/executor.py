@@ -98,6 +98,10 @@ class SimExecutor:
         self.model, self.kv_nbytes_per_token = model, model.model.kv_nbytes_per_token
         self.block_nbytes = self.kv_nbytes_per_token * block_size
 
+    @property
+    def device_name(self) -> str:
+        return f"simulated {self.model.gpu.name}"
+
     def facts(self) -> dict[str, str]:
         """What runs here, for ``explain()``."""
         return {"device": f"{self.model.gpu.name}, simulated: nothing is computed, a formula says how long each step takes"}
