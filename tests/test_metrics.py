@@ -6,9 +6,9 @@ from random import Random
 
 import numpy as np
 import pytest
-from engine_fakes import ContentExecutor, fake_engine, nothing_left
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.fakes import ContentExecutor, fake_engine, nothing_left
 
 from minieng.bench import requests_of, serve
 from minieng.observe.latency import PERCENTILES, Latency, percentile

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scripted import run
+from support.scripted import run
 
 from minieng.observe.latency import Latency, samples
 from minieng.viz import block_map, compare, kv_use, latency_cdf, padding_rectangle, roofline, timeline, tradeoff
