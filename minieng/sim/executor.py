@@ -143,7 +143,7 @@ class PipelineExecutor(SimExecutor):
         begin = leaves = self.now()
         hop = self.model.hop(work.new)
         for stage, seconds in enumerate(self.model.stage_seconds(work)):
-            enters = max(leaves + hop * (stage > 0), self.free_at[stage])
+            enters = max(leaves + hop if stage else leaves, self.free_at[stage])
             leaves = self.free_at[stage] = enters + seconds
             self.busy += seconds
         return leaves - begin
