@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ..kernels.backend import BACKENDS
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention
 
@@ -124,7 +125,7 @@ def trial(adapter: Adapter) -> float:
         want.append(out.logits[0, -1].float())
     adapter.model.set_attn_implementation(NAME)
     size = (2, adapter.num_layers, 6, 4, adapter.kv_heads, adapter.head_dim)
-    cache, attention = torch.zeros(size, dtype=adapter.dtype, device=adapter.device), Attention("torch", "trial")
+    cache, attention = torch.zeros(size, dtype=adapter.dtype, device=adapter.device), Attention(BACKENDS["torch"], "trial")
     kv = [LayerKV(cache[0, i], cache[1, i], adapter.scales[i]) for i in range(adapter.num_layers)]
     adapter.forward(trial_batch(texts, [(0, 0, 4)], adapter.device), kv, attention)
     other = adapter.forward(trial_batch(texts, [(0, 4, 8), (1, 0, 5)], adapter.device), kv, attention)[-1]

@@ -12,9 +12,11 @@ from support.graph_fakes import Tape
 
 from minieng import SamplingParams
 from minieng.config import EngineConfig
-from minieng.kernels import choose as attention
+from minieng.kernels import choose
+from minieng.kernels.backend import BACKENDS
 from minieng.kernels.choose import Attention
 from minieng.model import graphs, load
+from minieng.scheduler import make_scheduler
 
 GIB = 1 << 30
 
@@ -48,11 +50,13 @@ def test_the_warm_up_runs_the_largest_step_and_says_what_it_took(tiny, cuda, bac
         model = llm.runner.model
         forward = type(model).forward
         cuda.setattr(type(model), "forward", lambda self, batch, *rest: seen.append(batch) or forward(self, batch, *rest))
-        assert load.warm_up(model, Attention(backend, "test"), EngineConfig(**knobs), max_model_len=100) == GIB
+        config, attention = EngineConfig(**knobs), Attention(BACKENDS[backend], "test")
+        largest = make_scheduler(config.scheduler).largest_step(config, 100)
+        assert load.warm_up(model, attention, config, max_model_len=100, most=largest) == GIB
     (batch,) = seen
     assert len(batch.token_ids) == most == batch.q_starts[-1] and max(batch.kv_ends) <= 100
     cuda.setattr(load, "MOST_PROFILED", 50)
-    assert load.warm_up(model, Attention(backend, "test"), EngineConfig(**knobs), max_model_len=100) == int(GIB * most / 50)
+    assert load.warm_up(model, attention, config, max_model_len=100, most=largest) == int(GIB * most / 50)
 
 
 def test_a_step_that_runs_out_of_memory_names_the_remedy(tiny, cuda):
@@ -62,7 +66,7 @@ def test_a_step_that_runs_out_of_memory_names_the_remedy(tiny, cuda):
     with tiny.llm(num_blocks=4) as llm:
         cuda.setattr(type(llm.runner.model), "forward", full)
         with pytest.raises(ValueError, match="a step of 2048 tokens does not fit .* lower max_model_len"):
-            load.warm_up(llm.runner.model, llm.runner.attention, EngineConfig(), max_model_len=64)
+            load.warm_up(llm.runner.model, llm.runner.attention, EngineConfig(), max_model_len=64, most=2048)
 
 
 def sized(cuda, backend="triton", **knobs):
@@ -71,7 +75,7 @@ def sized(cuda, backend="triton", **knobs):
     made = MagicMock()
     cuda.setattr(load, "warm_up", lambda *_: GIB)
     cuda.setattr(load, "KVTensors", made)
-    load.make_cache(model, Attention(backend, "test"), EngineConfig(**knobs), max_model_len=1 << 20)
+    load.make_cache(model, Attention(BACKENDS[backend], "test"), EngineConfig(**knobs), max_model_len=1 << 20, most=1 << 20)
     shape, blocks, size, *_, spare = made.call_args.args
     assert shape.bytes_per_token == 1024
     return blocks * size * 1024, spare
@@ -125,7 +129,7 @@ def test_capture_gives_graphs_that_explain_themselves(ready, tiny):
     [
         (lambda llm: setattr(llm.config, "enforce_eager", True), "no: enforce_eager"),
         (lambda llm: setattr(llm.runner, "model", object()), "transformers' own code"),
-        (lambda llm: setattr(llm.runner.attention, "backend", "torch"), "'torch' asks the host for numbers"),
+        (lambda llm: setattr(llm.runner.attention, "backend", BACKENDS["torch"]), "'torch' asks the host for numbers"),
     ],
 )
 def test_reasons_for_no_graphs(ready, change, words):
@@ -146,13 +150,13 @@ def test_a_capture_that_fails_is_a_warning_not_an_end(ready, monkeypatch):
 
 def test_a_graph_is_captured_after_a_warm_up_on_one_stream_into_one_pool(monkeypatch):
     monkeypatch.setattr(graphs, "torch", fake := MagicMock())
-    seam, order = graphs.Cuda(torch.device("cuda")), []
+    cuda, order = graphs.Cuda(torch.device("cuda")), []
     fake.cuda.graph.return_value.__enter__.side_effect = lambda *_: order.append("record")
-    replays = [seam.capture(lambda: order.append("work")) for _ in range(2)]
+    replays = [cuda.capture(lambda: order.append("work")) for _ in range(2)]
     assert order == ["work", "record", "work"] * 2
     first, second = fake.cuda.graph.call_args_list
     assert first.kwargs["pool"] is None and second.kwargs["pool"] is fake.cuda.CUDAGraph.return_value.pool.return_value
-    assert first.kwargs["stream"] is second.kwargs["stream"] is seam.stream
+    assert first.kwargs["stream"] is second.kwargs["stream"] is cuda.stream
     assert replays[0] is fake.cuda.CUDAGraph.return_value.replay
 
 
@@ -162,11 +166,15 @@ def test_a_graph_is_captured_after_a_warm_up_on_one_stream_into_one_pool(monkeyp
 ])  # fmt: skip
 def test_backends_go_by_what_the_gpu_can_do(monkeypatch, capability, asked, names):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
-    assert attention.candidates(torch.device("cuda", 0), asked) == names
+    assert [backend.name for backend in choose.candidates(torch.device("cuda", 0), asked)] == names
 
 
-def test_an_older_gpu_is_told_why_it_gets_no_triton(ready, cuda):
+@pytest.mark.parametrize("asked", ["auto", "torch"])
+def test_an_older_gpu_is_told_why_it_gets_no_triton(ready, cuda, asked):
     cuda.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    cuda.setattr(choose, "self_test", lambda *_: 0.0)
     ready.runner.device = torch.device("cuda", 0)
+    ready.runner.attention = choose.choose_attention(asked, ready.runner.device, torch.float16, 4, 2, 24, 16)
     facts = ready.runner.facts()
-    assert "padded" in facts["attention"] and "this is sm_75" in facts["attention"] and facts["graphs"].startswith("no")
+    assert facts["attention"].startswith("padded" if asked == "auto" else "torch") and facts["graphs"].startswith("no")
+    assert facts["attention"].endswith("; triton is for sm_80 and later, this is sm_75")

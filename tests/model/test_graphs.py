@@ -65,7 +65,7 @@ def test_any_workload_gives_the_oracles_tokens(tiny, rung, block_size, preemptio
         run_case(kit, prompts, case, rung, block_size, True, preemption)
 
     check()
-    assert sum(decodes.seam.replayed for decodes in kit.made), "no step went through a graph"
+    assert sum(decodes.cuda.replayed for decodes in kit.made), "no step went through a graph"
 
 
 def run(llm, prompts, params):
@@ -92,7 +92,7 @@ def test_steps_sent_ahead_change_neither_plans_nor_tokens_nor_trace(tiny, rung):
         plain = run(llm, prompts, params)
     with give_graphs(tiny.llm(**knobs)) as llm:
         fast, decodes = run(llm, prompts, params), llm.runner.decodes
-        assert decodes.seam.replayed > 10
+        assert decodes.cuda.replayed > 10
         if rung not in ("static", "dynamic"):
             assert decodes.num_served > 5 and decodes.num_ahead - decodes.num_served < decodes.num_ahead // 2
     assert fast == plain
@@ -121,7 +121,7 @@ def test_by_hand_and_with_an_abort_between_two_steps(tiny):
         for _ in range(6):
             record = llm.engine.step()
             assert all(token is not None for token in record.tokens), "a step's tokens are there when it returns"
-        assert llm.runner.decodes.flight is not None
+        assert llm.runner.decodes.sent_ahead is not None
         llm.abort(groups[1][0].request_id)
         newcomer = llm._submit([prompts[1]], SamplingParams(max_tokens=20, ignore_eos=True), 0, None, "", None, None)
         llm.engine.run()
@@ -157,7 +157,7 @@ def test_ctrl_c_in_a_graphs_step_leaves_an_engine_that_goes_on(tiny, monkeypatch
     prompts = random_prompts(tiny, (6, 9), 4)
     with give_graphs(tiny.llm(num_blocks=64, block_size=4)) as llm:
         groups = llm._submit(prompts, SamplingParams(max_tokens=20, ignore_eos=True), 0, None, "", None, None)
-        seconds, calls = llm.runner.decodes.seam.seconds, []
+        seconds, calls = llm.runner.decodes.cuda.seconds, []
 
         def interrupted(begin, end):
             calls.append(begin)
@@ -165,7 +165,7 @@ def test_ctrl_c_in_a_graphs_step_leaves_an_engine_that_goes_on(tiny, monkeypatch
                 raise KeyboardInterrupt
             return seconds(begin, end)
 
-        monkeypatch.setattr(llm.runner.decodes.seam, "seconds", interrupted)
+        monkeypatch.setattr(llm.runner.decodes.cuda, "seconds", interrupted)
         for _ in range(3):
             with pytest.raises(KeyboardInterrupt):
                 llm.engine.run()
@@ -189,12 +189,12 @@ def test_what_graphs_do_not_hold_is_computed_without(tiny):
     prompts = random_prompts(tiny, (5, 9), 5)
     with give_graphs(tiny.llm(num_blocks=64, block_size=4), longest=16) as llm:
         outs = llm.generate(prompts, SamplingParams(max_tokens=20, ignore_eos=True))  # longer than any graph's rows
-        assert llm.runner.decodes.seam.replayed
+        assert llm.runner.decodes.cuda.replayed
         for prompt, out in zip(prompts, outs, strict=True):
             tiny.oracle.compare(prompt, out.outputs[0].token_ids, 20)
-        before = llm.runner.decodes.seam.replayed
+        before = llm.runner.decodes.cuda.replayed
         out = llm.generate([prompts[0]], SamplingParams(max_tokens=5, logprobs=3, ignore_eos=True))[0].outputs[0]
-        assert len(out.logprobs) == 5 and llm.runner.decodes.seam.replayed == before
+        assert len(out.logprobs) == 5 and llm.runner.decodes.cuda.replayed == before
 
 
 @pytest.mark.parametrize("name", ["qwen3", "qwen2_sliding", "llama_untied_bias"])
@@ -211,7 +211,7 @@ def test_other_shapes_of_the_family(shape, name):
 def test_tritons_kernels_in_the_runner(shape, monkeypatch):
     """All of the GPU's path but the GPU: Triton's store, attention (cut and joined), norms, rotation and SiLU."""
     pytest.importorskip("triton", reason="triton is not installed (Linux on x86-64 only)")
-    from minieng.kernels import triton_attention
+    from minieng.kernels import triton_attention, triton_ops
 
     if os.environ["TRITON_INTERPRET"] != "1":
         pytest.skip("the interpreter is switched off")
@@ -219,8 +219,8 @@ def test_tritons_kernels_in_the_runner(shape, monkeypatch):
     kit = shape("qwen3")
     prompts = random_prompts(kit, (35, 2), 7)
     knobs = {"num_blocks": 24, "block_size": 4, "max_num_seqs": 2, "max_model_len": 60}
-    with give_graphs(kit.llm(**knobs), "triton", seam=Again()) as llm:
-        llm.runner.attention.ops = "triton"
+    with give_graphs(kit.llm(**knobs), "triton", cuda=Again()) as llm:
+        llm.runner.attention.ops = triton_ops
         outs = llm.generate(prompts, SamplingParams(max_tokens=6, ignore_eos=True))
         assert llm.runner.decodes.num_served
     for prompt, out in zip(prompts, outs, strict=True):

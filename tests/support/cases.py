@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from minieng.clock import VirtualClock
-from minieng.config import ADMISSION_RULES, ORDER_NAMES
 from minieng.plan import Plan, StepResult
 from minieng.request import Request, SamplingParams
+from minieng.scheduler import ADMISSIONS, ORDERS, VICTIMS
 from support.fakes import forced, nothing_left
 
 RUNGS = {
@@ -70,9 +70,9 @@ ASKED = {
     "abort_at": [None, None, None, 1, 4, 9],
 }
 KNOBS = {
-    "order": ORDER_NAMES,
-    "admission": ADMISSION_RULES,
-    "victim": ["newest", "fewest_output", "lowest_priority"],
+    "order": tuple(ORDERS),
+    "admission": tuple(ADMISSIONS),
+    "victim": tuple(VICTIMS),
     "attention": ["auto", "auto", "torch", "padded"],
     "max_num_batched_tokens": [3, 8, 64],
     "max_prefill_tokens": [8, 2048],

@@ -54,8 +54,9 @@ def compile_launch(self, *args, grid, warmup, **kwargs) -> None:
 def launch_everything(dtype: torch.dtype, dim: int, heads: int, kv_heads: int, **constants) -> None:
     for rows in ([(1, 20), (1, 600)], [(1, 9), (5, 40)]):
         q, layer, batch = make(rows, heads, kv_heads, dim, 16, dtype, **constants)
-        triton_attention.attend(q, layer, batch)
-    triton_attention.store(layer.k[0, :3], layer.v[0, :3], layer, torch.tensor([1, -1, 5]))
+        triton_attention.triton_attend(q, layer, batch)
+    batch.slots = torch.tensor([1, -1, 5])
+    triton_attention.triton_store(layer.k[0, :3], layer.v[0, :3], layer, batch)
     x, cos = torch.zeros((3, dim * heads), dtype=dtype), torch.zeros((3, 1, dim), dtype=dtype)
     triton_ops.rms_norm(x, x[0], 1e-5)
     triton_ops.add_norm(x, x.clone(), x[0], 1e-5)

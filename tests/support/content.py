@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import random
 
-from minieng.config import ADMISSION_RULES, ORDER_NAMES
 from minieng.request import Request, SamplingParams
-from minieng.scheduler import SCHEDULERS
+from minieng.scheduler import ADMISSIONS, ORDERS, SCHEDULERS, VICTIMS
 from support.fakes import VOCABULARY, expected, fake_engine, forced
-
-VICTIMS = ("newest", "fewest_output", "lowest_priority")
 
 
 def random_engine(dice: random.Random, longest: int):
@@ -17,9 +14,9 @@ def random_engine(dice: random.Random, longest: int):
     rung, size, every = dice.choice(list(SCHEDULERS)), dice.choice([1, 4, 16]), dice.choice([0, 0, 2, 3, 5])
     knobs = {
         "preemption": dice.choice(["recompute", "swap"]),
-        "victim": dice.choice(VICTIMS),
-        "admission": dice.choice(ADMISSION_RULES),
-        "order": dice.choice(ORDER_NAMES),
+        "victim": dice.choice(list(VICTIMS)),
+        "admission": dice.choice(list(ADMISSIONS)),
+        "order": dice.choice(list(ORDERS)),
         "mixed": dice.random() < 0.5,
         "max_num_batched_tokens": dice.choice([1, 3, 8, 64]),
         "max_prefill_tokens": dice.choice([4, 30]),

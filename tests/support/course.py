@@ -1,6 +1,8 @@
 """Small helpers of the coursekit tests: the masters, answers as functions, notebooks made of changed cells."""
 
+import importlib
 import json
+import re
 from pathlib import Path
 
 from coursekit import cells
@@ -37,6 +39,16 @@ def solved(number="02", **changes):
         if task in changes:
             cell["source"] = changes[task]
     return book
+
+
+def file_of(task):
+    """The name of a task's file without its ending: ``BlockPool`` is in block_pool.py."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", task.name).lower()
+
+
+def module_of(task, package="coursekit.tasks"):
+    """The task's own module: its question, or with ``course_answers`` the answers to it."""
+    return importlib.import_module(f"{package}.lesson_{task.lesson}.{file_of(task)}")
 
 
 def put(path, book):

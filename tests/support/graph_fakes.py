@@ -1,4 +1,4 @@
-"""Decode graphs on a CPU: a stand-in for CUDA graphs that keeps what they keep, behind the same small seam.
+"""Decode graphs on a CPU: a stand-in for CUDA graphs that keeps what they keep, in the place of ``graphs.Cuda``.
 
 ``Tape`` records every torch operation with the tensors it read and wrote, and repeats exactly those: like a graph it
 knows addresses only, so a number that Python computed anew, a buffer that was made anew, or an answer fetched from the
@@ -13,6 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from minieng.kernels import native
+from minieng.kernels.backend import BACKENDS
 from minieng.kernels.batch import LayerKV
 from minieng.kernels.choose import Attention
 from minieng.kv.tensors import KVTensors
@@ -52,7 +53,7 @@ def tensors_in(value) -> list[torch.Tensor]:
 
 
 class Tape:
-    """The seam's stand-in: records on capture, repeats on replay."""
+    """The stand-in: records on capture, repeats on replay."""
 
     def __init__(self) -> None:
         self.replayed = 0
@@ -94,19 +95,19 @@ class Again(Tape):
         return again
 
 
-def give_graphs(llm, backend: str = "padded", max_rows: int | None = None, seam=None, longest: int | None = None):
+def give_graphs(llm, backend: str = "padded", max_rows: int | None = None, cuda=None, longest: int | None = None):
     """What ``load`` does on a GPU, on this engine's CPU: spare blocks, and decodes through graphs."""
     runner, config = llm.runner, llm.config
     old, rows = runner.tensors, max_rows or max(config.max_num_seqs, config.batch_size)
     spare = num_spare_blocks(rows, old.block_size)
     runner.tensors = KVTensors(old.shape, old.num_blocks, old.block_size, runner.device, len(old.host), spare)
-    runner.attention = Attention(backend, "a test asked for it", "plain")
+    runner.attention = Attention(BACKENDS[backend], "a test asked for it")
     model = runner.model
     runner.kv = [
         LayerKV(*runner.tensors.layer(i), model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)
     ]
     longest = longest or min(llm.max_model_len, old.num_blocks * old.block_size)
-    runner.decodes = Decodes(model, runner.tensors, runner.kv, runner.attention, rows, longest, seam or Tape())
+    runner.decodes = Decodes(model, runner.tensors, runner.kv, runner.attention, rows, longest, cuda or Tape())
     return llm
 
 
