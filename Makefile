@@ -137,18 +137,18 @@ test-hostile: $(READY)
 	@echo "==> submissions that attack the grader"
 	$(BIN)/python -m pytest -m hostile tests/coursekit
 
-# A shell fragment: $(call STRICT,python,settings,folder) compares each stored output of the folder's notebooks.
+# A shell fragment: $(call STRICT,python,settings,folder,options of pytest) compares each stored output of the folder's notebooks.
 define STRICT
 if ls $(3)/*.ipynb >/dev/null 2>&1; then \
   echo "==> $(3)/ strictly: every stored output is compared"; \
-  $(TESTING) $(2) $(1) -m pytest -o addopts="" $(NBVAL) $(3); \
+  $(TESTING) $(2) $(1) -m pytest -o addopts="" $(NBVAL) $(4) $(3); \
 else echo "==> $(3)/ holds no notebook"; fi
 endef
 
 test-notebooks: model
 	@$(call STRICT,$(BIN)/python,,docs)
-	@$(call STRICT,$(BIN)/python,,notebooks)
-	@$(call STRICT,$(BIN)/python,COURSEKIT_STRICT=1,solutions)
+	@$(call STRICT,$(BIN)/python,$(ONE_THREAD),notebooks,$(SIDE_BY_SIDE))
+	@$(call STRICT,$(BIN)/python,$(ONE_THREAD) COURSEKIT_STRICT=1,solutions,$(SIDE_BY_SIDE))
 
 # One after the other whatever -j says: side by side they would disturb each other's timings.
 test-all:
