@@ -15,13 +15,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..hub.shelf import ModelError
 from ..kernels import native
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention
 from ..kernels.linear import Native, linear
 from ..kernels.ops import ops_named
-from .weights import Layer, Weights, rope_table
+from .weights import HEAD, Layer, Weights, rope_table
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 
@@ -40,32 +39,35 @@ def supports(config: Any) -> str | None:
 
 def window_of(config: Any, layer: int) -> int | None:
     """The sliding window of a layer in tokens, or None for full attention."""
-    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
-    if kinds:
-        return window if kinds[layer] == "sliding_attention" else None
-    return window if getattr(config, "use_sliding_window", True) else None
+    if config.model_type == "llama":  # transformers' Llama has none, whatever its config says
+        return None
+    if config.model_type == "mistral":
+        return config.sliding_window
+    return config.sliding_window if config.layer_types[layer] == "sliding_attention" else None
 
 
 class Decoder:
     """A loaded model: ``forward(batch, kv, attention)`` gives the logits of the rows that asked for them."""
 
     def __init__(self, path: Path, config: Any, dtype: torch.dtype, device: torch.device) -> None:
-        weights = Weights(path, dtype, device)
+        weights = Weights(path, config, dtype, device)
         self.config, self.dtype, self.device, self.eps = config, dtype, device, config.rms_norm_eps
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.embedding, self.norm = weights.need("model.embed_tokens.weight"), weights.need("model.norm.weight")
-        if tuple(self.embedding.shape) != (config.vocab_size, config.hidden_size):
-            raise ModelError(
-                f"{path}: config.json says {config.vocab_size} tokens of size {config.hidden_size}, the weights hold "
-                f"{tuple(self.embedding.shape)}: they do not belong together, fetch the model again"
-            )
         self.layers = [Layer(weights, f"model.layers.{i}") for i in range(config.num_hidden_layers)]
-        head = None if config.tie_word_embeddings else weights.get("lm_head.weight")
+        head = weights.get(HEAD)
         self.lm_head = linear(self.embedding if head is None else head)
         self.windows = [window_of(config, i) for i in range(len(self.layers))]
         self.scales, self.softcap = [self.head_dim**-0.5] * len(self.layers), None
-        self.cos, self.sin = rope_table(config, device, dtype)
+        self.cos = self.sin = torch.empty(0, self.head_dim, dtype=dtype, device=device)
+        self.outgrown: list[tuple[torch.Tensor, torch.Tensor]] = []  # captured graphs may still read them
+
+    def reach(self, tokens: int) -> None:
+        """Make the table of the rotation as long as texts may become here."""
+        if tokens > len(self.cos):
+            self.outgrown.append((self.cos, self.sin))
+            self.cos, self.sin = rope_table(self.config, tokens, self.device, self.dtype)
 
     @property
     def num_layers(self) -> int:

@@ -180,6 +180,7 @@ def test_whole_layers_are_the_layers_one_by_one(shape, sizes, wanted, published,
     rounded = lambda self, name: None if (t := read(self, name)) is None else t.to(published).float()  # noqa: E731
     monkeypatch.setattr(weights.Weights, "get", rounded)
     model = decoder.Decoder(path, config, torch.float32, torch.device("cpu"))
+    model.reach(config.max_position_embeddings)
     _, cache, batch = random_step(sizes, 6, 2, 16, 4, torch.float32)
     starts, size = batch.q_starts, cache.k.shape[1]
     batch.positions = torch.cat([torch.arange(end - new, end) for new, end in sizes])
