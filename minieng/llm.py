@@ -17,7 +17,7 @@ from .engine import Engine
 from .kv.allocator import KVCache
 from .prompts import Prompt, as_list, each_of, progress_bar, tokens_of
 from .request import CompletionOutput, Request, RequestMetrics, RequestOutput, SamplingParams, TokenEvent, sample_key
-from .scheduler import make_scheduler
+from .scheduler import check_names, make_scheduler
 from .scheduler.admission import reservation_of
 from .text import TextStream
 
@@ -38,10 +38,10 @@ class LLM:
 
     def __init__(self, model: str = "smollm2-135m", *, checked: bool = False, **knobs: Any) -> None:
         config = EngineConfig(**knobs)
-        make_scheduler(config.scheduler)  # a wrong name is told before a model is loaded
+        check_names(config)  # a wrong one is told before a model is loaded
         from .model.load import load  # torch comes with it
 
-        loaded = load(str(model), config)
+        loaded = load(str(model), config, make_scheduler(config.scheduler).largest_step)
         tensors, reservation = loaded.runner.tensors, reservation_of(config.admission)
         kv = KVCache(tensors.num_blocks, config.block_size, config.enable_prefix_caching, reservation, len(tensors.host))
         engine = Engine(loaded.runner, kv, config, checked=checked)

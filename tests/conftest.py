@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "engine"))
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C, and so would what they start
 
 
@@ -16,7 +15,7 @@ class Kit:
     """A model, its oracle, and engines on it. Weights are loaded once: engines of a process share them."""
 
     def __init__(self, path: Path, name: str, longest: int) -> None:
-        from engine_oracle import Oracle
+        from support.oracle import Oracle
 
         from minieng import LLM
 
@@ -52,7 +51,7 @@ def smollm2() -> Kit:
 @pytest.fixture(scope="session")
 def shape(tmp_path_factory):
     """shape("gpt2") → a small random model of that architecture and its oracle."""
-    from engine_models import make_model
+    from support.models import make_model
 
     known: dict[str, Kit] = {}
 
@@ -73,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    oracle = sys.modules.get("engine_oracle")
+    oracle = sys.modules.get("support.oracle")
     if oracle and oracle.TALLY.tokens:
         terminalreporter.write_line(f"same tokens: {oracle.TALLY}")
 
@@ -82,7 +81,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
 def few_ties():
     """The contract's excuse has a limit: at most one tie in 2,000 tokens over the whole run."""
     yield
-    oracle = sys.modules.get("engine_oracle")
+    oracle = sys.modules.get("support.oracle")
     if oracle:
         allowed = max(1, oracle.TALLY.tokens // oracle.TOKENS_PER_TIE)
         assert oracle.TALLY.ties <= allowed, f"too many ties: {oracle.TALLY}"

@@ -49,12 +49,17 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 1 << 29)
 
 
+def find_compiler() -> str | None:
+    """The C compiler that is used: CC, else the first of cc, gcc and clang that is installed."""
+    return os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
 @functools.cache
 def library(dtype: torch.dtype) -> ctypes.CDLL:
     """The compiled kernel for a dtype. Raises RuntimeError if it cannot be built here."""
     if dtype not in (torch.float32, torch.bfloat16):
         raise RuntimeError(f"the C kernel knows float32 and bfloat16, not {dtype}")
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    compiler = find_compiler()
     if compiler is None:
         raise RuntimeError("no C compiler found (cc, gcc or clang)")
     flags = [*FLAGS, *(["-DBF16"] if dtype == torch.bfloat16 else [])]
@@ -163,7 +168,7 @@ def attend(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
 
 def step_of(batch: Batch, heads: int, layer: LayerKV) -> Step:
     """The batch's rows, cut into tasks: as many tokens of a row as a panel has lines for, those with most to do first."""
-    if "step" not in batch.scratch:
+    if batch.step is None:
         block_size, kv_heads, dim = layer.k.shape[1:]
         most, tasks = max(1, library(layer.k.dtype).panel_width() // (heads // kv_heads)), []
         for row, (first, last, end) in enumerate(zip(batch.q_starts, batch.q_starts[1:], batch.kv_ends, strict=False)):
@@ -176,8 +181,8 @@ def step_of(batch: Batch, heads: int, layer: LayerKV) -> Step:
         table = torch.tensor(tasks, dtype=torch.int32)
         step = Step(batch.tables.data_ptr(), table.data_ptr(), batch.tables.stride(0), len(tasks), longest, together,
                     heads, kv_heads, dim, block_size)  # fmt: skip
-        batch.scratch["step"] = step, table  # the table, so that it lives as long
-    return batch.scratch["step"][0]
+        batch.step = step, table  # the table, so that it lives as long
+    return batch.step[0]
 
 
 def store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ..kernels.backend import BACKENDS
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention
 
@@ -65,7 +66,7 @@ def trial(adapter: Any, longest: int) -> float:
         adapter.model.set_attn_implementation(adapter.attention_name)
     blocks = -(-max(lengths) // BLOCK)
     size = (2, adapter.num_layers, len(texts) * blocks, BLOCK, adapter.kv_heads, adapter.head_dim)
-    cache, attention = torch.zeros(size, dtype=adapter.dtype, device=adapter.device), Attention("torch", "trial")
+    cache, attention = torch.zeros(size, dtype=adapter.dtype, device=adapter.device), Attention(BACKENDS["torch"], "trial")
     kv = [LayerKV(cache[0, i], cache[1, i], adapter.scales[i]) for i in range(adapter.num_layers)]
     errors = []
     for step in STEPS:

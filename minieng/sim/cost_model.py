@@ -190,9 +190,8 @@ class StepTimeModel:
         if blocks < 1:
             need = self.model.weights_nbytes / 1e9
             raise ValueError(
-                f"{self.model.name} needs {need:.1f} GB for its weights, {gpus} x {self.gpu.name} leave no room "
-                f"for KV: "
-                "raise tensor or stages, or choose a larger GPU"
+                f"{self.model.name} needs {need:.1f} GB for its weights, {gpus} x {self.gpu.name} leave no room for "
+                "KV: raise tensor or stages, or choose a larger GPU"
             )
         return blocks
 

@@ -11,7 +11,7 @@ from ..kv.allocator import KVCache
 from ..observe.trace import Trace
 from ..scheduler.admission import reservation_of
 from .cost_model import HOST_SECONDS, StepTimeModel
-from .executor import SimExecutor
+from .executor import PipelineExecutor, SimExecutor
 from .hardware import GPU, ModelSpec
 
 
@@ -46,6 +46,6 @@ def engine_of(
     kv = KVCache(blocks, config.block_size, config.enable_prefix_caching, reservation_of(config.admission), host_blocks)
     engine = Engine(executor, kv, config, VirtualClock(), checked=checked, trace=trace)
     engine.trace.meta |= {"device": f"simulated {times.gpu.name}", "model": times.model.name, "virtual": True}
-    if hasattr(executor, "now"):
+    if isinstance(executor, PipelineExecutor):
         executor.now = engine.clock.now
     return engine

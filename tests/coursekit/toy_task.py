@@ -1,8 +1,9 @@
 """A toy exercise, 90: schedule first come, first served with two slots. Copied into a course of its own by the tests."""
 
-from ..task import Case, Finding, Task
-from .operations import driver, scene, well_formed
-from .scheduling import Bench, largest_gap, last_finish, random_jobs, steps_used, timeline
+from coursekit.judging.operations import driver, scene, well_formed
+from coursekit.judging.runs import largest_gap, last_finish, steps_used, timeline
+from coursekit.judging.scheduling import Bench, random_jobs
+from coursekit.task import Case, Finding, Task
 
 TITLE = "A toy"
 BENCH = Bench(max_num_seqs=2, num_blocks=16, block_size=4)
@@ -32,10 +33,9 @@ def judge_pool(args, got):
     return None
 
 
-SCHEDULER = Task(
-    id="90.1", name="Mine", title="Two slots", points=50, returns="a subclass of minieng.Scheduler",
-    cases=(Case((JOBS,), None), Case((JOBS, {"max_num_seqs": 1}), None)),
-    drive=BENCH.drive, judge=BENCH.judge(rules), scene=BENCH.scene, valid=BENCH.valid, exact=False, rounds=6,
+SCHEDULER = BENCH.task(
+    id="90.1", name="Mine", title="Two slots", points=50,
+    cases=(Case((JOBS,), None), Case((JOBS, {"max_num_seqs": 1}), None)), rules=rules, rounds=6,
     generate=lambda rng, size: (random_jobs(rng, size),), hints=("a", "b", "c"),
 )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from engine_cases import RUNGS
+from support.cases import RUNGS
 
 from minieng import SamplingParams
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from engine_fakes import ask, fake_engine, finish
+from support.fakes import ask, fake_engine, finish
 
 from minieng.plan import Mode
 
@@ -143,7 +143,7 @@ def test_continuous_lets_whoever_is_done_leave_at_once():
     a, b = ask(engine, "a", 3, 2), ask(engine, "b", 3, 2)
     finish(engine)
     assert a.finish_time == 2.0 and b.finish_time == 4.0
-    assert engine.trace[0].refused == [("b", "all 1 slots are taken")] or engine.trace[0].refused == []
+    assert engine.trace[0].refused == [("b", "all 1 seats are taken")] or engine.trace[0].refused == []
 
 
 def test_prompts_admitted_in_a_step_keep_to_their_budget_but_a_first_one_always_passes():

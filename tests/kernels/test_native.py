@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from minieng.kernels import linear, native, ops
+from minieng.kernels.backend import BACKENDS
 from minieng.kernels.batch import Batch, LayerKV
 from minieng.kernels.choose import Attention
 from minieng.kernels.torch_attention import attend_by_request
@@ -180,7 +181,6 @@ def test_whole_layers_are_the_layers_one_by_one(shape, sizes, wanted, published,
     rounded = lambda self, name: None if (t := read(self, name)) is None else t.to(published).float()  # noqa: E731
     monkeypatch.setattr(weights.Weights, "get", rounded)
     model = decoder.Decoder(path, config, torch.float32, torch.device("cpu"))
-    model.reach(config.max_position_embeddings)
     _, cache, batch = random_step(sizes, 6, 2, 16, 4, torch.float32)
     starts, size = batch.q_starts, cache.k.shape[1]
     batch.positions = torch.cat([torch.arange(end - new, end) for new, end in sizes])
@@ -192,12 +192,12 @@ def test_whole_layers_are_the_layers_one_by_one(shape, sizes, wanted, published,
     whole, single = (
         [LayerKV(cache.k.clone(), cache.v.clone(), cache.scale, window) for window in model.windows] for _ in range(2)
     )
-    chosen = Attention("native", "a test asked for it")
+    chosen = Attention(BACKENDS["native"], "a test asked for it")
     assert model.runs_whole(chosen) and model.weight_nbytes == published.itemsize
     with torch.inference_mode():
         got = model.hidden(batch, whole, chosen)
-        batch.scratch.clear()
-        want = model.hidden(batch, single, Attention("torch", "a test asked for it"))
+        batch.step = None
+        want = model.hidden(batch, single, Attention(BACKENDS["torch"], "a test asked for it"))
     assert got.shape == want.shape == (len(batch.logit_rows), 48)
     assert torch.allclose(got, want, atol=1e-4)
     for one, other in zip(whole, single, strict=True):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from engine_fakes import ask, fake_engine, finish
-from sim_cases import RUNGS, on_model, on_simulator, requests, run
+from support.fakes import ask, fake_engine, finish
+from support.sim_cases import RUNGS, on_model, on_simulator, requests, run
 
 from minieng import SamplingParams
 from minieng.observe.trace import Trace
