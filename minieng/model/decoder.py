@@ -16,14 +16,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..hub.shelf import ModelError
 from ..kernels import native
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention
 from ..kernels.linear import Native, linear
-from .weights import Layer, Weights, rope_table
+from .weights import HEAD, Layer, Weights, rope_table
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
+FIRST_POSITIONS = 2_048  # of the rotation's table when nobody has said yet how long texts become
 
 
 def supports(config: Any) -> str | None:
@@ -40,10 +40,11 @@ def supports(config: Any) -> str | None:
 
 def window_of(config: Any, layer: int) -> int | None:
     """The sliding window of a layer in tokens, or None for full attention."""
-    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
-    if kinds:
-        return window if kinds[layer] == "sliding_attention" else None
-    return window if getattr(config, "use_sliding_window", True) else None
+    if config.model_type == "llama":  # transformers' Llama has none, whatever its config says
+        return None
+    if config.model_type == "mistral":
+        return config.sliding_window
+    return config.sliding_window if config.layer_types[layer] == "sliding_attention" else None
 
 
 def geometry(config: Any) -> tuple[int, int, int]:
@@ -51,17 +52,6 @@ def geometry(config: Any) -> tuple[int, int, int]:
     heads = config.num_attention_heads
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
     return heads, kv_heads, getattr(config, "head_dim", None) or config.hidden_size // heads
-
-
-def embedding_of(weights: Weights, config: Any) -> torch.Tensor:
-    """[vocabulary, hidden]. Raises ModelError if it is another model's than the config's."""
-    embedding = weights.need("model.embed_tokens.weight")
-    if tuple(embedding.shape) != (config.vocab_size, config.hidden_size):
-        raise ModelError(
-            f"{weights.path}: config.json says {config.vocab_size} tokens of size {config.hidden_size}, the weights hold "
-            f"{tuple(embedding.shape)}: they do not belong together, fetch the model again"
-        )
-    return embedding
 
 
 class Decoder:
@@ -72,22 +62,30 @@ class Decoder:
     """
 
     def __init__(self, path: Path, config: Any, dtype: torch.dtype, device: torch.device, layers: range | None = None) -> None:
-        weights, count = Weights(path, dtype, device), config.num_hidden_layers
+        weights, count = Weights(path, config, dtype, device), config.num_hidden_layers
         layers = range(count) if layers is None else layers
         if not layers or layers.step != 1 or layers.start < 0 or layers.stop > count:
             raise ValueError(f"layers={layers}: {path} has layers 0 to {count - 1}, choose some that follow each other")
         first, last = layers.start == 0, layers.stop == count
         self.config, self.dtype, self.device, self.eps = config, dtype, device, config.rms_norm_eps
         self.heads, self.kv_heads, self.head_dim = geometry(config)
-        head = weights.get("lm_head.weight") if last and not config.tie_word_embeddings else None
-        embedding = embedding_of(weights, config) if first or last and head is None else None
+        head = weights.get(HEAD) if last else None
+        embedding = weights.need("model.embed_tokens.weight") if first or last and head is None else None
         self.embedding = embedding if first else None
         self.norm = weights.need("model.norm.weight") if last else None
         self.layers = [Layer(weights, f"model.layers.{i}") for i in layers]
         self.lm_head = linear(embedding if head is None else head) if last else None
         self.windows = [window_of(config, i) for i in layers]
         self.scales, self.softcap = [self.head_dim**-0.5] * len(layers), None
-        self.cos, self.sin = rope_table(config, device, dtype)
+        self.cos = self.sin = torch.empty(0, self.head_dim, dtype=dtype, device=device)
+        self.outgrown: list[tuple[torch.Tensor, torch.Tensor]] = []  # captured graphs may still read them
+        self.reach(min(config.max_position_embeddings, FIRST_POSITIONS))
+
+    def reach(self, tokens: int) -> None:
+        """Make the table of the rotation as long as texts may become here."""
+        if tokens > len(self.cos):
+            self.outgrown.append((self.cos, self.sin))
+            self.cos, self.sin = rope_table(self.config, tokens, self.device, self.dtype)
 
     @property
     def num_layers(self) -> int:

@@ -15,6 +15,7 @@ import torch
 
 from ..config import EngineConfig
 from ..hub.resolve import load_config, load_tokenizer, resolve
+from ..hub.shelf import tensors_in
 from ..kernels.backend import check_name
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention, choose_attention
@@ -24,6 +25,7 @@ from ..request import Request, SamplingParams
 from .adapter import Adapter
 from .decoder import Decoder, supports
 from .graphs import GATHER_BYTES, Cuda, Decodes, num_spare_blocks
+from .refusals import refuse
 from .runner import ModelRunner
 from .sampler import choose
 
@@ -68,6 +70,7 @@ def load(name: str, config: EngineConfig, largest_step: Callable[[EngineConfig, 
         keep_freed_memory()  # of the steps to come; what loading freed has gone back to the system
     attention = choose_attention(config.attention, device, dtype, model.heads, model.kv_heads, model.head_dim, config.block_size)
     tensors = make_cache(model, attention, config, max_model_len, largest_step(config, max_model_len))
+    model.reach(min(max_model_len, tensors.num_blocks * config.block_size))
     runner = ModelRunner(model, tensors, attention)
     if device.type == "cuda":
         capture(runner, config, max_model_len)
@@ -98,6 +101,7 @@ def warm_up(model: Decoder | Adapter, attention: Attention, config: EngineConfig
     starts = [0]
     for end in ends:
         starts.append(starts[-1] + end)
+    model.reach(max_model_len)
     cache = torch.zeros((2, 1, size, model.kv_heads, model.head_dim), dtype=model.dtype, device=device)
     kv = [LayerKV(*cache, model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)]
     nothing = torch.zeros(tokens, dtype=torch.int64, device=device)
@@ -147,8 +151,8 @@ def shared_model(path: Path, hf_config: Any, dtype: torch.dtype, device: torch.d
     with _lock:
         model = _loaded.get(key)
         if model is None:
-            own = supports(hf_config) is None and any(path.glob("*.safetensors"))
-            model = _loaded[key] = (Decoder if own else Adapter)(path, hf_config, dtype, device)
+            refuse(hf_config, tensors_in(path))
+            model = _loaded[key] = (Adapter if supports(hf_config) else Decoder)(path, hf_config, dtype, device)
     return model
 
 
@@ -194,6 +198,6 @@ def eos_of(path: Path, config: Any) -> list[int]:
 
     found = None
     if (path / "generation_config.json").exists():
-        found = GenerationConfig.from_pretrained(path).eos_token_id
+        found = GenerationConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False).eos_token_id
     found = config.eos_token_id if found is None else found
     return [] if found is None else [found] if isinstance(found, int) else list(found)

@@ -12,7 +12,10 @@ from minieng.kernels.choose import Attention
 from minieng.kernels.torch_attention import attend_by_request
 from minieng.model import decoder, weights
 
-pytestmark = pytest.mark.skipif(not native.shutil.which("cc"), reason="no C compiler on this machine")
+pytestmark = [
+    pytest.mark.skipif(not native.shutil.which("cc"), reason="no C compiler on this machine"),
+    pytest.mark.apart,  # several threads share the work
+]
 LIMITS = [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)]
 
 
