@@ -41,6 +41,8 @@ KNOWS = {
     "doctor": {"hub", "kernels", "kv", "model"},
     "llm": {"observe", "kv", "model", "scheduler", "engine", "bench", "replay", "parallel", "sim"},
 }
+KNOWS["parts"] = {"observe", "kv", "model", "scheduler", "engine"}
+KNOWS["llm"].add("parts")
 KNOWS["server"] = {*KNOWS["llm"], "llm"}
 KNOWS["cli"] = {*KNOWS["server"], "server", "doctor", "hub", "kernels", "viz"}
 CLI = {"cli", "commands", "__main__"}
@@ -211,7 +213,7 @@ def test_the_heart_can_be_read_in_an_evening():
 
 @pytest.mark.parametrize("room, files, most", [
     ("orders and admission rules", ("scheduler/ordering.py", "scheduler/admission.py"), 350),
-    ("what a reader types and what computes it", ("model/*.py", "llm.py", "config.py", "plan.py"), 1_400),
+    ("what a reader types and what computes it", ("model/*.py", "llm.py", "parts.py", "config.py", "plan.py"), 1_400),
     ("kernels", ("kernels/*.py",), 1_300),
     ("finding models", ("hub/*.py",), 450),
 ])  # fmt: skip
