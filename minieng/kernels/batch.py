@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -29,6 +30,7 @@ class Batch:
     tables: torch.Tensor
     logit_rows: torch.Tensor
     width: int = 0
+    step: Any = None  # native.Step: the rows cut into tasks, for all layers
     scratch: dict = field(default_factory=dict)  # what backends compute once a step and use in every layer
 
     @property

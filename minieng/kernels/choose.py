@@ -23,6 +23,7 @@ class Attention:
         self.backend, self.why = backend, why
         self.ops = ops or ("native" if backend == "native" else "plain")
         self._attend, self._store = BACKENDS[backend], STORES.get(backend, store)
+        self._attend_rectangle = self._attend if backend == "native" else attend_padded  # the others know no padding
 
     def paged_attention(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
         """Store k and v [T, kv_heads, head_dim] in their slots, then attend with q [T, heads, head_dim].
@@ -30,7 +31,7 @@ class Attention:
         q and k are rotated already. Returns [T, heads, head_dim].
         """
         self._store(k, v, layer, batch)
-        return (attend_padded if batch.width else self._attend)(q, layer, batch)
+        return (self._attend_rectangle if batch.width else self._attend)(q, layer, batch)
 
 
 def candidates(device: torch.device, asked: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import itertools
 import os
 import platform
 import shutil
@@ -162,22 +163,34 @@ def attend(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
 
 
 def step_of(batch: Batch, heads: int, layer: LayerKV) -> Step:
-    """The batch's rows, cut into tasks: as many tokens of a row as a panel has lines for, those with most to do first."""
-    if "step" not in batch.scratch:
+    """The batch's rows, cut into tasks for the threads, those with most to do first. The same for all layers of a step."""
+    if batch.step is None:
         block_size, kv_heads, dim = layer.k.shape[1:]
-        most, tasks = max(1, library(layer.k.dtype).panel_width() // (heads // kv_heads)), []
-        for row, (first, last, end) in enumerate(zip(batch.q_starts, batch.q_starts[1:], batch.kv_ends, strict=False)):
-            for token in range(first, last, most):
-                count = min(most, last - token)
-                tasks.append((row, token, count, batch.kv_starts[row], end - (last - 1 - token)))
-        tasks.sort(key=lambda task: -task[2] * task[4])
-        longest = max(end + count - 1 - start for _, _, count, start, end in tasks)
+        tasks = tasks_of(batch, max(1, library(layer.k.dtype).panel_width() // (heads // kv_heads)))
+        longest = max(end + count - 1 - min(start, end - 1) for _, _, count, start, end in tasks)
         together = kv_heads if len(tasks) >= TASKS_A_THREAD * torch.get_num_threads() else 1
         table = torch.tensor(tasks, dtype=torch.int32)
         step = Step(batch.tables.data_ptr(), table.data_ptr(), batch.tables.stride(0), len(tasks), longest, together,
                     heads, kv_heads, dim, block_size)  # fmt: skip
-        batch.scratch["step"] = step, table  # the table, so that it lives as long
-    return batch.scratch["step"][0]
+        step.table = table  # so that it lives as long
+        batch.step = step
+    return batch.step
+
+
+def tasks_of(batch: Batch, most: int) -> list[tuple[int, int, int, int, int]]:
+    """(row, first token, tokens, first slot that is no padding, one past the last slot that the first token sees) of tasks.
+
+    A task is up to ``most`` tokens of a row. None holds padding and real tokens: these are then cut, and so added up,
+    as in a packed batch, and come out the same to the last bit.
+    """
+    tasks = []
+    for row, (first, last) in enumerate(itertools.pairwise(batch.q_starts)):
+        start, end = batch.kv_starts[row], batch.kv_ends[row]
+        real = first + min(last - first, max(0, start - (end - (last - first))))
+        for begin, stop in ((first, real), (real, last)):
+            for token in range(begin, stop, most):
+                tasks.append((row, token, min(most, stop - token), start, end - (last - 1 - token)))
+    return sorted(tasks, key=lambda task: -task[2] * task[4])
 
 
 def store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
@@ -259,7 +272,7 @@ def layer_weights(layers: Sequence[Any]) -> ctypes.Array:
 
 
 def layers(weights: ctypes.Array, x: torch.Tensor, inner: int, cos, sin, eps: float, heads: int, kv: list[LayerKV], batch: Batch):
-    """``decoder.Decoder.hidden`` after the embedding, without a way back to Python in between.
+    """``decoder.Decoder.hidden`` after the embedding, without a way back to Python in between; packed or a rectangle.
 
     x [T, hidden] is overwritten; inner: numbers of gate or up; cos, sin [T, D]; heads: for queries. Returns [E, hidden].
     """

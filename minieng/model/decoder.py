@@ -89,7 +89,7 @@ class Decoder:
         ops, delta = ops_named(attention.ops), None
         x = F.embedding(batch.token_ids, self.embedding)
         cos, sin = self.cos[batch.positions], self.sin[batch.positions]
-        if self.runs_whole(attention) and not batch.width:
+        if self.runs_whole(attention):
             return native.layers(self.in_panels, x, self.config.intermediate_size, cos, sin, self.eps, self.heads, kv, batch)
         for layer, cache in zip(self.layers, kv, strict=True):
             norm = layer.input_norm
@@ -103,7 +103,7 @@ class Decoder:
         return x
 
     def runs_whole(self, attention: Attention) -> bool:
-        """Whether ``native.layers`` computes the layers of packed steps: it needs products and attention to be its own."""
+        """Whether ``native.layers`` computes the layers: it needs products and attention to be its own."""
         return attention.backend == "native" and self.in_panels is not None
 
     @functools.cached_property

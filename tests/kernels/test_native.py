@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
 from minieng.kernels import linear, native, ops
 from minieng.kernels.batch import Batch, LayerKV
 from minieng.kernels.choose import Attention
-from minieng.kernels.torch_attention import attend_by_request
+from minieng.kernels.torch_attention import attend_by_request, attend_padded
 from minieng.model import decoder, weights
 
 pytestmark = pytest.mark.skipif(not native.shutil.which("cc"), reason="no C compiler on this machine")
@@ -145,6 +147,75 @@ def test_what_a_token_sees_does_not_depend_on_its_neighbours():
         assert torch.equal(native.attend(q[first:last], layer, alone), together[first:last])
 
 
+RECTANGLES = {  # padding of each row, tokens in a row, slots filled after them
+    "prompts": ([0, 7, 29, 12], 30, 30),
+    "all but one token is padding": ([0, 269, 100], 270, 270),
+    "one column": ([0, 7, 29, 12], 1, 31),
+    "a column of long rows": ([0, 150, 299], 1, 300),
+    "rows that were taken up again": ([3, 0, 9, 45], 40, 50),
+}
+
+
+def random_rectangle(rectangle, heads, kv_heads, dim, block_size, dtype, **constants):
+    pads, width, end = rectangle
+    q, layer, batch = random_step([(width, end)] * len(pads), heads, kv_heads, dim, block_size, dtype, **constants)
+    batch.kv_starts[:], batch.width = pads, width
+    return q, layer, batch
+
+
+@pytest.mark.parametrize("dtype, limit", LIMITS, ids=str)
+@pytest.mark.parametrize("rectangle", RECTANGLES.values(), ids=RECTANGLES)
+@pytest.mark.parametrize("heads, kv_heads, dim, block_size", [(4, 2, 24, 4), (9, 3, 64, 16), (2, 1, 80, 1), (4, 4, 128, 40)])
+def test_rectangles_of_any_shape(heads, kv_heads, dim, block_size, rectangle, dtype, limit):
+    step = random_rectangle(rectangle, heads, kv_heads, dim, block_size, dtype)
+    got = native.attend(*step)
+    assert torch.isfinite(got).all() and (got - attend_padded(*step)).abs().max() <= limit, "padding sees its own slot"
+
+
+@pytest.mark.parametrize("constants", [{"window": 1}, {"window": 20}, {"softcap": 5.0}, {"window": 20, "softcap": 5.0}], ids=str)
+@pytest.mark.parametrize("rectangle", RECTANGLES.values(), ids=RECTANGLES)
+def test_rectangles_with_a_window_or_a_softcap(rectangle, constants):
+    step = random_rectangle(rectangle, 9, 3, 64, 16, torch.float32, **constants)
+    got = native.attend(*step)
+    assert torch.isfinite(got).all() and (got - attend_padded(*step)).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("dtype, limit", LIMITS, ids=str)
+@pytest.mark.parametrize("rectangle", RECTANGLES.values(), ids=RECTANGLES)
+def test_a_rows_tokens_do_not_depend_on_the_padding_before_them(rectangle, dtype, limit):
+    q, layer, batch = random_rectangle(rectangle, 9, 3, 64, 16, dtype)
+    got, (pads, width, end) = native.attend(q, layer, batch), rectangle
+    for row, pad in enumerate(pads):
+        last, new = (row + 1) * width, min(width, end - pad)
+        alone = Batch(batch.token_ids, batch.positions, batch.slots, [0, new], [pad], [end], batch.tables[row : row + 1],
+                      batch.logit_rows)  # fmt: skip
+        assert torch.equal(native.attend(q[last - new : last], layer, alone), got[last - new : last])
+
+
+def test_what_lies_in_the_slots_of_padding_reaches_no_token():
+    q, layer, batch = random_rectangle(([5, 20], 30, 30), 9, 3, 64, 4, torch.float32)
+    for x in (layer.k.view(-1, 3, 64), layer.v.view(-1, 3, 64)):
+        x[batch.tables[0, 1] * 4] = x[batch.tables[1, 3] * 4 + 2] = float("nan")  # slots 4 and 14
+    got = native.attend(q, layer, batch).view(2, 30, -1).isnan().any(-1)
+    assert got[0, 4] and got[1, 14] and not got[0, 5:].any() and not got[1, 20:].any()
+
+
+def test_paged_attention_gives_rectangles_to_the_kernel():
+    q, layer, batch = random_rectangle(RECTANGLES["prompts"], 4, 2, 24, 4, torch.float32)
+    chosen = Attention("native", "a test asked for it")
+    batch.slots = torch.tensor(list(itertools.chain(*slots_of(batch, 4))))
+    k, v = torch.randn(2, len(q), 2, 24)
+    got = chosen.paged_attention(q, k, v, layer, batch)
+    assert torch.equal(got, native.attend(q, layer, batch))
+    assert (got - attend_padded(q, layer, batch)).abs().max() <= 1e-5
+
+
+def slots_of(batch, size):
+    """Of each row, the slots of its last tokens."""
+    for table, end, (first, last) in zip(batch.tables.tolist(), batch.kv_ends, itertools.pairwise(batch.q_starts)):
+        yield [table[i // size] * size + i % size for i in range(end - (last - first), end)]
+
+
 SIZES = {
     "decodes": [(1, 30), (1, 7), (1, 50)],
     "one": [(1, 1)],
@@ -170,37 +241,84 @@ def shape(request, tmp_path_factory):
     return path, model.config
 
 
-@pytest.mark.parametrize("published", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("wanted", ["all", "last", "none"])
-def test_whole_layers_are_the_layers_one_by_one(shape, sizes, wanted, published, monkeypatch):
+def native_model(shape, published, monkeypatch):
+    """The model with products in C, its weights rounded to what they were published in."""
     path, config = shape
     monkeypatch.setattr(linear, "fastest_form", lambda dtype: linear.Native)
     read = weights.Weights.get
     rounded = lambda self, name: None if (t := read(self, name)) is None else t.to(published).float()  # noqa: E731
     monkeypatch.setattr(weights.Weights, "get", rounded)
     model = decoder.Decoder(path, config, torch.float32, torch.device("cpu"))
+    assert model.runs_whole(Attention("native", "a test asked for it")) and model.weight_nbytes == published.itemsize
+    return model
+
+
+def both_ways(model, cache, batch):
+    """Hidden states and caches of a step: whole layers in C, and one by one with torch's attention."""
+    found = []
+    for backend in ("native", "torch"):
+        kv = [LayerKV(cache.k.clone(), cache.v.clone(), cache.scale, window) for window in model.windows]
+        with torch.inference_mode():
+            found.append((model.hidden(batch, kv, Attention(backend, "a test asked for it")), kv))
+    return found
+
+
+def tokens_of(sizes):
+    """A cache, and a step of rows of these (new tokens, keys) with tokens, positions and slots."""
     _, cache, batch = random_step(sizes, 6, 2, 16, 4, torch.float32)
-    starts, size = batch.q_starts, cache.k.shape[1]
     batch.positions = torch.cat([torch.arange(end - new, end) for new, end in sizes])
-    rows = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor([new for new, _ in sizes]))
-    batch.slots = batch.tables[rows, batch.positions // size].long() * size + batch.positions % size
+    batch.slots = torch.tensor(list(itertools.chain(*slots_of(batch, 4))))
     batch.token_ids = torch.randint(0, 90, batch.positions.shape)
-    last = torch.tensor(starts[1:]) - 1
-    batch.logit_rows = {"all": torch.arange(starts[-1]), "last": last, "none": last[:0]}[wanted]
-    whole, single = (
-        [LayerKV(cache.k.clone(), cache.v.clone(), cache.scale, window) for window in model.windows] for _ in range(2)
-    )
-    chosen = Attention("native", "a test asked for it")
-    assert model.runs_whole(chosen) and model.weight_nbytes == published.itemsize
+    return cache, batch
+
+
+def assert_close(one, other):
+    (got, kv), (want, kv_too) = one, other
+    assert got.shape == want.shape and torch.isfinite(got).all() and torch.allclose(got, want, atol=1e-4)
+    for mine, theirs in zip(kv, kv_too, strict=True):
+        assert torch.allclose(mine.k, theirs.k, atol=1e-4) and torch.allclose(mine.v, theirs.v, atol=1e-4)
+
+
+@pytest.mark.parametrize("published", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("wanted", ["all", "last", "none"])
+def test_whole_layers_are_the_layers_one_by_one(shape, sizes, wanted, published, monkeypatch):
+    cache, batch = tokens_of(sizes)
+    last = torch.tensor(batch.q_starts[1:]) - 1
+    batch.logit_rows = {"all": torch.arange(batch.q_starts[-1]), "last": last, "none": last[:0]}[wanted]
+    found = both_ways(native_model(shape, published, monkeypatch), cache, batch)
+    assert found[0][0].shape == (len(batch.logit_rows), 48)
+    assert_close(*found)
+
+
+@pytest.mark.parametrize("rectangle", RECTANGLES.values(), ids=RECTANGLES)
+@pytest.mark.parametrize("wanted", ["all", "last"])
+def test_whole_layers_of_rectangles(shape, rectangle, wanted, monkeypatch):
+    pads, width, end = rectangle
+    cache, batch = tokens_of([(width, end)] * len(pads))
+    batch.kv_starts[:], batch.width = pads, width
+    batch.positions = (batch.positions.view(-1, width) - torch.tensor(pads)[:, None]).clamp(0, 255).flatten()
+    batch.logit_rows = torch.arange(width * len(pads)) if wanted == "all" else torch.arange(1, len(pads) + 1) * width - 1
+    assert_close(*both_ways(native_model(shape, torch.bfloat16, monkeypatch), cache, batch))
+
+
+def test_prompts_in_a_rectangle_and_packed_come_to_the_same_bits(shape, monkeypatch):
+    """Static and continuous batching differ in their schedules, not in what they compute of a request."""
+    lengths, pads, chosen = [5, 30, 130], [125, 100, 0], Attention("native", "a test asked for it")
+    model = native_model(shape, torch.bfloat16, monkeypatch)
+    cache, packed = tokens_of([(n, n) for n in lengths])
+    packed.logit_rows = torch.tensor(packed.q_starts[1:]) - 1
+    texts = packed.token_ids.split(lengths)
+    cache_too, padded = tokens_of([(130, 130)] * 3)
+    padded.kv_starts[:], padded.width, padded.logit_rows = pads, 130, torch.tensor([129, 259, 389])
+    padded.token_ids = torch.cat([torch.cat((text.new_zeros(pad), text)) for pad, text in zip(pads, texts)])
+    padded.positions = (padded.positions.view(3, -1) - torch.tensor(pads)[:, None]).clamp(0, 255).flatten()
     with torch.inference_mode():
-        got = model.hidden(batch, whole, chosen)
-        batch.scratch.clear()
-        want = model.hidden(batch, single, Attention("torch", "a test asked for it"))
-    assert got.shape == want.shape == (len(batch.logit_rows), 48)
-    assert torch.allclose(got, want, atol=1e-4)
-    for one, other in zip(whole, single, strict=True):
-        assert torch.allclose(one.k, other.k, atol=1e-4) and torch.allclose(one.v, other.v, atol=1e-4)
+        got, want = (
+            model.hidden(batch, [LayerKV(c.k.clone(), c.v.clone(), c.scale, window) for window in model.windows], chosen)
+            for batch, c in ((padded, cache_too), (packed, cache))
+        )
+    assert torch.equal(got, want)
 
 
 def test_processors_with_fewer_registers_get_narrower_panels(monkeypatch):

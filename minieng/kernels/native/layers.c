@@ -308,10 +308,11 @@ static void gather(const num_t *cache, const int32_t *table, int64_t from, int64
     }
 }
 
-/* The first slot that a token sees which sees none from end on. */
+/* The first slot that a token sees which sees none from end on. Padding sees its own: a softmax over nothing is NaN. */
 static inline int64_t first_slot(const struct cache *c, int64_t padding, int64_t end)
 {
-    return c->window && end - c->window > padding ? end - c->window : padding;
+    const int64_t first = c->window && end - c->window > padding ? end - c->window : padding;
+    return first < end ? first : end - 1;
 }
 
 /* Several tokens of a row and one K/V head. Their lines (tokens times query heads) lie side by side, as the outputs
