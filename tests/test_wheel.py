@@ -72,7 +72,7 @@ def test_everything_that_git_knows_of_the_packages_is_in_it(wheel):
     known = subprocess.run(["git", "ls-files", "minieng", "coursekit"], cwd=ROOT, capture_output=True, text=True, check=False)
     wanted = [n for n in known.stdout.split() if (ROOT / n).exists() and Path(n).name != "README.md"]
     assert not [name for name in wanted if name not in names]
-    assert {"minieng/kernels/native/layers.c", "minieng/hub/tiny/model.safetensors", "coursekit/tasks/lesson_02.py"} <= names
+    assert {"minieng/kernels/native/layers.c", "minieng/kernels/native/products.h", "minieng/hub/tiny/model.safetensors", "coursekit/tasks/lesson_02.py"} <= names
     assert not [name for name in names if name.startswith(("tests", "solutions", "notebooks"))]
 
 

@@ -39,8 +39,8 @@ def store_triton(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch)
 
 BACKENDS: dict[str, Backend] = {
     "triton": attend_triton,
-    "native": native.attend,
+    "native": native.native_attention,
     "torch": attend_by_request,
     "padded": attend_padded,
 }
-STORES = {"triton": store_triton, "native": native.store}  # the others use ``store``
+STORES = {"triton": store_triton, "native": native.native_store}  # the others use ``store``

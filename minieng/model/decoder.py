@@ -84,13 +84,15 @@ class Decoder:
     def hidden(self, batch: Batch, kv: list[LayerKV], attention: Attention) -> torch.Tensor:
         """What the layers make of the tokens in ``batch.logit_rows``: [E, hidden], before the last norm.
 
-        After the last layer's attention nobody asks for the others any more. native.layers is the same in C.
+        After the last layer's attention nobody asks for the others any more. native.native_layers is the same in C.
         """
         ops, delta = ops_named(attention.ops), None
         x = F.embedding(batch.token_ids, self.embedding)
         cos, sin = self.cos[batch.positions], self.sin[batch.positions]
         if self.runs_whole(attention):
-            return native.layers(self.in_panels, x, self.config.intermediate_size, cos, sin, self.eps, self.heads, kv, batch)
+            return native.native_layers(
+                self.in_panels, x, self.config.intermediate_size, cos, sin, self.eps, self.heads, kv, batch
+            )
         for layer, cache in zip(self.layers, kv, strict=True):
             norm = layer.input_norm
             h = ops.rms_norm(x, norm, self.eps) if delta is None else ops.add_norm(x, delta, norm, self.eps)
@@ -103,12 +105,12 @@ class Decoder:
         return x
 
     def runs_whole(self, attention: Attention) -> bool:
-        """Whether ``native.layers`` computes the layers: it needs products and attention to be its own."""
+        """Whether ``native.native_layers`` computes the layers: it needs products and attention to be its own."""
         return attention.backend == "native" and self.in_panels is not None
 
     @functools.cached_property
     def in_panels(self) -> ctypes.Array | None:
-        """The layers' weights for ``native.layers``, or None where the products are not done by it."""
+        """The layers' weights for ``native.native_layers``, or None where the products are not done by it."""
         products = {type(p) for layer in self.layers for p in (layer.qkv, layer.o, layer.gate_up, layer.down)}
         return native.layer_weights(self.layers) if products == {Native} else None
 

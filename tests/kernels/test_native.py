@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ import torch
 from minieng.kernels import linear, native, ops
 from minieng.kernels.batch import Batch, LayerKV
 from minieng.kernels.choose import Attention
+from minieng.kernels.declarations import Declarations
 from minieng.kernels.torch_attention import attend_by_request, attend_padded
 from minieng.model import decoder, weights
 
@@ -121,30 +125,30 @@ def random_step(sizes, heads, kv_heads, dim, block_size, dtype, **constants):
 @pytest.mark.parametrize("heads, kv_heads, dim", [(4, 2, 24), (9, 3, 64), (2, 1, 80), (4, 4, 128)])
 def test_attention_of_any_shape(heads, kv_heads, dim, block_size, sizes, dtype, limit):
     step = random_step(sizes, heads, kv_heads, dim, block_size, dtype)
-    assert (native.attend(*step) - attend_by_request(*step)).abs().max() <= limit
+    assert (native.native_attention(*step) - attend_by_request(*step)).abs().max() <= limit
 
 
 @pytest.mark.parametrize("constants", [{"window": 20}, {"softcap": 5.0}, {"window": 20, "softcap": 5.0}], ids=str)
 def test_attention_with_a_window_or_a_softcap(constants):
     step = random_step(MANY, 9, 3, 64, 16, torch.float32, **constants)
-    assert (native.attend(*step) - attend_by_request(*step)).abs().max() <= 1e-5
+    assert (native.native_attention(*step) - attend_by_request(*step)).abs().max() <= 1e-5
 
 
 def test_attention_of_rows_that_begin_with_padding():
     q, layer, batch = random_step(MANY, 9, 3, 64, 16, torch.float32)
     batch.kv_starts[:] = [min(5, keys - new) for new, keys in MANY]
-    assert (native.attend(q, layer, batch) - attend_by_request(q, layer, batch)).abs().max() <= 1e-5
+    assert (native.native_attention(q, layer, batch) - attend_by_request(q, layer, batch)).abs().max() <= 1e-5
 
 
 def test_what_a_token_sees_does_not_depend_on_its_neighbours():
     sizes = [(1, 300), (30, 30), (1, 70), (2, 33)] * 3
     q, layer, batch = random_step(sizes, 9, 3, 64, 16, torch.float32)
-    together = native.attend(q, layer, batch)
+    together = native.native_attention(q, layer, batch)
     for row in range(len(sizes)):
         first, last = batch.q_starts[row : row + 2]
         alone = Batch(batch.token_ids, batch.positions, batch.slots, [0, last - first], [0], [batch.kv_ends[row]],
                       batch.tables[row : row + 1], batch.logit_rows)  # fmt: skip
-        assert torch.equal(native.attend(q[first:last], layer, alone), together[first:last])
+        assert torch.equal(native.native_attention(q[first:last], layer, alone), together[first:last])
 
 
 RECTANGLES = {  # padding of each row, tokens in a row, slots filled after them
@@ -168,7 +172,7 @@ def random_rectangle(rectangle, heads, kv_heads, dim, block_size, dtype, **const
 @pytest.mark.parametrize("heads, kv_heads, dim, block_size", [(4, 2, 24, 4), (9, 3, 64, 16), (2, 1, 80, 1), (4, 4, 128, 40)])
 def test_rectangles_of_any_shape(heads, kv_heads, dim, block_size, rectangle, dtype, limit):
     step = random_rectangle(rectangle, heads, kv_heads, dim, block_size, dtype)
-    got = native.attend(*step)
+    got = native.native_attention(*step)
     assert torch.isfinite(got).all() and (got - attend_padded(*step)).abs().max() <= limit, "padding sees its own slot"
 
 
@@ -176,7 +180,7 @@ def test_rectangles_of_any_shape(heads, kv_heads, dim, block_size, rectangle, dt
 @pytest.mark.parametrize("rectangle", RECTANGLES.values(), ids=RECTANGLES)
 def test_rectangles_with_a_window_or_a_softcap(rectangle, constants):
     step = random_rectangle(rectangle, 9, 3, 64, 16, torch.float32, **constants)
-    got = native.attend(*step)
+    got = native.native_attention(*step)
     assert torch.isfinite(got).all() and (got - attend_padded(*step)).abs().max() <= 1e-5
 
 
@@ -184,19 +188,19 @@ def test_rectangles_with_a_window_or_a_softcap(rectangle, constants):
 @pytest.mark.parametrize("rectangle", RECTANGLES.values(), ids=RECTANGLES)
 def test_a_rows_tokens_do_not_depend_on_the_padding_before_them(rectangle, dtype, limit):
     q, layer, batch = random_rectangle(rectangle, 9, 3, 64, 16, dtype)
-    got, (pads, width, end) = native.attend(q, layer, batch), rectangle
+    got, (pads, width, end) = native.native_attention(q, layer, batch), rectangle
     for row, pad in enumerate(pads):
         last, new = (row + 1) * width, min(width, end - pad)
         alone = Batch(batch.token_ids, batch.positions, batch.slots, [0, new], [pad], [end], batch.tables[row : row + 1],
                       batch.logit_rows)  # fmt: skip
-        assert torch.equal(native.attend(q[last - new : last], layer, alone), got[last - new : last])
+        assert torch.equal(native.native_attention(q[last - new : last], layer, alone), got[last - new : last])
 
 
 def test_what_lies_in_the_slots_of_padding_reaches_no_token():
     q, layer, batch = random_rectangle(([5, 20], 30, 30), 9, 3, 64, 4, torch.float32)
     for x in (layer.k.view(-1, 3, 64), layer.v.view(-1, 3, 64)):
         x[batch.tables[0, 1] * 4] = x[batch.tables[1, 3] * 4 + 2] = float("nan")  # slots 4 and 14
-    got = native.attend(q, layer, batch).view(2, 30, -1).isnan().any(-1)
+    got = native.native_attention(q, layer, batch).view(2, 30, -1).isnan().any(-1)
     assert got[0, 4] and got[1, 14] and not got[0, 5:].any() and not got[1, 20:].any()
 
 
@@ -206,7 +210,7 @@ def test_paged_attention_gives_rectangles_to_the_kernel():
     batch.slots = torch.tensor(list(itertools.chain(*slots_of(batch, 4))))
     k, v = torch.randn(2, len(q), 2, 24)
     got = chosen.paged_attention(q, k, v, layer, batch)
-    assert torch.equal(got, native.attend(q, layer, batch))
+    assert torch.equal(got, native.native_attention(q, layer, batch))
     assert (got - attend_padded(q, layer, batch)).abs().max() <= 1e-5
 
 
@@ -321,13 +325,81 @@ def test_prompts_in_a_rectangle_and_packed_come_to_the_same_bits(shape, monkeypa
     assert torch.equal(got, want)
 
 
+WRONG = {  # what is handed over instead of a right tensor
+    "precision": lambda x: x.double() if x.is_floating_point() else x.int(),
+    "too few": lambda x: x[:-1],
+    "with gaps": lambda x: x.repeat_interleave(2, -1)[..., ::2],
+    "not on a CPU": lambda x: x.to("meta"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("name", ["token_ids", "slots", "logit_rows", "tables"])
+def test_a_wrong_tensor_is_refused_before_c_reads_it(name, wrong):
+    _, layer, batch = random_step([(3, 9), (2, 8)], 4, 2, 24, 4, torch.float32)
+    batch.slots, batch.logit_rows = torch.tensor([9, 10, 11, 12, 13]), torch.tensor([2, 4])
+    x, cos, weights_of = torch.randn(5, 32), torch.randn(5, 24), (native.LayerWeights * 1)()
+    right = {"token_ids": x, "slots": batch.slots, "logit_rows": batch.logit_rows, "tables": batch.tables}[name]
+    if name == "logit_rows" and wrong is WRONG["too few"]:
+        pytest.skip("fewer rows may be wanted")
+    if name == "token_ids":
+        x = wrong(x)
+    else:
+        setattr(batch, name, wrong(right))
+    with pytest.raises(RuntimeError, match="C kernel"):
+        native.native_layers(weights_of, x, 64, cos, cos, 1e-5, 4, [layer], batch)
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_wrong_rows_are_refused(wrong):
+    x, weight, cos = torch.randn(4, 6, 8), torch.randn(8), torch.randn(4, 1, 8)
+    with pytest.raises(RuntimeError, match="C kernel"):
+        native.rms_norm(x, wrong(weight), 1e-5)
+    with pytest.raises(RuntimeError, match="C kernel"):
+        native.rotate(x, wrong(cos), cos)
+    _, layer, batch = random_step([(1, 9)], 4, 2, 24, 4, torch.float32)
+    k = torch.randn(1, 2, 24)
+    batch.slots = wrong(torch.tensor([3]))
+    if wrong is not WRONG["with gaps"]:  # one number has none
+        with pytest.raises(RuntimeError, match="C kernel"):
+            native.native_store(k, k, layer, batch)
+
+
+def test_more_slots_than_the_tables_name_are_refused():
+    q, layer, batch = random_step([(1, 9)], 4, 2, 24, 4, torch.float32)
+    batch.kv_ends[0] = 13
+    with pytest.raises(RuntimeError, match="13 slots"):
+        native.native_attention(q, layer, batch)
+
+
+def test_prototypes_are_those_of_the_source():
+    found = Declarations(
+        "struct one { /* a comment; with a field */\n    const float *x, *y;\n    int64_t n;\n    float eps;\n};\n"
+        "struct two {\n    struct one first;\n    const struct one *others;\n};\n"
+        "static int hidden(int x) {\n}\nEXPORT int shown(const struct two *t,\n          float *x, int64_t n) {\n}\n"
+        "EXPORT void quiet(void) {\n}\n"
+    )
+    one, two = found.structs["one"], found.structs["two"]
+    pointer = ctypes.c_void_p
+    assert one._fields_ == [("x", pointer), ("y", pointer), ("n", ctypes.c_int64), ("eps", ctypes.c_float)]
+    assert two._fields_ == [("first", one), ("others", ctypes.POINTER(one))]
+    shown = [ctypes.POINTER(two), pointer, ctypes.c_int64]
+    assert found.functions == {"shown": (shown, ctypes.c_int), "quiet": ([], None)}
+
+
+def test_every_function_that_is_called_is_declared_in_the_source():
+    text = Path(native.__file__).read_text(encoding="utf-8")
+    called = set(re.findall(r"(?:kernel|library\([^)]*\))\.(native_\w+)\(", text))
+    assert called == set(native.C.functions)
+
+
 def test_processors_with_fewer_registers_get_narrower_panels(monkeypatch):
     if "-march=native" not in native.FLAGS or "avx512f" not in native._machine():
         pytest.skip("this processor has no wide registers to do without")
     monkeypatch.setattr(native, "FLAGS", (*native.FLAGS, "-mno-avx512f", "-Wno-psabi"))
     native.library.cache_clear()
     try:
-        assert native.library(torch.float32).panel_width() == 16
+        assert native.library(torch.float32).native_panel_width() == 16
         test_linear(19, 70, 47, True)
         test_weights_that_are_bfloat16_numbers_take_half_the_room_and_give_the_same_bits(71, 47)
         test_attention_of_any_shape(9, 3, 64, 16, MANY, torch.float32, 1e-5)
