@@ -326,7 +326,7 @@ def test_prompts_in_a_rectangle_and_packed_come_to_the_same_bits(shape, monkeypa
 
 
 WRONG = {  # what is handed over instead of a right tensor
-    "precision": lambda x: x.double() if x.is_floating_point() else x.int(),
+    "precision": lambda x: x.double() if x.is_floating_point() else x.short(),
     "too few": lambda x: x[:-1],
     "with gaps": lambda x: x.repeat_interleave(2, -1)[..., ::2],
     "not on a CPU": lambda x: x.to("meta"),
