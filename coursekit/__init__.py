@@ -1,6 +1,6 @@
 """The course's machinery: check, hint, predict, progress for a learner; build and grade for a teacher.
 
-In a notebook: `from coursekit import check, hint, predict, reveal, progress, solved`.
+In a notebook: ``from coursekit import check, hint, predict, reveal, progress, solved``.
 Importing it is light: no numpy, no torch, nothing that needs a network. It knows nothing of the engine's inside.
 """
 

@@ -1,4 +1,4 @@
-"""`python -m coursekit` is the command `coursekit`."""
+"""``python -m coursekit`` is the command ``coursekit``."""
 
 from .cli import main
 

@@ -1,10 +1,12 @@
-"""`coursekit badges OWNER/REPO`: the "Open in Colab" badge under each title, and the address in each set-up cell.
+"""``coursekit badges OWNER/REPO``: the "Open in Colab" badge under each title, and the address in each set-up cell.
 
 The notebooks do not know where their repository lives; a teacher who publishes a copy writes it in with this.
 """
 
 import copy
 import re
+from pathlib import Path
+from typing import Any
 
 BADGE = "[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
 BADGE_LINE = re.compile(r"\n*^\[!\[Open In Colab\]\([^)]*\)\]\([^)]*\)$", re.MULTILINE)
@@ -12,7 +14,7 @@ REPO_FIELD = re.compile(r'^REPO_URL = "[^"\n]*"', re.MULTILINE)
 REPO_NAME = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
 
 
-def with_badge(book, target, url):
+def with_badge(book: Any, target: str | None, url: str | None) -> Any:
     """The notebook with a badge under its title and the address in its set-up cell; without both if target is None."""
     book = copy.deepcopy(book)
     first = next((cell for cell in book.cells if cell.cell_type == "markdown"), None)
@@ -26,7 +28,7 @@ def with_badge(book, target, url):
     return book
 
 
-def address(path, repo, branch="main"):
-    """Where Colab finds the notebook. The master of an exercise names the exercise: `coursekit build` copies that."""
+def address(path: Path, repo: str, branch: str = "main") -> str:
+    """Where Colab finds the notebook. The master of an exercise names the exercise: ``coursekit build`` copies that."""
     folder = "exercises" if path.parent.name == "solutions" else path.resolve().parent.name
     return f"https://colab.research.google.com/github/{repo}/blob/{branch}/{folder}/{path.name}"

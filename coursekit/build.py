@@ -1,18 +1,20 @@
-"""`coursekit build`: from each master notebook in solutions/ the exercise that a learner opens.
+"""``coursekit build``: from each master notebook in solutions/ the exercise that a learner opens.
 
-A solution block inside a function becomes one `raise NotImplementedError`; a block at the left margin goes
-without a trace. Cells tagged `solution-only` are left out. The build refuses a notebook that would give
+A solution block inside a function becomes one ``raise NotImplementedError``; a block at the left margin goes
+without a trace. Cells tagged ``solution-only`` are left out. The build refuses a notebook that would give
 a line or a name of the solution away. In a bug hunt the master also holds the broken code, as comments between
-`### BEGIN BROKEN` and `### END BROKEN`: the exercise has it in place of the solution, without the `#`.
+``### BEGIN BROKEN`` and ``### END BROKEN``: the exercise has it in place of the solution, without the ``#``.
 """
 
 import ast
 import difflib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from .cells import BEGIN, BEGIN_BROKEN, END, END_BROKEN, marked, read, source_of, tags
+from .cells import BEGIN, BEGIN_BROKEN, END, END_BROKEN, Book, Cell, marked, read, source_of, tags
 from .task import UnknownTask, find_task
 
 LEFT_OUT = "solution-only"
@@ -22,7 +24,7 @@ class CannotBuild(Exception):
     """The master notebook is not fit to be built; the message names the cell and the remedy."""
 
 
-def exercise_of(master, stem):
+def exercise_of(master: Book, stem: str) -> Book:
     """The exercise notebook made from the master: a dict, ready to be written."""
     cells = []
     for cell in master["cells"]:
@@ -36,14 +38,14 @@ def exercise_of(master, stem):
     return book
 
 
-def metadata_of(master, stem):
+def metadata_of(master: Book, stem: str) -> dict[str, Any]:
     kept = {k: v for k, v in master.get("metadata", {}).items() if k in ("kernelspec", "language_info", "accelerator")}
     return {**kept, "coursekit": {"exercise": stem}}
 
 
-def exercise_cell(cell, name):
+def exercise_cell(cell: Cell, name: str) -> Cell:
     kept = [t for t in tags(cell) if not t.startswith("nbval-")]
-    new = {"cell_type": cell["cell_type"], "id": name, "metadata": {"tags": kept} if kept else {}}
+    new: Cell = {"cell_type": cell["cell_type"], "id": name, "metadata": {"tags": kept} if kept else {}}
     source = source_of(cell)
     if cell["cell_type"] == "code":
         new.update(execution_count=None, outputs=[])
@@ -53,9 +55,10 @@ def exercise_cell(cell, name):
     return new
 
 
-def stub(source):
+def stub(source: str) -> str:
     """The cell without its solution blocks."""
-    task_id, out, inside, written = marked(source), [], False, False
+    task_id, inside, written = marked(source), False, False
+    out: list[str] = []
     hunt, broken = BEGIN_BROKEN in source, False
     if task_id is None:
         raise CannotBuild(f"a cell holds a solution but no line `# Task NN.M`:\n{source[:200]}")
@@ -79,7 +82,7 @@ def stub(source):
     return "\n".join(out).rstrip("\n")
 
 
-def solution_lines(source):
+def solution_lines(source: str) -> list[str]:
     """The lines inside the solution blocks."""
     lines, inside = [], False
     for line in source.split("\n"):
@@ -90,12 +93,12 @@ def solution_lines(source):
     return lines
 
 
-def leaks(master, exercise):
+def leaks(master: Book, exercise: Book) -> list[str]:
     """What of the solutions can be read in the exercise: whole lines, and names that only solutions use."""
     everything = [source_of(c) for c in exercise["cells"]]
     text_lines = {line.strip() for s in everything for line in s.split("\n")}
     words = set(re.findall(r"\w+", "\n".join(everything)))
-    found = []
+    found: list[str] = []
     for source in (source_of(c) for c in master["cells"] if c["cell_type"] == "code" and BEGIN in source_of(c)):
         allowed = {line.strip() for line in stub(source).split("\n")}
         found += [
@@ -107,10 +110,10 @@ def leaks(master, exercise):
     return found
 
 
-def own_names(source):
+def own_names(source: str) -> list[str]:
     """Names the solution makes and the stub does not have."""
 
-    def bound(text):
+    def bound(text: str) -> set[str]:
         return {n.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} | {
             n.name for n in ast.walk(ast.parse(text)) if isinstance(n, (ast.FunctionDef, ast.ClassDef))
         }
@@ -118,24 +121,24 @@ def own_names(source):
     return sorted(bound(source) - bound(stub(source)) - set(re.findall(r"\w+", stub(source))))
 
 
-def check_tasks(book, stem):
+def check_tasks(book: Book, stem: str) -> None:
     """Every marked cell belongs to a task that exists and is followed by its check."""
     sources = [source_of(c) for c in book["cells"] if c["cell_type"] == "code"]
     for task_id in filter(None, map(marked, sources)):
         try:
             find_task(task_id)
         except UnknownTask as problem:
-            raise CannotBuild(f"solutions/{stem}.ipynb: {problem}; add it to coursekit/tasks/lesson_{stem[:2]}.py") from None
+            raise CannotBuild(f"solutions/{stem}.ipynb: {problem}; add it to coursekit/tasks/lesson_{stem[:2]}/") from None
         if not any(f'check("{task_id}"' in s for s in sources):
             raise CannotBuild(f'solutions/{stem}.ipynb: task {task_id} has no cell check("{task_id}", globals())')
 
 
-def as_text(book):
+def as_text(book: Book) -> str:
     return json.dumps(book, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
-def build(root, check=False, say=print):
-    """Write every exercise, or with `check` compare; returns how many differ (or cannot be built)."""
+def build(root: str | Path, check: bool = False, say: Callable[[str], Any] = print) -> int:
+    """Write every exercise, or with ``check`` compare; returns how many differ (or cannot be built)."""
     root, wrong = Path(root), 0
     masters = sorted(p for p in (root / "solutions").glob("*.ipynb") if p.stem[:2].isdigit())
     if not masters:
@@ -159,14 +162,14 @@ def build(root, check=False, say=print):
     return wrong
 
 
-def write(target, text, say):
+def write(target: Path, text: str, say: Callable[[str], Any]) -> int:
     target.parent.mkdir(exist_ok=True)
     target.write_text(text, encoding="utf-8")
     say(f"✓ exercises/{target.name}")
     return 0
 
 
-def compare(target, text, say):
+def compare(target: Path, text: str, say: Callable[[str], Any]) -> int:
     """1 when the exercise on disk is not what its master gives, with a readable difference."""
     old = target.read_text(encoding="utf-8") if target.exists() else ""
     if old == text:
@@ -178,7 +181,7 @@ def compare(target, text, say):
     return 1
 
 
-def readable(text):
+def readable(text: str) -> list[str]:
     """A notebook as lines a person reads: sources under headings, not JSON."""
     try:
         book = json.loads(text)

@@ -1,11 +1,19 @@
 """Reading notebooks as data: which cell holds the answer to which task. Nothing here runs a cell.
 
-An answer cell is known by the comment `# Task 02.1` that it starts with. That line survives what an editor
+An answer cell is known by the comment ``# Task 02.1`` that it starts with. That line survives what an editor
 or Colab does to ids, tags and order; a cell whose line was lost is found by the name it defines.
 """
 
 import json
 import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .task import Task
+
+Cell = dict[str, Any]  # a cell and a notebook, as they are stored
+Book = dict[str, Any]
 
 MARK = re.compile(r"^#\s*Task\s+(\d\d\.\d+)\b", re.MULTILINE | re.IGNORECASE)
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -17,8 +25,8 @@ class NotANotebook(Exception):
     """The file cannot be read as a notebook; the message says why and what to do."""
 
 
-def parse(data):
-    """The notebook in `data` (bytes or text) as a dict with a list of cells."""
+def parse(data: bytes | str) -> Book:
+    """The notebook in ``data`` (bytes or text) as a dict with a list of cells."""
     if len(data) > MAX_BYTES:
         raise NotANotebook(
             f"the file has {len(data) / 1e6:.0f} MB; the limit is {MAX_BYTES / 1e6:.0f} MB. "
@@ -33,11 +41,11 @@ def parse(data):
     return book
 
 
-def read(path):
+def read(path: Path) -> Book:
     return parse(path.read_bytes())
 
 
-def source_of(cell):
+def source_of(cell: Any) -> str:
     """The text of a cell; Jupyter stores one string or a list of lines."""
     source = cell.get("source", "") if isinstance(cell, dict) else ""
     if isinstance(source, list):
@@ -45,22 +53,22 @@ def source_of(cell):
     return source if isinstance(source, str) else ""
 
 
-def code_cells(book):
+def code_cells(book: Book) -> list[str]:
     return [source_of(c) for c in book["cells"] if isinstance(c, dict) and c.get("cell_type") == "code"]
 
 
-def tags(cell):
+def tags(cell: Any) -> list[str]:
     found = (cell.get("metadata") or {}).get("tags") if isinstance(cell.get("metadata"), dict) else None
     return found if isinstance(found, list) else []
 
 
-def marked(source):
+def marked(source: str) -> str | None:
     """The task a cell says it answers, or None."""
     found = MARK.search(source[:400])
     return found.group(1) if found else None
 
 
-def defines(source, name):
+def defines(source: str, name: str) -> bool:
     return (
         re.search(
             rf"^(?:async\s+)?(?:def|class)\s+{re.escape(name)}\b|^{re.escape(name)}\s*(?::[^=\n]+)?=(?!=)",
@@ -71,7 +79,7 @@ def defines(source, name):
     )
 
 
-def answers(book, tasks):
+def answers(book: Book, tasks: Sequence[Task]) -> dict[str, str]:
     """{task id: source of its answer cell}, for the tasks whose cell can be found.
 
     The last marked cell that defines the name wins, then the last marked one, then the last that defines the name.
@@ -88,7 +96,7 @@ def answers(book, tasks):
     return found
 
 
-def lesson_of(book, known):
+def lesson_of(book: Book, known: Sequence[str]) -> str | None:
     """The lesson most of whose tasks are marked in this notebook, or the one its metadata names."""
     marks = [m.split(".")[0] for m in map(marked, code_cells(book)) if m]
     marks = [m for m in marks if m in known]
@@ -100,12 +108,12 @@ def lesson_of(book, known):
     return number if number in known else None
 
 
-def given(book):
-    """The cells of the master that answers may rely on (tagged `given`): imports and the like."""
+def given(book: Book) -> list[str]:
+    """The cells of the master that answers may rely on (tagged ``given``): imports and the like."""
     return [source_of(c) for c in book["cells"] if c.get("cell_type") == "code" and "given" in tags(c)]
 
 
-def needed(task, found, tasks):
+def needed(task: Task, found: dict[str, str], tasks: Sequence[Task]) -> list[tuple[str, str]]:
     """The answer cells task's own cell leans on, by the names it mentions, in the notebook's order; its own last."""
     order, todo, seen = [], [task.id], set()
     names = {t.id: t.name for t in tasks}

@@ -1,21 +1,23 @@
-"""`check("02.1", globals())`: what is right, what is not, and why, about the answer in this notebook."""
+"""``check("02.1", globals())``: what is right, what is not, and why, about the answer in this notebook."""
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 from . import store, words
 from .examine import BROKEN, DONE, ERROR, LATE, MISSING, TODO, WRONG, Verdict, caller, examine
 from .guard import guarded
 from .show import show
-from .task import UnknownTask, find_task
+from .task import Args, Task, UnknownTask, find_task
 
 SECONDS = 10
-_right = {}  # what the last check of each task in this kernel said
+_right: dict[str, bool] = {}  # what the last check of each task in this kernel said
 
 
-def check(task_id, namespace):
+def check(task_id: str, namespace: Any) -> None:
     """Say whether the answer to a task is right and, if not, why. Prints; returns None; takes at most 10 s.
 
-    namespace: `globals()`, where the learner's function is.
+    namespace: ``globals()``, where the learner's function is.
     """
     try:
         task = find_task(task_id)
@@ -29,17 +31,17 @@ def check(task_id, namespace):
         raise AssertionError(words.as_text(task, verdict, printed))
 
 
-def solved(task_id):
+def solved(task_id: str) -> bool:
     """True when the last check of this task in this kernel found it right in full; else False.
 
-    For cells that go on from an answer: `if solved("03.3"):` leaves them out while the answer is open.
+    For cells that go on from an answer: ``if solved("03.3"):`` leaves them out while the answer is open.
     Raises UnknownTask (a LookupError) for a task that does not exist.
     """
     return _right.get(find_task(task_id).id, False)
 
 
-def verdict_on(task, namespace, seconds=SECONDS):
-    """(verdict, what the code printed), for the answer found in `namespace`."""
+def verdict_on(task: Task, namespace: Any, seconds: float = SECONDS) -> tuple[Verdict, str]:
+    """(verdict, what the code printed), for the answer found in ``namespace``."""
     if not isinstance(namespace, dict):
         return Verdict(MISSING, note=f'write check("{task.id}", globals()), so that your function can be found.'), ""
     if task.name not in namespace:
@@ -48,10 +50,10 @@ def verdict_on(task, namespace, seconds=SECONDS):
     if not callable(answer):
         return Verdict(MISSING, note=f"`{task.name}` is a {type(answer).__name__}, neither a function nor a class."), ""
 
-    def work(tell):
+    def work(tell: Callable[[Any], None]) -> dict[str, Any]:
         call = caller(answer, task.drive)
 
-        def told(args):
+        def told(args: Args) -> Any:
             tell(list(args))
             return call(args)
 
@@ -65,13 +67,13 @@ def verdict_on(task, namespace, seconds=SECONDS):
     return Verdict(BROKEN, args=last, note=gone(result)), printed
 
 
-def gone(result):
+def gone(result: Any) -> str:
     if result and str(result).startswith("MemoryError"):
         return "your code asked for more memory than there is."
     return f"your code ended the whole program ({result})." if result else "your code ended the whole program."
 
 
-def record(task, verdict):
+def record(task: Task, verdict: Verdict) -> None:
     with store.changing() as data:
         row = data["tasks"].setdefault(task.id, {})
         if verdict.status in (WRONG, ERROR, LATE, BROKEN, DONE):

@@ -1,21 +1,23 @@
-"""The command `coursekit`: build and check exercises, grade submissions, look after the notebooks."""
+"""The command coursekit: build and check exercises, grade submissions, look after the notebooks."""
 
 import argparse
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 OWN = ("build", "new", "grade", "doctor")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parser(with_notebooks=not argv or argv[0] not in OWN).parse_args(argv)
     return args.run(args) or 0
 
 
-def parser(with_notebooks=True):
+def parser(with_notebooks: bool = True) -> argparse.ArgumentParser:
     """All commands; those of the notebook tool are left out, and not imported, where another one was named."""
     top = argparse.ArgumentParser(prog="coursekit", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
@@ -29,21 +31,21 @@ def parser(with_notebooks=True):
     return top
 
 
-def add_build(commands):
+def add_build(commands: Any) -> None:
     build = commands.add_parser("build", help="write exercises/ from the master notebooks in solutions/")
     build.add_argument("--check", action="store_true", help="write nothing; fail with a difference when they have drifted")
     build.add_argument("--root", default=".", help="the folder of the course (default: here)")
     build.set_defaults(run=run_build)
 
 
-def add_new(commands):
-    new = commands.add_parser("new", help="begin an exercise: master notebook, task module, wrong answers, tests")
+def add_new(commands: Any) -> None:
+    new = commands.add_parser("new", help="begin an exercise: master notebook, a folder of tasks, wrong answers, tests")
     new.add_argument("name", help="the name of the lesson, such as 03_static_batching")
     new.add_argument("--root", default=".")
     new.set_defaults(run=run_new)
 
 
-def add_grade(commands):
+def add_grade(commands: Any) -> None:
     grade = commands.add_parser("grade", help="grade a folder (or zip) of submissions")
     add = grade.add_argument
     add("submissions", help="a folder or zip: notebooks, zips, or a folder for each student")
@@ -64,20 +66,20 @@ def add_grade(commands):
     grade.set_defaults(run=run_grade)
 
 
-def seconds(text):
+def seconds(text: str) -> float:
     value = float(text)
     if not 0.5 <= value <= 3600:
         raise argparse.ArgumentTypeError(f"{text} is not between 0.5 and 3600 seconds")
     return value
 
 
-def run_build(args):
+def run_build(args: argparse.Namespace) -> int:
     from .build import build
 
     return 1 if build(args.root, args.check) else 0
 
 
-def run_new(args):
+def run_new(args: argparse.Namespace) -> int:
     from .new import CannotBegin, begin
 
     try:
@@ -85,15 +87,16 @@ def run_new(args):
     except CannotBegin as problem:
         print(f"coursekit new: {problem}", file=sys.stderr)
         return 2
+    return 0
 
 
-def run_doctor(args):
+def run_doctor(args: argparse.Namespace) -> int:
     from .doctor import doctor
 
     return doctor()
 
 
-def run_grade(args):
+def run_grade(args: argparse.Namespace) -> int:
     from .grade.run import CannotGrade, grade_folder
     from .grade.sandbox import NoSandbox
 
@@ -106,3 +109,4 @@ def run_grade(args):
     except KeyboardInterrupt:
         print("\nStopped. What was graded is kept: the same command goes on from here.", file=sys.stderr)
         return 130
+    return 0

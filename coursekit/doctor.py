@@ -1,16 +1,20 @@
-"""`coursekit doctor`: can this machine run the course, and can it grade? One line for each thing looked at."""
+"""``coursekit doctor``: can this machine run the course, and can it grade? One line for each thing looked at."""
 
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from importlib import metadata
+from typing import Any
+
+Line = tuple[bool, str]  # whether it is good, and what to print
 
 ENGINE = {"torch": "2.10", "transformers": "5.9", "numpy": "2.0"}
 NEEDED = {"ipykernel": "6.17", "ipython": "7.34", "ipywidgets": "7.7.1", "matplotlib": "3.9", "nbformat": "5.0"}
 WANTED = {"jupyterlab": "4.0", "nbval": "0.11", "nbclient": "0.7"}
 
 
-def version(text):
+def version(text: str) -> tuple[int, ...]:
     """(4, 6, 6) of "4.6.6rc1": enough to compare floors."""
     numbers = []
     for part in text.split(".")[:3]:
@@ -19,7 +23,7 @@ def version(text):
     return tuple(numbers)
 
 
-def package(name, floor):
+def package(name: str, floor: str) -> Line:
     """(good, line) for one package."""
     try:
         found = metadata.version(name)
@@ -30,22 +34,22 @@ def package(name, floor):
     return True, f"{name} {found}"
 
 
-def python_line():
+def python_line() -> Line:
     here, said = sys.version_info[:2], f"Python {sys.version.split()[0]}"
     if here < (3, 11):
         return False, f"{said} is too old: the course needs 3.11, 3.12 or 3.13"
     return here <= (3, 13), said if here <= (3, 13) else f"{said} is newer than what is tested: 3.11, 3.12 or 3.13"
 
 
-def engine_line():
-    """Where the engine is; what it can do on this machine, `minieng doctor` says."""
+def engine_line() -> Line:
+    """Where the engine is; what it can do on this machine, ``minieng doctor`` says."""
     found = importlib.util.find_spec("minieng")
     if found is None:
         return False, "minieng is missing: pip install -e . in the folder of the course, or install its wheel"
     return True, f"minieng in {os.path.dirname(found.origin or '')} (`minieng doctor` looks at device and model)"
 
 
-def place_line():
+def place_line() -> Line:
     if (
         "google.colab" in sys.modules
         or os.path.isdir("/usr/local/lib/python3/dist-packages/google/colab")
@@ -55,7 +59,7 @@ def place_line():
     return True, f"this is {sys.platform}, not Colab"
 
 
-def kernel_line():
+def kernel_line() -> Line:
     """Whether a kernel called python3 is known, which is what the notebooks name."""
     try:
         from jupyter_client.kernelspec import KernelSpecManager
@@ -66,7 +70,7 @@ def kernel_line():
         return False, f"no kernel python3 ({problem}): python -m ipykernel install --user"
 
 
-def store_line():
+def store_line() -> Line:
     from . import store
 
     path = store.place()
@@ -82,7 +86,7 @@ def store_line():
     )
 
 
-def grading_line():
+def grading_line() -> Line:
     from .grade import sandbox
 
     if os.name != "posix":
@@ -94,7 +98,7 @@ def grading_line():
     )
 
 
-def doctor(say=print):
+def doctor(say: Callable[[str], Any] = print) -> int:
     """Print what was found; returns 1 when something that lessons need is missing."""
     packages = [package(*item) for item in (ENGINE | NEEDED).items()]
     needed = [python_line(), place_line(), engine_line(), *packages, kernel_line(), store_line()]

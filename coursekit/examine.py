@@ -1,16 +1,21 @@
 """Run one answer on its cases and find out what is wrong: the same steps in the notebook and in the grader.
 
-`examine` knows nothing of where the answer runs. It is given `call(args)`, which returns plain data or
-raises `Failed`, and it returns a `Verdict`.
+``examine`` knows nothing of where the answer runs. It is given ``call(args)``, which returns plain data or
+raises ``Failed``, and it returns a ``Verdict``.
 """
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from .plain import InputChanged, NotPlain, answer_to, same, to_plain
 from .shrink import shrink, size_of
-from .task import Case, Finding
+from .task import Args, Case, Finding, Task
+
+Call = Callable[[Args], Any]  # what the answer gives; raises Failed
+Reference = Callable[[Args], Any]  # the right answer
 
 DONE, WRONG, TODO, ERROR, LATE, MISSING, BROKEN = "done", "wrong", "todo", "error", "late", "missing", "broken"
 
@@ -18,37 +23,39 @@ DONE, WRONG, TODO, ERROR, LATE, MISSING, BROKEN = "done", "wrong", "todo", "erro
 class Failed(Exception):
     """A call that gave no answer. kind: one of the statuses above; text: what happened; where: the line."""
 
-    def __init__(self, kind, text, where="", error=""):
+    def __init__(self, kind: str, text: str, where: str = "", error: str = "") -> None:
         super().__init__(text)
         self.kind, self.text, self.where, self.error = kind, text, where, error
 
 
 @dataclass
 class Verdict:
-    """What a check found. `args` is the call that failed; `finding` says why, in the learner's words."""
+    """What a check found. ``args`` is the call that failed; ``finding`` says why, in the learner's words."""
 
     status: str
     tried: int = 0
-    args: list | None = None
+    args: list[Any] | None = None
     finding: Finding | None = None
     note: str = ""
     where: str = ""
 
     @property
-    def slip(self):
+    def slip(self) -> str:
         names = {LATE: "did not finish", BROKEN: "left the rules or the program"}
         return self.finding.slip if self.finding else names.get(self.status, self.status)
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data):
+    def from_dict(cls, data: dict[str, Any]) -> "Verdict":
         finding = data.get("finding")
         return cls(**{**data, "finding": Finding(**finding) if finding else None})
 
 
-def examine(task, call, seed="public", reference=None, shrink_seconds=2.0):
+def examine(
+    task: Task, call: Call, seed: Any = "public", reference: Reference | None = None, shrink_seconds: float = 2.0
+) -> Verdict:
     """The verdict on one answer: written-out cases first, then random ones; then the commonest mistake, shrunk.
 
     Every case is tried, because on the tiniest call two mistakes may look alike: the one that most calls show is named.
@@ -68,13 +75,13 @@ def examine(task, call, seed="public", reference=None, shrink_seconds=2.0):
     return simplest(task, call, commonest(wrong), reference, shrink_seconds) if wrong else Verdict(DONE, tried=len(cases))
 
 
-def commonest(verdicts):
+def commonest(verdicts: list[Verdict]) -> Verdict:
     """The first verdict that names the mistake named most often."""
     slips = [v.slip for v in verdicts]
     return max(verdicts, key=lambda v: slips.count(v.slip))
 
 
-def try_case(task, call, args, expected=None):
+def try_case(task: Task, call: Call, args: Args, expected: Any = None) -> Verdict | None:
     """None when the answer to this call is right, else a Verdict that says what is not."""
     try:
         got = call(args)
@@ -84,7 +91,7 @@ def try_case(task, call, args, expected=None):
     return Verdict(WRONG, args=list(args), finding=finding) if finding else None
 
 
-def failed_verdict(task, args, failure):
+def failed_verdict(task: Task, args: Args, failure: Failed) -> Verdict:
     if failure.kind != ERROR:
         return Verdict(failure.kind, args=list(args), note=failure.text, where=failure.where)
     rules = {
@@ -100,7 +107,7 @@ def failed_verdict(task, args, failure):
     return Verdict(ERROR, args=list(args), finding=finding, note=failure.text, where=failure.where)
 
 
-def judge(task, args, got, expected=None):
+def judge(task: Task, args: Args, got: Any, expected: Any = None) -> Finding | None:
     """The Finding about one answer, or None. The written-out answer has the last word where it is the only one."""
     if got is None:
         return Finding(
@@ -127,7 +134,7 @@ def judge(task, args, got, expected=None):
     return finding
 
 
-def misshapen(task, got, expected=None):
+def misshapen(task: Task, got: Any, expected: Any = None) -> Finding:
     return Finding(
         f"the answer has this shape: {task.returns}",
         "it has another shape or other types than the docstring asks for",
@@ -137,13 +144,14 @@ def misshapen(task, got, expected=None):
     )
 
 
-def simplest(task, call, verdict, reference, seconds):
+def simplest(task: Task, call: Call, verdict: Verdict, reference: Reference | None, seconds: float) -> Verdict:
     """The same mistake on the smallest call that shows it; a written-out case wins a tie."""
     if verdict.status not in (WRONG, ERROR):
         return verdict
-    start, small = tuple(verdict.args), {}
+    start = tuple(verdict.args or ())
+    small: dict[str, Verdict] = {}
 
-    def fails_alike(args):
+    def fails_alike(args: Args) -> bool:
         other = try_case(task, call, args)
         if other and other.status == verdict.status and other.slip == verdict.slip:
             small[repr(args)] = other
@@ -165,19 +173,19 @@ def simplest(task, call, verdict, reference, seconds):
     return best
 
 
-def with_expected(task, call, verdict, reference):
+def with_expected(task: Task, call: Call, verdict: Verdict, reference: Reference | None) -> Verdict:
     """The grader knows the right answer to the shrunk call too: show it."""
     if not reference or verdict.status != WRONG:
         return verdict
-    args = tuple(verdict.args)
+    args = tuple(verdict.args or ())
     return try_case(task, call, args, reference(args)) or verdict
 
 
-def caller(answer, drive=None):
-    """A `call(args)` for `examine` that runs a learner's own function here, in this process."""
+def caller(answer: Any, drive: Callable[[Any, Args], Any] | None = None) -> Call:
+    """A ``call(args)`` for ``examine`` that runs a learner's own function here, in this process."""
     from .task import copy_of
 
-    def call(args):
+    def call(args: Args) -> Any:
         args = [copy_of(a) for a in args]
         try:
             return to_plain(drive(answer, args)) if drive else answer_to(answer, args)
@@ -195,13 +203,13 @@ def caller(answer, drive=None):
     return call
 
 
-def describe(problem):
+def describe(problem: BaseException) -> str:
     text = str(problem)[:300]
     return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
 
 
-def where_in_answer(problem):
-    """The last line of the learner's own code on the way to the exception: `line 4: x = y[9]`."""
+def where_in_answer(problem: BaseException) -> str:
+    """The last line of the learner's own code on the way to the exception: ``line 4: x = y[9]``."""
     import traceback
 
     here = os.path.dirname(os.path.abspath(__file__))

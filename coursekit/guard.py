@@ -14,8 +14,13 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from typing import Any
+
+Work = Callable[[Callable[..., None]], Any]
+Outcome = tuple[Any, Any, str, str]  # result, last, printed, state
 
 SHOWN_OUTPUT = 2_000
 EXTRA_MEMORY = 4 << 30
@@ -23,33 +28,33 @@ OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 class TooLate(BaseException):
-    """The deadline has passed. Not an Exception, so that `except Exception` in the work does not catch it."""
+    """The deadline has passed. Not an Exception, so that ``except Exception`` in the work does not catch it."""
 
 
 class Printed(StringIO):
     """Keeps the first letters of what the work prints, and forgets the rest."""
 
-    def write(self, text):
+    def write(self, text: str) -> int:
         if self.tell() < SHOWN_OUTPUT:
             super().write(text[:SHOWN_OUTPUT])
         return len(text)
 
 
-def guarded(work, seconds, stay=False):
-    """Run `work(tell)`; returns (result, last, printed, state), state "ok" | "late" | "gone".
+def guarded(work: Work, seconds: float, stay: bool = False) -> Outcome:
+    """Run ``work(tell)``; returns (result, last, printed, state), state "ok" | "late" | "gone".
 
-    `work` returns JSON-able data and may call `tell(data)` before each risky step; `last` is the last thing told.
+    ``work`` returns JSON-able data and may call ``tell(data)`` before each risky step; ``last`` is the last thing told.
     """
     if can_fork() and not stay:
         return in_a_copy(work, seconds)
     return in_this_process(work, seconds)
 
 
-def can_fork():
+def can_fork() -> bool:
     return hasattr(os, "fork") and sys.platform.startswith("linux")
 
 
-def in_a_copy(work, seconds):
+def in_a_copy(work: Work, seconds: float) -> Outcome:
     here, there = os.pipe()
     sys.stdout.flush()
     with warnings.catch_warnings():
@@ -67,11 +72,11 @@ def in_a_copy(work, seconds):
     return outcome(lines, ended)
 
 
-def run_as_copy(work, pipe):
+def run_as_copy(work: Work, pipe: int) -> None:
     """In the copy: do the work, write lines of JSON, and leave without touching anything of the kernel's."""
     printed = Printed()
 
-    def tell(data, mark="t"):
+    def tell(data: Any, mark: str = "t") -> None:
         data = (mark + json.dumps(data) + "\n").encode()
         while data:
             data = data[os.write(pipe, data) :]
@@ -96,18 +101,18 @@ def run_as_copy(work, pipe):
         os._exit(0)
 
 
-def limit_memory():
+def limit_memory() -> None:
     import resource
 
     try:
         with open("/proc/self/statm") as file:
             now = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + EXTRA_MEMORY,) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (now + EXTRA_MEMORY, now + EXTRA_MEMORY))
     except (OSError, ValueError):
         pass  # no such limit on this system: the deadline still holds
 
 
-def read_lines(pipe, end):
+def read_lines(pipe: int, end: float) -> tuple[list[bytes], bool]:
     """Every whole line until the other side closes or the deadline; and whether it closed."""
     data = b""
     while True:
@@ -120,7 +125,7 @@ def read_lines(pipe, end):
         data += chunk
 
 
-def end_copy(child):
+def end_copy(child: int) -> None:
     for kill, who in ((os.killpg, child), (os.kill, child)):
         try:
             kill(who, signal.SIGKILL)
@@ -129,8 +134,10 @@ def end_copy(child):
     os.waitpid(child, 0)
 
 
-def outcome(lines, ended):
-    last, result, printed, state = None, None, "", "gone" if ended else "late"
+def outcome(lines: list[bytes], ended: bool) -> Outcome:
+    last: Any = None
+    result: Any = None
+    printed, state = "", "gone" if ended else "late"
     for line in lines:
         mark, text = line[:1], line[1:].decode("utf-8", "replace")
         try:
@@ -148,11 +155,12 @@ def outcome(lines, ended):
     return result, last, printed, state
 
 
-def in_this_process(work, seconds):
+def in_this_process(work: Work, seconds: float) -> Outcome:
     """A timer raises TooLate in the work, and again on each of its lines until the work has let go."""
-    last, printed = [None], Printed()
+    last: list[Any] = [None]
+    printed = Printed()
 
-    def tell(data):
+    def tell(data: Any) -> None:
         last[0] = data
 
     stop = start_timer(seconds)
@@ -168,13 +176,13 @@ def in_this_process(work, seconds):
     return result, last[0], printed.getvalue(), state
 
 
-def start_timer(seconds):
+def start_timer(seconds: float) -> Callable[[], None]:
     """Arrange for TooLate in this thread; returns the function that calls it off."""
     if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
         old = signal.signal(signal.SIGALRM, raise_everywhere)
         signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
 
-        def stop():
+        def stop() -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, old)
             sys.settrace(None)
@@ -186,10 +194,10 @@ def start_timer(seconds):
     return timer.cancel
 
 
-def raise_everywhere(signum, frame):
-    """Raise TooLate, and once more on the next line: `except:` in an endless loop would swallow the first."""
+def raise_everywhere(signum: int, frame: Any) -> None:
+    """Raise TooLate, and once more on the next line: ``except:`` in an endless loop would swallow the first."""
 
-    def trace(frame, event, arg):
+    def trace(frame: Any, event: str, arg: Any) -> Any:
         # a trace that raises is switched off: spend it on a line inside `except:`, not on the exception before it
         if event == "line" and not frame.f_code.co_filename.startswith(OWN_FOLDER):
             raise TooLate
@@ -204,7 +212,7 @@ def raise_everywhere(signum, frame):
     raise TooLate
 
 
-def throw_into(thread):
+def throw_into(thread: int) -> None:
     import ctypes
 
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TooLate))

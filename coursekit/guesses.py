@@ -1,15 +1,18 @@
-"""`predict` before a cell is run, `reveal` after it: the guess is kept, and scored kindly. Neither ever blocks."""
+"""``predict`` before a cell is run, ``reveal`` after it: the guess is kept, and scored kindly. Neither ever blocks."""
 
 import math
+from typing import Any
 
 from . import store
 from .show import GOOD, QUIET, box, escape, show
 
-_here = {}  # the guesses written in this kernel; what is shown depends on these alone, so a re-run prints the same
+_here: dict[
+    str, Any
+] = {}  # the guesses written in this kernel; what is shown depends on these alone, so a re-run prints the same
 
 
-def predict(name, guess=None):
-    """Keep a guess, a number or a word, until `reveal(name, value)`. `None` means no guess."""
+def predict(name: str, guess: Any = None) -> None:
+    """Keep a guess, a number or a word, until ``reveal(name, value)``. ``None`` means no guess."""
     _here[name] = guess
     if guess is None:
         return show(f"No guess for {name} yet. Write one in place of None if you like: guessing first makes it stick.")
@@ -22,7 +25,7 @@ def predict(name, guess=None):
     show(f"Your guess for {name}: {guess}. Now run on.")
 
 
-def reveal(name, value):
+def reveal(name: str, value: Any) -> None:
     """Set the measured or computed value beside the guess. Prints; returns None."""
     value = value.item() if hasattr(value, "item") else value
     guess = _here.get(name)
@@ -36,11 +39,11 @@ def reveal(name, value):
     show(text, box(GOOD if good else QUIET, escape(text), ""))
 
 
-def tidy(value):
+def tidy(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def kindly(guess, value):
+def kindly(guess: Any, value: Any) -> tuple[str, bool]:
     """(a kind word, whether it was close). Numbers are compared by their ratio, words as they are."""
     if isinstance(guess, str) or isinstance(value, str):
         right = str(guess).strip().lower() == str(value).strip().lower()
@@ -61,5 +64,5 @@ def kindly(guess, value):
     return f"{ratio:.0f} times off: this is the surprise worth keeping.", False
 
 
-def is_number(x):
+def is_number(x: Any) -> bool:
     return isinstance(x, (int, float)) and math.isfinite(x)

@@ -1,14 +1,14 @@
-"""`hint("02.1")`: one more rung of help each time it is asked for."""
+"""``hint("02.1")``: one more rung of help each time it is asked for."""
 
 from . import store
 from .show import GOOD, box, escape, show
-from .task import UnknownTask, find_task
+from .task import Task, UnknownTask, find_task
 
 RUNGS = ("A nudge", "A property", "In pseudocode", "Where the answer is")
-_opened = {}  # what this kernel has shown: running a cell again opens the next rung
+_opened: dict[str, int] = {}  # what this kernel has shown: running a cell again opens the next rung
 
 
-def ladder(task):
+def ladder(task: Task) -> list[tuple[str, str]]:
     """The four rungs of a task: three of its own, then the place of the worked answer."""
     last = (
         f"A worked answer is in solutions/{task.lesson}_*.ipynb of the course, in the cell of task {task.id}. "
@@ -17,8 +17,8 @@ def ladder(task):
     return list(zip(RUNGS, (*task.hints, last)))
 
 
-def hint(task_id, rung=None):
-    """Show the next hint of a task, or hint number `rung` (1 to 4). Prints; returns None."""
+def hint(task_id: str, rung: int | None = None) -> None:
+    """Show the next hint of a task, or hint number ``rung`` (1 to 4). Prints; returns None."""
     try:
         task = find_task(task_id)
     except UnknownTask as problem:
@@ -41,5 +41,5 @@ def hint(task_id, rung=None):
     show(f"{top}\n{indent(text)}\n{more}", box(GOOD, escape(top), body))
 
 
-def indent(text):
+def indent(text: str) -> str:
     return "\n".join("  " + line for line in text.split("\n"))

@@ -1,22 +1,33 @@
-"""`coursekit new 03_static_batching`: the skeleton of an exercise: master notebook, task module, answers under test."""
+"""``coursekit new 03_static_batching``: the skeleton of an exercise: master notebook, a folder of tasks, answers under test."""
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .build import as_text
+from .cells import Book, Cell
 from .setup_cell import IMPORTS, SETUP
 
-MODULE = '''"""Exercise {number}: {title}. What each task asks, how it is judged, what each mistake looks like."""
+LESSON = '''"""Exercise {number}: {title}."""
 
-from ..task import Case, Finding, Task
+from . import double
 
 TITLE = "{title}"
+TASKS = [double.TASK]
+'''
+
+QUESTION = '''"""What the task asks in one sentence; replace it, and name this file after the function it asks for."""
+
+import random
+
+from ...task import Args, Case, Finding, Task
 
 RULE = "the property that a right answer has, in words"
 
 
-def judge_double(args, got):
+def judge(args: Args, got: int) -> Finding | None:
     """None when the answer is right; else a Finding that says why not. Judge behaviour, never source text."""
     (n,) = args
     if got == n * n:
@@ -26,31 +37,35 @@ def judge_double(args, got):
     return None
 
 
-DOUBLE = Task(
-    id="{number}.1", name="double", title="Replace this by your first task", points=100,
+def generate(rng: random.Random, size: int) -> tuple[int]:
+    return (rng.randint(0, 10 * size),)
+
+
+TASK = Task(
+    id="{number}.1",
+    name="double",
+    title="Replace this by your first task",
+    points=100,
     returns="one number",
     cases=(Case((0,), 0), Case((3,), 6)),
-    judge=judge_double,
-    generate=lambda rng, size: (rng.randint(0, 10 * size),),
+    judge=judge,
+    generate=generate,
     valid=lambda args: args[0] >= 0,
     hints=("A nudge: a question that points the way.", "A property: what always holds.", "pseudocode, line by line"),
 )
-
-TASKS = [DOUBLE]
 '''
 
-ANSWERS = '''"""Answers to exercise {number}: wrong ones with the words of their diagnoses, and right ones."""
+ANSWERS = '''"""Answers to the tasks of exercise {number}."""
+'''
 
-WRONG = {{
-    "{number}.1": [
-        (lambda n: n * n, "this is the square"),
-        # at least five, each with another diagnosis
-    ],
-}}
+ANSWER = '''"""Answers to task {number}.1, ``double``: wrong ones with the words of their diagnoses, and right ones."""
 
-RIGHT = {{
-    "{number}.1": [lambda n: n + n, lambda n: 2 * n],
-}}
+WRONG = [
+    (lambda n: n * n, "this is the square"),
+    # at least five, each with another diagnosis
+]
+
+RIGHT = [lambda n: n + n, lambda n: 2 * n]
 '''
 
 TESTS = '''"""What is special to exercise {number}; test_checks_are_tested.py has what every task must pass."""
@@ -78,17 +93,20 @@ class CannotBegin(Exception):
     """The skeleton cannot be written; the message says why."""
 
 
-def begin(root, name, say=print):
-    """Write the skeleton of exercise `name` under `root`; refuses to overwrite anything."""
+def begin(root: str | Path, name: str, say: Callable[[str], Any] = print) -> None:
+    """Write the skeleton of exercise ``name`` under ``root``; refuses to overwrite anything."""
     if not re.fullmatch(r"\d\d_[a-z0-9_]+", name):
         raise CannotBegin(f"{name!r} is no lesson name: two digits, then words, such as 03_static_batching")
     root, number = Path(root), name[:2]
     title = name[3:].replace("_", " ").capitalize()
+    tasks, tests = root / "coursekit" / "tasks" / f"lesson_{number}", root / "tests" / "coursekit"
     files = {
         root / "solutions" / f"{name}.ipynb": as_text(master(name, number, title)),
-        root / "coursekit" / "tasks" / f"lesson_{number}.py": MODULE.format(number=number, title=title),
-        root / "tests" / "coursekit" / "course_answers" / f"lesson_{number}.py": ANSWERS.format(number=number),
-        root / "tests" / "coursekit" / f"test_lesson_{number}.py": TESTS.format(number=number),
+        tasks / "__init__.py": LESSON.format(number=number, title=title),
+        tasks / "double.py": QUESTION.format(number=number),
+        tests / "course_answers" / f"lesson_{number}" / "__init__.py": ANSWERS.format(number=number),
+        tests / "course_answers" / f"lesson_{number}" / "double.py": ANSWER.format(number=number),
+        tests / f"test_lesson_{number}.py": TESTS.format(number=number),
     }
     there = [str(path) for path in files if path.exists()]
     if there:
@@ -102,7 +120,7 @@ def begin(root, name, say=print):
     say("Now write the tasks, then: coursekit build, and the tests in tests/coursekit.")
 
 
-def master(name, number, title):
+def master(name: str, number: str, title: str) -> Book:
     """The master notebook; its set-up cell is the one of all lessons and exercises."""
     cells = [
         ("markdown", [], f"# Exercise {number}: {title.lower()}\n\nOne sentence of what the learner does here."),
@@ -113,7 +131,7 @@ def master(name, number, title):
         ("code", [], f'check("{number}.1", globals())'),
         ("code", ["nbval-ignore-output"], "progress()"),
     ]
-    book = {
+    book: Book = {
         "metadata": {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
@@ -125,8 +143,8 @@ def master(name, number, title):
     return json.loads(json.dumps(book))
 
 
-def cell(name, kind, tags, source):
-    new = {
+def cell(name: str, kind: str, tags: list[str], source: str) -> Cell:
+    new: Cell = {
         "cell_type": kind,
         "id": name,
         "metadata": {"tags": tags} if tags else {},

@@ -1,6 +1,6 @@
 """The one form in which notebooks are stored, and what is wrong with one that is not in it.
 
-Clean form: no metadata but tags, cell ids `<file>-NNN`, no widget state, one kernelspec. A player's widget view goes
+Clean form: no metadata but tags, cell ids ``<file>-NNN``, no widget state, one kernelspec. A player's widget view goes
 when a picture stands beside it: GitHub shows the picture, and JupyterLab would look for a widget that is no more.
 A notebook is nbformat's tree here. nbformat is imported where it is needed: a learner's install can do without it.
 """
@@ -9,7 +9,9 @@ import copy
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 SKIP, RAISES, RAISES_NBVAL = "nbval-skip", "raises-exception", "nbval-raises-exception"
@@ -20,7 +22,7 @@ class NotUsable(Exception):
     """A path or a file that this tool cannot work with; the message says why."""
 
 
-def read(path):
+def read(path: Path) -> Any:
     """The notebook as nbformat's tree of format 4, lines joined, not validated."""
     import nbformat
 
@@ -33,7 +35,7 @@ def read(path):
     raise NotUsable(f"{path}: a notebook of format {book.nbformat}; open and save it in JupyterLab first")
 
 
-def write(book, path):
+def write(book: Any, path: Path) -> None:
     """Store the notebook whole or not at all."""
     import nbformat
 
@@ -46,18 +48,18 @@ def write(book, path):
     os.replace(part, path)
 
 
-def tags(cell):
+def tags(cell: Any) -> list[str]:
     return list(cell.metadata.get("tags", []))
 
 
-def runnable(book):
+def runnable(book: Any) -> Iterator[tuple[int, Any]]:
     """(index, cell) of the cells that a run executes."""
     for index, cell in enumerate(book.cells):
         if cell.cell_type == "code" and cell.source.strip() and SKIP not in tags(cell):
             yield index, cell
 
 
-def cleaned(book, stem):
+def cleaned(book: Any, stem: str) -> Any:
     """A copy of the notebook in the one form that is stored."""
     book = copy.deepcopy(book)
     book.nbformat_minor = 5
@@ -72,7 +74,7 @@ def cleaned(book, stem):
     return book
 
 
-def clean_metadata(metadata):
+def clean_metadata(metadata: Any) -> Any:
     new = type(metadata)(kernelspec=dict(KERNELSPEC), language_info={"name": "python"})
     for key in ("accelerator", "coursekit"):  # "GPU" asks Colab for one; coursekit names the exercise
         if key in metadata:
@@ -82,13 +84,13 @@ def clean_metadata(metadata):
     return new
 
 
-def clean_code(cell):
+def clean_code(cell: Any) -> None:
     if not cell.source.strip():
         cell.outputs, cell.execution_count = [], None
     cell.outputs = [clean_output(output, cell.execution_count) for output in cell.outputs]
 
 
-def clean_output(output, count):
+def clean_output(output: Any, count: int | None) -> Any:
     """One output without what belongs to a front end or to one run of one machine."""
     if output.output_type == "error":  # the frames name files of this machine and of this run
         output.traceback = [f"{output.ename}: {output.evalue}"]
@@ -103,12 +105,12 @@ def clean_output(output, count):
     return output
 
 
-def problems(book, stem, unrun_ok=False):
+def problems(book: Any, stem: str, unrun_ok: bool = False) -> list[str]:
     """The reasons why the notebook should not be stored as it is, in words; none if all is well."""
     return [*form_problems(book, cleaned(book, stem)), *run_problems(book, unrun_ok), *output_problems(book)]
 
 
-def form_problems(book, clean):
+def form_problems(book: Any, clean: Any) -> list[str]:
     found = []
     if book.get("nbformat_minor") != 5:
         found.append(f"notebook format 4.{book.get('nbformat_minor')}, not 4.5")
@@ -128,7 +130,7 @@ def form_problems(book, clean):
     return found
 
 
-def output_difference(old, new):
+def output_difference(old: Any, new: Any) -> str:
     for before, after in zip(old.outputs, new.outputs, strict=False):
         gone = [mime for mime in before.get("data", {}) if mime not in after.get("data", {})]
         if gone:
@@ -139,7 +141,7 @@ def output_difference(old, new):
     return "an empty cell holds outputs"
 
 
-def run_problems(book, unrun_ok):
+def run_problems(book: Any, unrun_ok: bool) -> list[str]:
     """Execution counts 1..n, as only a run from top to bottom gives; or, where that is allowed, none at all."""
     counts = [(index + 1, cell.get("execution_count")) for index, cell in runnable(book)]
     if counts and not any(count for _, count in counts):
@@ -152,7 +154,7 @@ def run_problems(book, unrun_ok):
     return []
 
 
-def output_problems(book):
+def output_problems(book: Any) -> list[str]:
     found = []
     places = {f"{Path.cwd()}/", f"{Path.home()}/", f"{sys.prefix}/"}
     for number, cell in enumerate(book.cells, 1):

@@ -1,13 +1,13 @@
-"""`coursekit notebooks run | clean | check` and `coursekit badges`: notebooks as files that live in a repository.
+"""coursekit notebooks run | clean | check, and coursekit badges: notebooks as files that live in a repository.
 
 run    executes each notebook top to bottom in a fresh kernel of this Python and stores its outputs, cleaned;
        a notebook that fails is left as it was.
 clean  brings stored notebooks to one form, so that a difference between two versions is a difference in content:
-       no metadata but tags, cell ids `<file>-NNN`, no widget state, one kernelspec.
+       no metadata but tags, cell ids ``<file>-NNN``, no widget state, one kernelspec.
 check  changes nothing and says what is not in that form, not run top to bottom, or stored with an error.
        Notebooks in a folder exercises/ are stored without having been run.
 
-Also `python -m coursekit.notebooks run ...`. The form itself is in notebook_form.py.
+Also ``python -m coursekit.notebooks run ...``. The form itself is in notebook_form.py.
 """
 
 import argparse
@@ -16,7 +16,9 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .badges import REPO_NAME, address, with_badge
 from .notebook_form import SKIP, NotUsable, cleaned, problems, read, runnable, write
@@ -30,8 +32,8 @@ WHICH = "notebooks or folders (default: notebooks solutions, and for check exerc
 # --- which notebooks --------------------------------------------------------------------------------------------------
 
 
-def find(paths, changed=False):
-    """The notebooks named by files and folders; with `changed`, those of them that differ from the last commit."""
+def find(paths: Sequence[str | Path], changed: bool = False) -> list[Path]:
+    """The notebooks named by files and folders; with ``changed``, those of them that differ from the last commit."""
     found = []
     for path in map(Path, paths):
         if path.is_dir():
@@ -47,11 +49,11 @@ def find(paths, changed=False):
     return found
 
 
-def hidden(path):
+def hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def touched_files():
+def touched_files() -> set[Path]:
     """What differs from the last commit: edited, staged or not yet known to git."""
     top = Path(git("rev-parse", "--show-toplevel").strip())
     names = git("ls-files", "-z", "--others", "--exclude-standard", cwd=top)
@@ -62,7 +64,7 @@ def touched_files():
     return {(top / name).resolve() for name in names.split("\0") if name}
 
 
-def git(*arguments, cwd=None):
+def git(*arguments: str, cwd: Path | None = None) -> str:
     try:
         done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -79,8 +81,8 @@ class CellFailed(Exception):
     """A cell raised, ran too long or killed its kernel; the message is what to show."""
 
 
-def execute(book, folder, timeout):
-    """Run all cells in a fresh kernel of this very Python, in the notebook's own folder. Changes `book`."""
+def execute(book: Any, folder: Path, timeout: float) -> None:
+    """Run all cells in a fresh kernel of this very Python, in the notebook's own folder. Changes ``book``."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
@@ -93,7 +95,7 @@ def execute(book, folder, timeout):
 
     at = [0]
 
-    def note_cell(cell, cell_index):
+    def note_cell(cell: Any, cell_index: int) -> None:
         at[0] = cell_index
 
     client = NotebookClient(book, timeout=timeout, record_timing=False, coalesce_streams=True, skip_cells_with_tag=SKIP,
@@ -105,7 +107,7 @@ def execute(book, folder, timeout):
         raise CellFailed(failure(book.cells[at[0]], at[0] + 1, problem)) from None
 
 
-def failure(cell, number, problem):
+def failure(cell: Any, number: int, problem: BaseException) -> str:
     """The failing cell in a few lines: where, which line, what was raised."""
     name = getattr(problem, "ename", "") or type(problem).__name__
     value = getattr(problem, "evalue", "") or str(problem)
@@ -118,11 +120,11 @@ def failure(cell, number, problem):
     return "\n".join(lines)
 
 
-def plain(text):
+def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def run_one(path, timeout):
+def run_one(path: Path, timeout: float) -> int:
     """Execute, clean and store one notebook; returns the number of cells that ran."""
     book = read(path)
     execute(book, path.parent.resolve(), timeout)
@@ -132,7 +134,7 @@ def run_one(path, timeout):
     return sum(1 for _ in runnable(new))
 
 
-def run(paths, changed=False, timeout=600):
+def run(paths: Sequence[str | Path], changed: bool = False, timeout: float = 600) -> int:
     """Run the notebooks; returns the exit code."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     books, failed, start = find(paths, changed), [], time.perf_counter()
@@ -149,7 +151,7 @@ def run(paths, changed=False, timeout=600):
     return 1 if failed else 0
 
 
-def clean(paths, changed=False):
+def clean(paths: Sequence[str | Path], changed: bool = False) -> int:
     """Bring the notebooks to clean form; returns the exit code."""
     books, mended = find(paths, changed), 0
     for path in books:
@@ -163,7 +165,7 @@ def clean(paths, changed=False):
     return 0
 
 
-def check(paths, changed=False, unrun_ok=False):
+def check(paths: Sequence[str | Path], changed: bool = False, unrun_ok: bool = False) -> int:
     """Print what is wrong with the notebooks, change nothing; returns the exit code."""
     books, bad = find(paths, changed), 0
     for path in books:
@@ -180,7 +182,7 @@ def check(paths, changed=False, unrun_ok=False):
     return 1 if bad else 0
 
 
-def badges(paths, repo=None, branch="main"):
+def badges(paths: Sequence[str | Path], repo: str | None = None, branch: str = "main") -> int:
     """Write the Colab badges for OWNER/REPO, or without one take them away; returns the exit code."""
     if repo is not None and not REPO_NAME.fullmatch(repo):
         raise NotUsable(f"{repo!r} is not OWNER/REPO, as in jupyter/notebook")
@@ -198,14 +200,14 @@ def badges(paths, repo=None, branch="main"):
 # --- command line -----------------------------------------------------------------------------------------------------
 
 
-def add_parser(commands):
-    """Mount `notebooks` and `badges` on the subparsers of `coursekit`."""
+def add_parser(commands: Any) -> None:
+    """Mount ``notebooks`` and ``badges`` on the subparsers of ``coursekit``."""
     top = commands.add_parser("notebooks", help="run, clean or check stored notebooks")
     add_actions(top.add_subparsers(required=True, metavar="ACTION"))
     add_badges(commands)
 
 
-def add_actions(actions):
+def add_actions(actions: Any) -> None:
     helps = {"run": "execute top to bottom and store the outputs", "clean": "bring stored notebooks to one form",
              "check": "say what is not fit to be stored; changes nothing"}  # fmt: skip
     for name, text in helps.items():
@@ -219,7 +221,7 @@ def add_actions(actions):
             action.add_argument("--unrun-ok", action="store_true", help="a notebook without any outputs is fit too")
 
 
-def add_badges(commands):
+def add_badges(commands: Any) -> None:
     parser = commands.add_parser("badges", help="write Colab badges for OWNER/REPO into the notebooks")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("repo", nargs="?", metavar="OWNER/REPO")
@@ -229,7 +231,7 @@ def add_badges(commands):
     parser.set_defaults(run=command, action="badges")
 
 
-def command(args):
+def command(args: argparse.Namespace) -> int:
     """Carry out a parsed command; returns the exit code."""
     try:
         paths = args.paths or default_paths(args.action)
@@ -243,15 +245,15 @@ def command(args):
         return 2
 
 
-def default_paths(action):
+def default_paths(action: str) -> list[str]:
     found = [folder for folder in (*FOLDERS, *([UNRUN] if action == "check" else [])) if Path(folder).is_dir()]
     if not found:
         raise NotUsable(f"no folder {' or '.join(FOLDERS)} here: name the notebooks")
     return found
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m coursekit.notebooks", description=__doc__.split("\n")[0])
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m coursekit.notebooks", description=(__doc__ or "").split("\n")[0])
     commands = parser.add_subparsers(required=True, metavar="ACTION")
     add_actions(commands)
     add_badges(commands)

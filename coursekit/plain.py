@@ -1,13 +1,15 @@
 """Plain data: the only thing that travels between a learner's answer and its judge.
 
-Promise: what comes out of `to_plain` is made of None, bool, int, float, str, list and dict, each of
-exactly that type. A subclass of `int` that lies about its value, or an object whose `==` always
+Promise: what comes out of ``to_plain`` is made of None, bool, int, float, str, list and dict, each of
+exactly that type. A subclass of ``int`` that lies about its value, or an object whose ``==`` always
 answers True, never reaches a comparison: it is refused by name.
 
-This file imports nothing but `math`, because the grader loads it alone inside the sandbox.
+This file imports the standard library alone, because the grader loads it by its path inside the sandbox.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 MAX_DEPTH = 40
 MAX_ITEMS = 500_000
@@ -23,8 +25,8 @@ class InputChanged(Exception):
     """The answer changed what it was given; the message says so, in a learner's words."""
 
 
-def answer_to(function, args):
-    """What `function(*args)` returns, as plain data. Raises NotPlain, and InputChanged if the arguments are not left alone."""
+def answer_to(function: Callable[..., Any], args: Any) -> Any:
+    """What ``function(*args)`` returns, as plain data. Raises NotPlain, and InputChanged if the arguments are not left alone."""
     before = to_plain(args)
     got = to_plain(function(*args))
     try:
@@ -39,12 +41,12 @@ def answer_to(function, args):
     return got
 
 
-def to_plain(value):
-    """`value` as plain data: tuples become lists, arrays and tensors their numbers. Raises NotPlain."""
+def to_plain(value: Any) -> Any:
+    """``value`` as plain data: tuples become lists, arrays and tensors their numbers. Raises NotPlain."""
     return _convert(value, 0, [MAX_ITEMS])
 
 
-def _convert(value, depth, budget):
+def _convert(value: Any, depth: int, budget: list[int]) -> Any:
     kind = type(value)
     budget[0] -= 1
     if budget[0] < 0:
@@ -64,25 +66,25 @@ def _convert(value, depth, budget):
     return _convert(_unwrap(value, kind), depth + 1, budget)
 
 
-def _small_int(value):
+def _small_int(value: int) -> int:
     if value.bit_length() > MAX_DIGITS * 3:
         raise NotPlain(f"the answer holds a number of more than {MAX_DIGITS:,} digits")
     return value
 
 
-def _short_text(value):
+def _short_text(value: str) -> str:
     if len(value) > MAX_TEXT:
         raise NotPlain(f"the answer holds a text of {len(value):,} letters; the limit is {MAX_TEXT:,}")
     return value.encode("utf-8", "replace").decode("utf-8")
 
 
-def _key(key):
+def _key(key: Any) -> str:
     if type(key) not in (str, int):
         raise NotPlain(f"the answer holds a dict whose key is a {type(key).__name__}: use a str or an int")
     return str(key)
 
 
-def _unwrap(value, kind):
+def _unwrap(value: Any, kind: type) -> Any:
     """The numbers inside an array or tensor; every other class is refused."""
     home = str(getattr(kind, "__module__", "")).split(".")[0]
     if home in ("torch", "numpy") and hasattr(kind, "tolist"):
@@ -100,8 +102,8 @@ def _unwrap(value, kind):
     raise NotPlain(f"the answer holds a `{kind.__name__}` object: return plain lists, numbers, True or False")
 
 
-def same(a, b, tolerance=1e-9):
-    """Equality of two plain values; numbers within `tolerance`, and True counts as 1 as in Python."""
+def same(a: Any, b: Any, tolerance: float = 1e-9) -> bool:
+    """Equality of two plain values; numbers within ``tolerance``, and True counts as 1 as in Python."""
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(same(x, y, tolerance) for x, y in zip(a, b))
     if isinstance(a, dict) and isinstance(b, dict):
@@ -111,7 +113,7 @@ def same(a, b, tolerance=1e-9):
     return type(a) is type(b) and a == b
 
 
-def _same_number(a, b, tolerance):
+def _same_number(a: Any, b: Any, tolerance: float) -> bool:
     if isinstance(a, int) and isinstance(b, int):
         return a == b
     try:
@@ -120,8 +122,8 @@ def _same_number(a, b, tolerance):
         return False
 
 
-def brief(value, limit=160):
-    """One line of `repr`, cut in the middle when it is long."""
+def brief(value: Any, limit: int = 160) -> str:
+    """One line of ``repr``, cut in the middle when it is long."""
     text = repr(value)
     if len(text) <= limit:
         return text

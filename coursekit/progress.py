@@ -1,15 +1,19 @@
-"""`progress()`: what is done, how many hints, how close the guesses were. All of it stays on this machine."""
+"""``progress()``: what is done, how many hints, how close the guesses were. All of it stays on this machine."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 from . import store
 from .guesses import kindly, tidy
 from .show import GOOD, QUIET, escape, show
 from .task import lesson_module, lessons
 
+Row = dict[str, Any]  # a lesson: its title, marks, points and hints
+GuessRow = tuple[str, str, str, str, bool]  # name, guess, value, a kind word, whether it was close
 
-def progress():
+
+def progress() -> None:
     """Show the tasks done, the hints opened and the guesses made, as a table and a small picture."""
     data = store.load()
     rows = [lesson_row(number, data) for number in lessons()]
@@ -17,7 +21,7 @@ def progress():
     show(as_text(rows, guesses), as_html(rows, guesses))
 
 
-def lesson_row(number, data):
+def lesson_row(number: str, data: dict[str, Any]) -> Row:
     module = lesson_module(number)
     marks = [(t, data["tasks"].get(t.id, {})) for t in module.TASKS]
     return {
@@ -29,7 +33,7 @@ def lesson_row(number, data):
     }
 
 
-def guess_row(name, row):
+def guess_row(name: str, row: Row) -> GuessRow:
     guess, value = row.get("guess"), row.get("value")
     if value is None or guess is None:
         return name, tidy(guess), "not seen yet", "", False
@@ -37,7 +41,7 @@ def guess_row(name, row):
     return name, tidy(guess), tidy(value), word, good
 
 
-def as_text(rows, guesses):
+def as_text(rows: list[Row], guesses: list[GuessRow]) -> str:
     lines = ["lesson".ljust(28) + "tasks".ljust(12) + "points".ljust(12) + "hints"]
     for r in rows:
         signs = "".join("■" if done else "◪" if tried else "□" for _, done, tried in r["marks"])
@@ -49,7 +53,7 @@ def as_text(rows, guesses):
     return "\n".join(lines)
 
 
-def bar(row):
+def bar(row: Row) -> str:
     """One square a task: filled when done, half when tried; the words are in the alt text."""
     squares = ""
     for i, (_, done, tried) in enumerate(row["marks"]):
@@ -63,7 +67,7 @@ def bar(row):
     return f'<svg width="{22 * len(row["marks"])}" height="20" role="img" aria-label="{escape(words)}">{squares}</svg>'
 
 
-def as_html(rows, guesses):
+def as_html(rows: list[Row], guesses: list[GuessRow]) -> str:
     cell = 'style="text-align:left;padding:.1em 1em .1em 0"'
     body = "".join(
         f"<tr><td {cell}>{escape(r['lesson'])}</td><td {cell}>{bar(r)}</td><td {cell}>{r['points']} of {r['of']}</td>"
@@ -83,7 +87,7 @@ def as_html(rows, guesses):
     return page + f'<div style="color:{QUIET}">Kept on this machine only. A Colab machine forgets: export_progress().</div>'
 
 
-def export_progress(path="coursekit-progress.json"):
+def export_progress(path: str | Path = "coursekit-progress.json") -> None:
     """Write the progress to a file of your own; on Colab it is also offered as a download."""
     path = Path(path).expanduser()
     try:
@@ -98,14 +102,14 @@ def export_progress(path="coursekit-progress.json"):
     files.download(str(path))
 
 
-def import_progress(path="coursekit-progress.json"):
+def import_progress(path: str | Path = "coursekit-progress.json") -> None:
     """Add the progress of an exported file to the progress here. Nothing that is done here is lost."""
     path = Path(path).expanduser()
     try:
         theirs, why = store.understood(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as problem:
         return show(f"import_progress: {path} cannot be read ({problem}).")
-    if why:
+    if theirs is None:
         return show(f"import_progress: {path} is {why}; it was left as it is, and nothing was changed here.")
     with store.changing() as data:
         data.update(store.merge(data, theirs))

@@ -1,4 +1,4 @@
-"""The set-up cell, the same in all lessons and exercises: `coursekit new` writes it, and tests hold the others to it."""
+"""The set-up cell, the same in all lessons and exercises: ``coursekit new`` writes it, and tests hold the others to it."""
 
 SETUP = """\
 # @title Set-up: finds the course, installs nothing that is already here

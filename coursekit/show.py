@@ -2,14 +2,16 @@
 
 import html
 import sys
+from typing import Any
 
 from .plain import brief
+from .task import Finding, Task
 
 GOOD, BAD, QUIET = "#0072b2", "#d55e00", "#666"  # blue and vermilion: apart for every kind of colour vision
 MAX_SIDE = 24
 
 
-def show(text, page=None):
+def show(text: str, page: str | None = None) -> None:
     """Display in a notebook, print elsewhere. The text says everything that the page says."""
     if page and in_notebook():
         from IPython.display import display
@@ -19,17 +21,17 @@ def show(text, page=None):
         print(text)
 
 
-def in_notebook():
+def in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return bool(shell is not None and getattr(shell, "kernel", None) is not None)
 
 
-def escape(value):
+def escape(value: Any) -> str:
     return html.escape(str(value))
 
 
-def box(colour, title, body):
+def box(colour: str, title: str, body: str) -> str:
     return (
         f'<div style="border-left:5px solid {colour};padding:.3em .9em;margin:.3em 0;max-width:52em">'
         f'<div style="font-weight:bold">{title}</div>{body}</div>'
@@ -37,7 +39,7 @@ def box(colour, title, body):
 
 
 # ---------------------------------------------------------------- expected and got
-def parts(value, names):
+def parts(value: Any, names: list[str]) -> list[tuple[str, Any]]:
     """A value as (name, grid) pairs that can be drawn; a tuple of three grids has three names."""
     if isinstance(value, dict):
         return [(k, v) for k, v in value.items()]
@@ -46,7 +48,7 @@ def parts(value, names):
     return [("", value)]
 
 
-def is_grid(value):
+def is_grid(value: Any) -> bool:
     return (
         isinstance(value, list)
         and 0 < len(value) <= MAX_SIDE
@@ -55,13 +57,13 @@ def is_grid(value):
     )
 
 
-def part_names(task):
-    """The names inside `returns`: "(input_ids, position_ids, cu_seqlens), three flat lists" -> those three."""
+def part_names(task: Task) -> list[str]:
+    """The names inside ``returns``: "(input_ids, position_ids, cu_seqlens), three flat lists" -> those three."""
     text = task.returns
     return [name.strip() for name in text[1 : text.index(")")].split(",")] if text.startswith("(") else []
 
 
-def text_of(value, picture="auto"):
+def text_of(value: Any, picture: str = "auto") -> str:
     if is_grid(value):
         if picture == "mask" and all(x in (0, 1) for row in value for x in row):
             return "\n".join(" ".join("■" if x else "·" for x in row) for row in value)
@@ -70,7 +72,7 @@ def text_of(value, picture="auto"):
     return value if isinstance(value, str) else brief(value, 300)
 
 
-def side_by_side(left, right, gap=4):
+def side_by_side(left: str, right: str, gap: int = 4) -> str:
     """Two blocks of text as columns."""
     a, b = left.split("\n"), right.split("\n")
     width = max(map(len, a))
@@ -79,7 +81,7 @@ def side_by_side(left, right, gap=4):
     return "\n".join((x.ljust(width) + " " * gap + y).rstrip() for x, y in zip(a, b))
 
 
-def column_text(title, value, task):
+def column_text(title: str, value: Any, task: Task) -> str:
     lines = [title]
     for name, part in parts(value, part_names(task)):
         drawn = text_of(part, task.picture)
@@ -87,12 +89,12 @@ def column_text(title, value, task):
     return "\n".join(lines)
 
 
-def compare_text(finding, task):
+def compare_text(finding: Finding, task: Task) -> str:
     block = side_by_side(column_text("expected", finding.expected, task), column_text("got", finding.got, task))
     return "\n".join("  " + line for line in block.split("\n"))
 
 
-def cell_html(x, other, mask):
+def cell_html(x: Any, other: Any, mask: bool) -> str:
     differs = other is not None and x != other
     mark = f"outline:2px solid {BAD};outline-offset:-2px;" if differs else ""
     if mask:
@@ -104,7 +106,7 @@ def cell_html(x, other, mask):
     return f'<td style="text-align:right;border:1px solid #bbb;padding:.1em .5em;{weight}{mark}">{escape(x)}</td>'
 
 
-def grid_html(grid, other, mask):
+def grid_html(grid: list[list[Any]], other: Any, mask: bool) -> str:
     alike = is_grid(other) and [len(r) for r in other] == [len(r) for r in grid]
     rows = "".join(
         "<tr>" + "".join(cell_html(x, other[i][j] if alike else None, mask) for j, x in enumerate(row)) + "</tr>"
@@ -113,7 +115,7 @@ def grid_html(grid, other, mask):
     return f'<table style="border-collapse:collapse;margin:.2em 0">{rows}</table>'
 
 
-def value_html(value, other, picture):
+def value_html(value: Any, other: Any, picture: str) -> str:
     if is_grid(value):
         mask = picture == "mask" and all(x in (0, 1) for row in value for x in row)
         return grid_html(value, other, mask)
@@ -121,7 +123,7 @@ def value_html(value, other, picture):
     return f'<pre style="margin:.2em 0">{text}</pre>' if "\n" in text else f"<div><code>{text}</code></div>"
 
 
-def column_html(title, value, other, task):
+def column_html(title: str, value: Any, other: Any, task: Task) -> str:
     others = dict(parts(other, part_names(task)))
     inner = "".join(
         (f'<div style="color:{QUIET}">{escape(name)}</div>' if name else "") + value_html(part, others.get(name), task.picture)
@@ -130,6 +132,6 @@ def column_html(title, value, other, task):
     return f'<td style="vertical-align:top;text-align:left;padding-right:2em"><b>{title}</b>{inner}</td>'
 
 
-def compare_html(finding, task):
+def compare_html(finding: Finding, task: Task) -> str:
     a, b = finding.expected, finding.got
     return "<table><tr>" + column_html("expected", a, None, task) + column_html("got", b, a, task) + "</tr></table>"

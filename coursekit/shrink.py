@@ -2,15 +2,23 @@
 
 import json
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .task import Args
+
+Call = tuple[Any, ...]  # the arguments of a call
 
 
-def size_of(args):
+def size_of(args: Args) -> int:
     """How much a reader has to hold in the head: the length of the call written out."""
     return len(json.dumps(args))
 
 
-def shrink(args, still_fails, valid, seconds=2.0, tries=300):
-    """The smallest arguments found that are `valid` and for which `still_fails(args)` holds.
+def shrink(
+    args: tuple, still_fails: Callable[[Call], bool], valid: Callable[[Args], bool], seconds: float = 2.0, tries: int = 300
+) -> tuple:
+    """The smallest arguments found that are ``valid`` and for which ``still_fails(args)`` holds.
 
     Greedy: take the first smaller candidate that still fails, start again from it, stop when none does.
     """
@@ -32,21 +40,21 @@ def shrink(args, still_fails, valid, seconds=2.0, tries=300):
     return best
 
 
-def is_fair(valid, args):
+def is_fair(valid: Callable[[Args], bool], args: tuple) -> bool:
     try:
         return bool(valid(args))
     except (TypeError, ValueError, IndexError, KeyError):
         return False
 
 
-def candidates(args):
+def candidates(args: tuple) -> Iterator[Call]:
     """Calls with one argument made smaller, boldest first."""
     for i, value in enumerate(args):
         for smaller in smaller_values(value):
             yield args[:i] + (smaller,) + args[i + 1 :]
 
 
-def smaller_values(value):
+def smaller_values(value: Any) -> Iterator[Any]:
     if isinstance(value, bool):
         return
     if isinstance(value, int):
@@ -57,13 +65,13 @@ def smaller_values(value):
         yield from smaller_lists(value)
 
 
-def smaller_ints(value):
+def smaller_ints(value: int) -> Iterator[int]:
     for smaller in (0, 1, value // 2, value - 1):
         if 0 <= smaller < value:
             yield smaller
 
 
-def smaller_lists(items):
+def smaller_lists(items: list[Any]) -> Iterator[list[Any]]:
     """Half of the list, the list without one item, then the list with one item made smaller."""
     n = len(items)
     if n > 3:

@@ -7,26 +7,30 @@ Where no file can be written, progress lives as long as the kernel.
 import json
 import os
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+Progress = dict[str, Any]  # {"version", "tasks": {id: row}, "guesses": {name: row}}
 
 VERSION = 1
-_memory = None
+_memory: Progress | None = None
 
 
-def empty():
+def empty() -> Progress:
     return {"version": VERSION, "tasks": {}, "guesses": {}}
 
 
-def place():
-    """Where the file is; `COURSEKIT_PROGRESS` names another file, or `off` for none."""
+def place() -> Path | None:
+    """Where the file is; ``COURSEKIT_PROGRESS`` names another file, or ``off`` for none."""
     named = os.environ.get("COURSEKIT_PROGRESS", "")
     if named.lower() == "off":
         return None
     return Path(named).expanduser() if named else Path.home() / ".coursekit" / "progress.json"
 
 
-def load():
+def load() -> Progress:
     """The stored progress; a file that cannot be used is set aside and an empty one begun."""
     path = place()
     if path is None or _memory is not None:
@@ -38,10 +42,10 @@ def load():
     except (OSError, UnicodeDecodeError):
         return set_aside(path, "damaged")
     data, why = understood(text)
-    return data if why is None else set_aside(path, why)
+    return set_aside(path, str(why)) if data is None else data
 
 
-def understood(text):
+def understood(text: str) -> tuple[Progress | None, str | None]:
     """(data, None), or (None, why not)."""
     try:
         data = json.loads(text)
@@ -56,11 +60,11 @@ def understood(text):
     return data, None
 
 
-def is_table(part):
+def is_table(part: Any) -> bool:
     return isinstance(part, dict) and all(isinstance(row, dict) for row in part.values())
 
 
-def set_aside(path, why):
+def set_aside(path: Path, why: str) -> Progress:
     stamp, number = time.strftime("%Y%m%d-%H%M%S"), 0
     while True:
         other = path.with_name(f"{path.stem}.{why}-{stamp}{f'-{number}' if number else ''}{path.suffix}")
@@ -81,7 +85,7 @@ def set_aside(path, why):
 
 
 @contextmanager
-def changing():
+def changing() -> Iterator[Progress]:
     """Read, let the caller change, write: under a lock, because two notebooks may be open."""
     global _memory
     with locked(place()):
@@ -91,7 +95,7 @@ def changing():
             _memory = data
 
 
-def write(data):
+def write(data: Progress) -> bool:
     path = place()
     if path is None:
         return False
@@ -106,14 +110,17 @@ def write(data):
 
 
 @contextmanager
-def locked(path):
+def locked(path: Path | None) -> Iterator[None]:
     """An exclusive lock beside the file, where the system has one; without it the last writer wins."""
+    if path is None:
+        yield
+        return
     try:
         import fcntl
 
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = open(path.with_name(path.name + ".lock"), "w")
-    except (ImportError, OSError, AttributeError):
+    except (ImportError, OSError):
         yield
         return
     with handle:
@@ -121,7 +128,7 @@ def locked(path):
         yield
 
 
-def merge(mine, theirs):
+def merge(mine: Progress, theirs: Progress) -> Progress:
     """Two records of one learner: what is done stays done, the earlier guess stays, hints count as opened."""
     out = json.loads(json.dumps(mine))
     for name, row in theirs["tasks"].items():
@@ -136,5 +143,5 @@ def merge(mine, theirs):
     return out
 
 
-def _count(value):
+def _count(value: Any) -> int:
     return value if type(value) is int and value >= 0 else 0

@@ -1,17 +1,20 @@
 """What a task is: the words, the cases and the judge of one exercise question. No answer lives here.
 
-A task module (`coursekit/tasks/lesson_NN.py`) holds `TITLE` and `TASKS`, a list of `Task`.
+A lesson's package (``coursekit/tasks/lesson_NN/``) holds ``TITLE`` and ``TASKS``, and a file
+for each ``Task``, named after the function or class it asks for.
 """
 
 import importlib
 import json
 import pkgutil
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .plain import brief
+
+Args = Sequence[Any]  # the arguments of one call, plain values
 
 
 class UnknownTask(LookupError):
@@ -35,23 +38,27 @@ class Finding:
 
 @dataclass(frozen=True)
 class Case:
-    """One call with the answer written out by hand. `args` is a tuple of plain values."""
+    """One call with the answer written out by hand. ``args`` is a tuple of plain values."""
 
-    args: tuple
+    args: tuple[Any, ...]
     expected: Any
 
 
-def _always(args):
+Judge = Callable[[Args, Any], Finding | None]
+Drive = Callable[[Any, Args], Any]
+
+
+def _always(args: Args) -> bool:
     return True
 
 
-def _no_excuse(args, error, text):
+def _no_excuse(args: Args, error: str, text: str) -> None:
     return None
 
 
 @dataclass(frozen=True)
 class Task:
-    """One question. `judge(args, got)` returns None when every property holds, else a Finding.
+    """One question. ``judge(args, got)`` returns None when every property holds, else a Finding.
 
     returns: the shape of a good answer in words, shown when the answer cannot even be read.
     generate(rng, size): arguments of a random call, size 1 (tiny) … 8; the grader's hidden cases come from it.
@@ -60,8 +67,8 @@ class Task:
     picture: how to lay out expected and got: "auto" or "mask".
     on_error(args, error_name, text): a friendlier cause for an exception, or None.
     drive(answer, args): runs the answer where a plain call is not enough, such as a class in an engine;
-    it runs beside the learner's code, returns plain data (a trace), and is judged elsewhere (tasks/scheduling.py).
-    scene(args): the call in words, where `name(arguments)` would say little.
+    it runs beside the learner's code, returns plain data (a trace), and is judged elsewhere (judging/scheduling.py).
+    scene(args): the call in words, where ``name(arguments)`` would say little.
     """
 
     id: str
@@ -69,41 +76,41 @@ class Task:
     title: str
     points: int
     returns: str
-    cases: tuple
-    judge: Callable[[tuple, Any], Finding | None]
-    generate: Callable[[random.Random, int], tuple]
-    hints: tuple
-    valid: Callable[[tuple], bool] = _always
+    cases: tuple[Case, ...]
+    judge: Judge
+    generate: Callable[[random.Random, int], tuple[Any, ...]]
+    hints: tuple[str, ...]
+    valid: Callable[[Args], bool] = _always
     exact: bool = True
     picture: str = "auto"
-    on_error: Callable[[tuple, str, str], str | None] = _no_excuse
-    drive: Callable | None = None
-    scene: Callable[[tuple], str] | None = None
+    on_error: Callable[[Args, str, str], str | None] = _no_excuse
+    drive: Drive | None = None
+    scene: Callable[[Args], str] | None = None
     memory_mb: int = 1024
     rounds: int = 40
 
     @property
-    def lesson(self):
+    def lesson(self) -> str:
         return self.id.split(".")[0]
 
-    def random_cases(self, seed):
-        """`rounds` random calls, small ones first; the same seed gives the same calls on every machine."""
+    def random_cases(self, seed: Any) -> list[tuple[Any, ...]]:
+        """``rounds`` random calls, small ones first; the same seed gives the same calls on every machine."""
         rng = random.Random(f"{self.id}/{seed}")
         sizes = [1 + (8 * i) // self.rounds for i in range(self.rounds)]
         return [self.generate(rng, size) for size in sizes]
 
-    def call_text(self, args):
+    def call_text(self, args: Args) -> str:
         if self.scene:
             return self.scene(args)
         return f"{self.name}({', '.join(brief(a, 200) for a in args)})"
 
 
-def copy_of(value):
+def copy_of(value: Any) -> Any:
     """A deep copy of plain data, so that a learner's function cannot change the judge's own."""
     return json.loads(json.dumps(value))
 
 
-def lessons():
+def lessons() -> list[str]:
     """The two-digit numbers of the lessons that have tasks."""
     from . import tasks
 
@@ -111,18 +118,18 @@ def lessons():
     return sorted(number for number in found if number.isdigit())
 
 
-def lesson_module(number):
+def lesson_module(number: str) -> Any:
     if number not in lessons():
         raise UnknownTask(f"there are no exercises for lesson {number!r}; there are some for: {', '.join(lessons())}")
     return importlib.import_module(f"coursekit.tasks.lesson_{number}")
 
 
-def tasks_of(number):
+def tasks_of(number: str) -> list[Task]:
     return list(lesson_module(number).TASKS)
 
 
-def find_task(task_id):
-    """The task called `task_id`, such as "02.1"."""
+def find_task(task_id: str) -> Task:
+    """The task called ``task_id``, such as "02.1"."""
     number = str(task_id).split(".")[0]
     for task in tasks_of(number):
         if task.id == task_id:

@@ -1,10 +1,11 @@
 """A verdict in words: the message of a check, as text and as HTML. The grader's feedback uses the same."""
 
 from . import show
-from .examine import BROKEN, DONE, ERROR, LATE, MISSING, TODO, WRONG
+from .examine import BROKEN, DONE, ERROR, LATE, MISSING, TODO, WRONG, Verdict
+from .task import Task
 
 
-def head(task, verdict):
+def head(task: Task, verdict: Verdict) -> str:
     return {
         DONE: f"✓ {task.id} {task.name}: right on all {verdict.tried} cases.",
         TODO: f"○ {task.id} {task.name}: not done yet.",
@@ -16,7 +17,7 @@ def head(task, verdict):
     }[verdict.status]
 
 
-def advice(task, verdict):
+def advice(task: Task, verdict: Verdict) -> str:
     """One line on what to do next."""
     if verdict.status == TODO:
         return f'Write your answer above the `raise` line and run this cell again. Stuck? hint("{task.id}")'
@@ -27,7 +28,7 @@ def advice(task, verdict):
     return ""
 
 
-def facts(task, verdict):
+def facts(task: Task, verdict: Verdict) -> list[tuple[str, str]]:
     """The rows of a failure: (name, text)."""
     rows = []
     if verdict.finding:
@@ -43,11 +44,11 @@ def facts(task, verdict):
     return rows
 
 
-def shows_values(verdict):
+def shows_values(verdict: Verdict) -> bool:
     return verdict.finding is not None and (verdict.status == WRONG)
 
 
-def as_text(task, verdict, printed="", next_step=True):
+def as_text(task: Task, verdict: Verdict, printed: str = "", next_step: bool = True) -> str:
     lines = [head(task, verdict)]
     rows = facts(task, verdict)
     for name, text in rows:
@@ -61,7 +62,7 @@ def as_text(task, verdict, printed="", next_step=True):
     return "\n".join(lines)
 
 
-def as_html(task, verdict, printed="", next_step=True):
+def as_html(task: Task, verdict: Verdict, printed: str = "", next_step: bool = True) -> str:
     body = ""
     for name, text in facts(task, verdict):
         if name == "likely cause" and shows_values(verdict):

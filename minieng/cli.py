@@ -1,4 +1,4 @@
-"""The command line: ``minieng generate | bench | doctor | fetch``.
+"""The command line: ``minieng generate | bench | simulate | doctor | fetch``.
 
 Text and tables go to stdout, everything else to stderr. The flags are made from the dataclasses that they fill, so a
 new knob in ``config.py`` is a new flag here. Nothing heavy is imported before the arguments are known to be right.
@@ -15,14 +15,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import __version__, commands
-from .commands import SCHEDULERS
 from .config import EngineConfig
+from .kernels.backend import BACKENDS
 from .request import SamplingParams
+from .scheduler import ADMISSIONS, ORDERS, SCHEDULERS, VICTIMS
+from .workload import PRESETS
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 MODEL = os.environ.get("MINIENG_MODEL", "smollm2-135m")
 EXITS = "exit codes: 0 done, 1 a run failed, 2 bad usage or bad input, 130 Ctrl-C, 141 nobody reads the output"
 NO_FLAG = ("predictor",)  # a Python function
+LISTS = {  # knob → the list that holds its names
+    "scheduler": SCHEDULERS,
+    "order": ORDERS,
+    "admission": ADMISSIONS,
+    "victim": VICTIMS,
+    "attention": BACKENDS,
+}
 EXAMPLES = """\
   minieng generate "The capital of France is" --max-tokens 20
   minieng generate --chat "Tell me a story" "And a joke" --temperature 0.8 --n 2
@@ -130,9 +139,8 @@ def generate_flags(parser: argparse.ArgumentParser) -> None:
 
 def bench_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    names = "uniform_short, mixed_length, bursty, chat, code, long_prompt, sharegpt, alpaca, azure_conv"
     columns = "arrival_s,prompt_tokens,output_tokens"
-    text = f"{names}, or a CSV of {columns} (default: %(default)s)"
+    text = f"{', '.join(PRESETS)}, azure_conv, or a CSV of {columns} (default: %(default)s)"
     add("--workload", default="mixed_length", metavar="NAME|CSV", help=text)
     add("--num-prompts", type=int, metavar="N", help="requests (default: 32 of a named workload, all of a CSV)")
     add("--rate", type=float, metavar="R", help="requests a second; inf: all at once (default: its own)")
@@ -171,9 +179,14 @@ def engine_flags(parser: argparse.ArgumentParser, without: str = "", defaults: M
         group.add_argument("--model", default=MODEL, help=about)
     for field in dataclasses.fields(EngineConfig):
         if field.name not in (*NO_FLAG, without):
-            choices = SCHEDULERS if field.name == "scheduler" else field.metadata["choices"]
             default = (defaults or {}).get(field.name, field.default)
-            add_flag(group, field.name, field, field.metadata["help"], choices, default)
+            add_flag(group, field.name, field, field.metadata["help"], choices_of(field), default)
+
+
+def choices_of(field: dataclasses.Field) -> tuple[str, ...]:
+    """The words that a knob takes: those of its list, and a default that stands in no list ("auto")."""
+    words = tuple(LISTS.get(field.name, field.metadata["choices"]))
+    return (field.default, *words) if words and field.default not in words else words
 
 
 def add_flag(

@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from .config import EngineConfig
 from .request import SamplingParams
+from .scheduler import SCHEDULERS, check_names
 
 if TYPE_CHECKING:
     from .llm import LLM
     from .observe.metrics import Metrics
     from .workload import Workload
-
-SCHEDULERS = ("static", "dynamic", "continuous", "chunked")
 
 
 def given(args: argparse.Namespace, kind: type, **renamed: str) -> dict[str, Any]:
@@ -39,7 +38,7 @@ def given(args: argparse.Namespace, kind: type, **renamed: str) -> dict[str, Any
 
 def generate(args: argparse.Namespace) -> int:
     params = SamplingParams(**given(args, SamplingParams, seed="seed_per_request"))
-    EngineConfig(**given(args, EngineConfig))  # a wrong knob is found before torch is imported
+    check_names(EngineConfig(**given(args, EngineConfig)))  # a wrong knob is found before torch is imported
     prompts = list(read_prompts(args.prompts))
     from .llm import LLM
 
@@ -165,7 +164,7 @@ def record(args: argparse.Namespace, workload: Workload, runs: list[Metrics]) ->
     }
 
 
-# -- doctor and fetch ---------------------------------------------------------------------------------------------
+# -- simulate, doctor, fetch --------------------------------------------------------------------------------------
 
 
 def simulate(args: argparse.Namespace) -> int:

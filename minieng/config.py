@@ -1,14 +1,24 @@
-"""Every knob of an engine, once: name, default, allowed values and the sentence that ``--help`` prints."""
+"""Every knob of an engine, once: name, default, range and the sentence that ``--help`` prints.
+
+Schedulers, orders, admission rules, victims and attention backends have their names in the one list that holds them
+(``SCHEDULERS``, ``ORDERS``, ``ADMISSIONS``, ``VICTIMS``, ``BACKENDS``), which is asked when an engine is made.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
-ADMISSION_RULES = ("watermark", "full_prompt", "new_token_ratio", "reserve_max", "reserve_pow2", "reserve_oracle")
-ORDER_NAMES = ("fcfs", "sjf", "priority", "adaptive", "lpm", "hrrn", "fair")
+Entry = TypeVar("Entry")
+
+
+def look_up(knob_name: str, word: str, registry: Mapping[str, Entry], own: str = "") -> Entry:
+    """What a registry holds under a word. Raises ValueError with the words there are, and ``own``: what else is taken."""
+    if not isinstance(word, str) or word not in registry:
+        raise ValueError(f"{knob_name}={word!r}: choose one of {', '.join(registry)}{own}")
+    return registry[word]
 
 
 def knob(default: Any, text: str, choices: tuple = (), low: float | None = None, high: float = math.inf) -> Any:
@@ -19,7 +29,7 @@ def knob(default: Any, text: str, choices: tuple = (), low: float | None = None,
 class EngineConfig:
     """The engine's knobs. A value out of range raises ValueError naming the knob, the value and the range."""
 
-    scheduler: Any = knob("continuous", "static | dynamic | continuous | chunked, or a Scheduler of your own")
+    scheduler: Any = knob("continuous", "what plans the steps, or a Scheduler of your own")
     max_num_seqs: int = knob(32, "most requests that run at once", low=1)
     block_size: int = knob(16, "tokens in a block of KV", low=1)
     num_blocks: int | None = knob(None, "blocks in the cache; sized from memory if not given", low=1)
@@ -30,18 +40,18 @@ class EngineConfig:
     mixed: bool = knob(False, "continuous: prompts and decodes share a step (Orca)")
     batch_size: int = knob(8, "static, dynamic: rows of a full batch", low=1)
     wait_window: float = knob(0.01, "dynamic: seconds that the oldest request waits at most", low=0.0)
-    order: str | Callable = knob("fcfs", "order of the waiting queue, or a key function", ORDER_NAMES)
+    order: str | Callable = knob("fcfs", "order of the waiting queue, or a key function")
     predictor: Callable | None = knob(None, "sjf, adaptive, hrrn: function from a request to its output length")
     ageing: float = knob(0.0, "priority: points a request gains for each second of waiting", low=0.0)
-    admission: str = knob("watermark", "what a waiting request must find free before it starts", ADMISSION_RULES)
+    admission: str = knob("watermark", "what a waiting request must find free before it starts")
     watermark: float = knob(0.01, "share of blocks that an admission leaves free", low=0.0, high=1.0)
-    victim: str = knob("newest", "who is preempted", ("newest", "fewest_output", "lowest_priority"))
+    victim: str = knob("newest", "who is preempted")
     preemption: str = knob("recompute", "what happens to a victim's KV", ("recompute", "swap"))
     swap_space_gb: float = knob(1.0, "swap: GiB of host memory for swapped-out KV", low=0.0)
     enable_prefix_caching: bool = knob(True, "share KV of equal prompt prefixes")
     device: str = knob("auto", "auto | cpu | cuda | cuda:N")
     dtype: str = knob("auto", "precision of the weights", ("auto", "float32", "float16", "bfloat16"))
-    attention: str = knob("auto", "attention backend", ("auto", "triton", "native", "torch", "padded"))
+    attention: str = knob("auto", "attention backend; auto tries the best first")
     enforce_eager: bool = knob(False, "no CUDA graphs")
     seed: int = knob(0, "seed of all sampling that has no seed of its own")
 
@@ -62,8 +72,7 @@ def check_knob(knob_: Field, value: Any) -> None:
     if value is None and "None" in kind or callable(value) and "Callable" in kind:
         return
     if meta["choices"] and value not in meta["choices"]:
-        own = ", or pass a function" if "Callable" in kind else ""
-        raise ValueError(f"{name}={value!r}: choose one of {', '.join(meta['choices'])}{own}")
+        raise ValueError(f"{name}={value!r}: choose one of {', '.join(meta['choices'])}")
     if kind.startswith("bool") and not isinstance(value, bool):
         raise ValueError(f"{name}={value!r}: must be True or False")
     if kind.startswith("int") and (isinstance(value, bool) or not isinstance(value, int)):
@@ -74,6 +83,7 @@ def check_knob(knob_: Field, value: Any) -> None:
         upper = "" if meta["high"] == math.inf else f" and at most {meta['high']}"
         raise ValueError(f"{name}={value}: must be at least {meta['low']}{upper}")
     if kind.startswith("str") and not isinstance(value, str):
-        raise ValueError(f"{name}={value!r}: must be a word, not {type(value).__name__}")
+        own = " or a function" if "Callable" in kind else ""
+        raise ValueError(f"{name}={value!r}: must be a word{own}, not {type(value).__name__}")
     if kind.startswith("Callable"):
         raise ValueError(f"{name}={value!r}: must be callable")

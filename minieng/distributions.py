@@ -1,27 +1,29 @@
-"""Lengths and arrival times as random draws, each from a seeded generator.
+"""Lengths and arrival times as random draws, each from a seeded generator of Python's own.
 
-A length distribution is a function (generator, n) → n whole numbers of at least 1.
+A length distribution is a function (generator, n) → list of n whole numbers of at least 1. Nothing here needs numpy:
+the same seed gives the same requests wherever Python runs, in a web page too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import accumulate
+from random import Random
 from statistics import NormalDist
 
-import numpy as np
-
-Lengths = Callable[[np.random.Generator, int], np.ndarray]
+Lengths = Callable[[Random, int], list[int]]
+EVEN = 1e32  # burstiness from which gaps vary by less than a double can tell, CV 1e-16
 
 
 def fixed(length: int) -> Lengths:
     """All alike."""
-    return lambda rng, n: np.full(n, length)
+    return lambda rng, n: [length] * n
 
 
 def uniform(low: int, high: int) -> Lengths:
     """Every length from ``low`` to ``high``, both included, equally often."""
-    return lambda rng, n: rng.integers(low, high, n, endpoint=True)
+    return lambda rng, n: [rng.randint(low, high) for _ in range(n)]
 
 
 def exponential(mean: float, most: int | None = None) -> Lengths:
@@ -30,7 +32,7 @@ def exponential(mean: float, most: int | None = None) -> Lengths:
     Drawn by inverting F(x) = (1 − e^(−x/mean)) / (1 − e^(−most/mean)), which is what drawing again leads to.
     """
     share = 1.0 if most is None else -math.expm1(-most / mean)
-    return lambda rng, n: np.maximum(1, np.ceil(-mean * np.log1p(-share * rng.random(n)))).astype(int)
+    return lambda rng, n: [max(1, math.ceil(-mean * math.log1p(-share * rng.random()))) for _ in range(n)]
 
 
 def lognormal(mean: float, sigma: float, most: int | None = None) -> Lengths:
@@ -42,11 +44,17 @@ def lognormal(mean: float, sigma: float, most: int | None = None) -> Lengths:
     if most is not None:
         share = normal.cdf((math.log(most) - mu) / sigma)
 
-    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
-        z = [normal.inv_cdf(u) for u in share * (1.0 - rng.random(n))]  # 1 - u: never 0
-        return np.clip(np.rint(np.exp(mu + sigma * np.array(z))), 1, most).astype(int)
+    def draw(rng: Random, n: int) -> list[int]:
+        z = [normal.inv_cdf(share * _above_zero(rng)) for _ in range(n)]
+        lengths = [max(1, round(math.exp(mu + sigma * each))) for each in z]
+        return lengths if most is None else [min(length, most) for length in lengths]
 
     return draw
+
+
+def _above_zero(rng: Random) -> float:
+    """Evenly between 0 and 1, never 0. Without a cut-off it may be 1 - 2^-53 at most, so it has an inverse too."""
+    return rng.random() or 2.0**-53
 
 
 def _location(mean: float, sigma: float, most: int | None) -> float:
@@ -70,7 +78,7 @@ def _location(mean: float, sigma: float, most: int | None) -> float:
     return low
 
 
-def arrivals(rng: np.random.Generator, n: int, rate: float, burstiness: float = 1.0) -> np.ndarray:
+def arrivals(rng: Random, n: int, rate: float, burstiness: float = 1.0) -> list[float]:
     """Arrival times [n] as ``vllm bench serve`` makes them (vllm/benchmarks/serve.py, get_request).
 
     Gaps are Gamma(shape = burstiness, scale = 1/(rate·burstiness)): mean 1/rate, coefficient of variation
@@ -80,8 +88,17 @@ def arrivals(rng: np.random.Generator, n: int, rate: float, burstiness: float = 
     if not rate > 0 or not burstiness > 0:
         raise ValueError(f"rate={rate}, burstiness={burstiness}: both must be above 0 (inf is allowed)")
     if math.isinf(rate):
-        return np.zeros(n)
-    constant = np.full(n, 1 / rate)
-    gaps = constant if math.isinf(burstiness) else rng.gamma(burstiness, 1 / (rate * burstiness), n)
-    times = np.cumsum(gaps)
-    return times * (n / rate / times[-1]) if n and times[-1] > 0 else np.cumsum(constant)
+        return [0.0] * n
+    times = list(accumulate([1.0] * n if burstiness >= EVEN else _gaps(rng, n, burstiness)))
+    return [time / times[-1] * (n / rate) for time in times]
+
+
+def _gaps(rng: Random, n: int, shape: float) -> list[float]:
+    """``n`` Gamma variates up to a common factor: the largest is 1.
+
+    Of a small shape nearly every variate is too small for a double. So their logarithms are drawn, as
+    Gamma(shape) = Gamma(shape + 1) · U^(1/shape), and what is left of each beside the largest is kept.
+    """
+    logs = [shape * math.log(rng.gammavariate(shape + 1, 1)) + math.log(_above_zero(rng)) for _ in range(n)]
+    largest = max(logs, default=0.0)
+    return [math.exp((each - largest) / shape) for each in logs]

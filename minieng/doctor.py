@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
 import warnings
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .hub.shelf import installed
 
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "triton")
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")  # those that change speed
@@ -35,9 +34,8 @@ def diagnose(model: str | None = None) -> dict[str, Any]:
         "minieng": __version__,
         "python": f"{platform.python_version()} ({sys.executable})",
         "system": platform.platform(),
-        "packages": {name: _installed(name) for name in PACKAGES},
+        "packages": {name: installed(name) for name in PACKAGES},
         "memory": _memory(),
-        "compiler": os.environ.get("CC") or next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None),
         "problems": [],
     }
     looks = {
@@ -45,6 +43,7 @@ def diagnose(model: str | None = None) -> dict[str, Any]:
         "device": _device,
         "models": lambda: _models(model),
         "attention": lambda: _attention(model),
+        "compiler": _compiler,
         "cache": _cache,
     }
     for name, look in looks.items():
@@ -63,7 +62,7 @@ def report(found: dict[str, Any]) -> str:
 
 def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from ((name, found[name]) for name in ("minieng", "python", "system"))
-    yield "packages", ", ".join(f"{name} {number or '(absent)'}" for name, number in found["packages"].items())
+    yield "packages", ", ".join(f"{name} {number}" for name, number in found["packages"].items())
     if cpu := found["cpu"]:
         yield "cpu", f"{cpu['name']}, {cpu['cores']} cores, torch uses {cpu['torch_threads']}; {' '.join(cpu['flags'])}"
     yield "memory", " of ".join(_size(found["memory"][key]) for key in ("available", "total")) + " available"
@@ -147,6 +146,7 @@ def _attention(model: str | None) -> dict[str, str]:
     """The backend that a model would get here. Raises ValueError if the model is not here."""
     from .hub.resolve import available, describe, load_config, resolve
     from .kernels.choose import choose_attention
+    from .model.decoder import geometry
     from .model.load import choose_device, choose_dtype
 
     name = model or next((n for n in available() if describe(n)["path"]), None)
@@ -154,14 +154,17 @@ def _attention(model: str | None) -> dict[str, str]:
         raise ValueError(f"{name or 'no model'} is not here: 'minieng fetch {name or available()[0]}' looks for it")
     config = load_config(resolve(name)).get_text_config()
     device = choose_device("auto")
-    heads = config.num_attention_heads
-    kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    with warnings.catch_warnings(record=True) as passed_over:
+    with warnings.catch_warnings(record=True) as not_used:
         warnings.simplefilter("always")
-        chosen = choose_attention("auto", device, choose_dtype("auto", device, config), heads, kv_heads, dim, 16)
-    why = "; ".join([chosen.why, *(str(w.message) for w in passed_over if "attention" in str(w.message))])
-    return {"model": name, "backend": chosen.backend, "why": why}
+        chosen = choose_attention("auto", device, choose_dtype("auto", device, config), *geometry(config), block_size=16)
+    why = "; ".join([chosen.why, *(str(w.message) for w in not_used if "attention" in str(w.message))])
+    return {"model": name, "backend": chosen.backend.name, "why": why}
+
+
+def _compiler() -> str | None:
+    from .kernels.native import find_compiler
+
+    return find_compiler()
 
 
 def _cache() -> dict[str, Any]:
@@ -173,13 +176,6 @@ def _cache() -> dict[str, Any]:
 
 def _bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _size(count: int | None) -> str:

@@ -21,16 +21,29 @@ from .clock import VirtualClock, WallClock
 from .config import EngineConfig
 from .interrupt import uninterrupted
 from .kv.allocator import KVCache
-from .observe.trace import Draft, StepRecord, Trace
+from .observe.record import Draft, StepRecord
+from .observe.trace import Trace
 from .plan import Plan, PlanError, StepResult
 from .request import Request, Status
 from .scheduler import Scheduler, make_scheduler
 
 
 class Executor(Protocol):
-    """What carries a plan out: a model runner or a simulator."""
+    """What carries a plan out: a model runner or a simulator. The engine itself asks for nothing but ``execute``."""
 
-    def execute(self, plan: Plan) -> StepResult: ...
+    @property
+    def kv_nbytes_per_token(self) -> float:
+        """Bytes of KV that a token takes."""
+
+    @property
+    def device_name(self) -> str:
+        """What it computes on."""
+
+    def facts(self) -> dict[str, str]:
+        """What runs here, in words, for ``explain()``."""
+
+    def execute(self, plan: Plan) -> StepResult:
+        """Compute the plan's tokens; emit one for every request whose last token was among them."""
 
 
 class Engine:
@@ -119,7 +132,7 @@ class Engine:
         else:
             self._future = [entry for entry in self._future if entry[2] is not request]
             heapq.heapify(self._future)
-        self._leave(request)
+        self._finish(request)
         self._close_batch()
         return request
 
@@ -142,14 +155,14 @@ class Engine:
         if not self.has_work:
             return None
         now = self._let_in_arrivals(until)
-        plan = self._ask(now)
+        plan = self._checked_plan(now)
         while not plan.extend and not plan.preempt:
             scheduler.check(plan, now)
             self._wait(plan, now, until)
             if until is not None and self.clock.now() >= until:
                 return None
             now = self._let_in_arrivals(until)
-            plan = self._ask(now)
+            plan = self._checked_plan(now)
         return self.carry_out(plan, now)
 
     def carry_out(self, plan: Plan, now: float) -> StepRecord:
@@ -157,7 +170,7 @@ class Engine:
         draft = None
         try:
             with uninterrupted():
-                draft = self._reserve(plan, now)
+                draft = self.trace.draft(plan, now, self.scheduler.reserve(plan, now))
             result = self.executor.execute(plan)
         except BaseException:
             if draft is not None:
@@ -167,19 +180,12 @@ class Engine:
         with uninterrupted():
             return self._commit(plan, result, draft)
 
-    def _reserve(self, plan: Plan, now: float) -> Draft:
-        newcomers = {r for r, _ in plan.extend if r.status is Status.WAITING}
-        had, free = sum(r.num_cached_tokens for r in newcomers), self.kv.pool.num_free
-        self.scheduler.reserve(plan, now)
-        cached = sum(r.num_cached_tokens for r in newcomers) - had
-        return self.trace.draft(plan, now, newcomers, cached, self.kv, free)
-
     def _commit(self, plan: Plan, result: StepResult, draft: Draft) -> StepRecord:
         scheduler = self.scheduler
         self.clock.advance(result.duration)
         now = self.clock.now()
         scheduler.commit(plan, result, now)
-        finished = self._settle(plan, result, now)
+        finished = self._after_step(plan, result, now)
         state = {
             "blocks_free": self.kv.pool.num_free,
             "blocks_total": self.kv.pool.num_blocks,
@@ -200,7 +206,7 @@ class Engine:
 
     # -- inside -----------------------------------------------------------------------------------------
 
-    def _ask(self, now: float) -> Plan:
+    def _checked_plan(self, now: float) -> Plan:
         """The scheduler's decision. Raises PlanError if it is no Plan, or if the queues were changed to make it."""
         scheduler = self.scheduler
         before = len(scheduler.waiting), len(scheduler.running)
@@ -233,7 +239,7 @@ class Engine:
             times.append(plan.wait_until)
         self.clock.wait_until(min(times))
 
-    def _settle(self, plan: Plan, result: StepResult, now: float) -> list[Request]:
+    def _after_step(self, plan: Plan, result: StepResult, now: float) -> list[Request]:
         """Log-probabilities, stop strings, siblings that may start, and who leaves (even if ``on_token`` fails)."""
         if result.logprobs is not None:
             for (request, _), entry in zip(plan.extend, result.logprobs, strict=True):
@@ -251,7 +257,7 @@ class Engine:
                         self._release_siblings(request)
             done = [r for r, _ in plan.extend if r.finish_reason is not None and r.status is Status.RUNNING]
             leaving = self.scheduler.leavers(done)
-            self._let_go(leaving, now)
+            self._finish_all(leaving, now)
         return leaving
 
     def _release_siblings(self, first: Request, arrived: bool = True) -> None:
@@ -270,14 +276,14 @@ class Engine:
         aborted or rolled back.
         """
         if all(r.is_done for r in self.scheduler.running):
-            self._let_go(list(self.scheduler.running))
+            self._finish_all(list(self.scheduler.running))
 
-    def _let_go(self, leaving: list[Request], now: float | None = None) -> None:
+    def _finish_all(self, leaving: list[Request], now: float | None = None) -> None:
         for request in leaving:
-            self._leave(request, now)
+            self._finish(request, now)
             self.scheduler.remove(request)
 
-    def _leave(self, request: Request, now: float | None = None) -> None:
+    def _finish(self, request: Request, now: float | None = None) -> None:
         request.finish_time = self.clock.now() if now is None else now
         request.status = Status.FINISHED
         del self.requests[request.request_id]

@@ -110,6 +110,28 @@ class Plan:
 
 
 @dataclass
+class Reservation:
+    """What carrying out the first half of a plan, its reservation, did to queues and blocks.
+
+    newcomers    waiting requests that run now
+    cached       tokens that they found in the prefix cache or with a sibling
+    shared       blocks that hold these tokens and that nobody has to write
+    taken        (request, blocks) that its table grew by, shared ones included
+    copied       (request, old block, new block): a shared block was copied before it is written
+    freed        blocks that nobody holds any more since victims gave them up
+    blocks_free  blocks that are free now
+    """
+
+    newcomers: list[Request] = field(default_factory=list)
+    cached: int = 0
+    shared: int = 0
+    taken: list[tuple[Request, list[int]]] = field(default_factory=list)
+    copied: list[tuple[Request, int, int]] = field(default_factory=list)
+    freed: int = 0
+    blocks_free: int = 0
+
+
+@dataclass
 class StepResult:
     """What an executor gives back for a plan.
 

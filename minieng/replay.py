@@ -6,8 +6,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from .observe.trace import StepRecord, Trace
-from .observe.trace_file import TraceError, fresh_request
-from .plan import Plan, Refusal
+from .observe.trace_file import TraceError
+from .plan import Plan
 from .request import Request
 from .scheduler.base import Scheduler
 
@@ -27,15 +27,9 @@ class ReplayScheduler(Scheduler):
         return None
 
     def plan(self, now: float) -> Plan:
-        record, known = self.records[0], self.requests
-        plan = Plan(
-            extend=[(known[name], n) for name, _, n in record.slices],
-            preempt=[known[name] for name in record.preempted],
-            refuse=[Refusal(known[name], why) for name, why in record.refused if name in known],
-            rows=None if record.rows is None else [known[name] for name in record.rows],
-            span=record.span,
-        )
-        for request, (name, computed, _) in zip((r for r, _ in plan.extend), record.slices, strict=True):
+        record = self.records[0]
+        plan = record.plan(self.requests)
+        for (request, _), (name, computed, _) in zip(plan.extend, record.slices, strict=True):
             here = request.num_computed_tokens + (0 if request.block_table else self.kv.lookup(request).num_tokens)
             if here != computed and plan.rows is None:
                 raise TraceError(
@@ -84,18 +78,13 @@ def _check(trace: Trace, engine: Engine) -> None:
     if engine.has_work:
         raise ValueError("the engine still has requests: let it finish, then replay")
     if trace.dropped or not trace.detail:
-        raise TraceError(
-            "the trace does not hold every step with all names: record it with a larger limit and detail=True"
-        )
+        raise TraceError("the trace does not hold every step with all names: record it with a larger limit and detail=True")
     named = {name for record in trace for name, _, _ in record.slices}
     if named - trace.requests.keys():
-        raise TraceError(
-            f"the trace plans {sorted(named - trace.requests.keys())[0]!r} but holds no such request: it was cut"
-        )
+        raise TraceError(f"the trace plans {sorted(named - trace.requests.keys())[0]!r} but holds no such request: it was cut")
     if trace.meta.get("num_blocks", engine.kv.pool.num_blocks) > engine.kv.pool.num_blocks:
         raise TraceError(
-            f"recorded with {trace.meta['num_blocks']} blocks, the engine has {engine.kv.pool.num_blocks}: raise "
-            f"num_blocks"
+            f"recorded with {trace.meta['num_blocks']} blocks, the engine has {engine.kv.pool.num_blocks}: raise num_blocks"
         )
 
 
@@ -108,12 +97,12 @@ def _add(trace: Trace, scheduler: ReplayScheduler, engine: Engine) -> None:
     now, children, outputs = engine.clock.now(), {}, trace.outputs()
     scripts = {} if engine.config.admission == "reserve_oracle" else outputs
     for old in trace.requests.values():
-        request = fresh_request(
-            old.request_id, old.token_ids[: old.num_prompt_tokens], old.params, old.max_num_tokens, old.sample_key,
-            prompt=old.prompt, arrival_time=now, priority=old.priority, deadline=old.deadline, user=old.user,
-            eos_token_ids=old.eos_token_ids, scripted_output=scripts.get(old.request_id, old.scripted_output),
+        request = Request(
+            old.request_id, old.token_ids[: old.num_prompt_tokens], old.params, prompt=old.prompt, prompt_id=old.prompt_id,
+            sample_index=old.sample_index, sample_key=old.sample_key, arrival_time=now, priority=old.priority,
+            deadline=old.deadline, user=old.user, max_model_len=old.max_num_tokens, eos_token_ids=old.eos_token_ids,
+            scripted_output=scripts.get(old.request_id, old.scripted_output),
         )  # fmt: skip
-        request.sample_index = old.sample_index
         scheduler.requests[old.request_id] = request
         if old.fork_of is None:
             engine.add_request(request)

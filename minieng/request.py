@@ -95,19 +95,50 @@ class Status(enum.Enum):
 class Request:
     """One sequence inside the engine: tokens, how far they are computed, and where their KV lies.
 
-    ``token_ids`` is the prompt followed by the output. ``num_computed_tokens`` of them have KV.
-    ``block_table[i]`` is the block of slots [i·block_size, (i+1)·block_size). In a left-padded batch the
-    first ``pad`` slots are padding, so token t lies in slot ``pad + t``; packed requests have ``pad = 0``.
-    ``span`` is the number of slots that were reserved at admission (0: blocks come as they are needed).
+    A prefix of ``token_ids`` has KV: it lies in the slots of ``block_table``, of which entry i is the block of slots
+    [i·block_size, (i+1)·block_size). Token t lies in slot ``pad + t``; packed requests have ``pad = 0``.
     """
 
     __slots__ = (
-        "request_id", "prompt", "token_ids", "num_prompt_tokens", "max_num_tokens", "params", "sample_index",
-        "arrival_time", "sequence", "priority", "deadline", "user", "scripted_output", "eos_token_ids",
-        "status", "finish_reason", "stop_at", "num_computed_tokens", "num_cached_tokens", "high_water", "num_preemptions",
-        "block_table", "block_hashes", "host_blocks", "pad", "span", "fork_of", "num_published",
-        "text", "logprobs", "admitted_time", "token_times", "finish_time", "sample_key",
-    )  # fmt: skip
+        # what is asked for
+        "request_id",  # names this sequence; no two in an engine are equal
+        "prompt_id",  # names the prompt, for its user: the same for all samples of one prompt
+        "sample_index",  # which of the prompt's ``n`` samples it is
+        "sample_key",  # what its random numbers depend on, besides the position (``sample_key()``)
+        "prompt",  # the prompt as text, if it came as text
+        "params",  # how tokens are chosen and when the text ends
+        "eos_token_ids",  # tokens that end the text, unless ``params`` says to ignore them
+        "scripted_output",  # what a simulator answers; None: tokens until ``max_num_tokens``
+        "max_num_tokens",  # prompt and output are never longer than this together
+        # its place in line
+        "arrival_time",  # seconds on the engine's clock
+        "sequence",  # 1, 2, 3, … in the order in which the engine was given requests
+        "priority",  # the smallest number goes first, as in vLLM
+        "deadline",  # seconds on the engine's clock, or None
+        "user",  # who shares with whom under the fair order
+        # how far it is
+        "status",  # waiting, running or finished
+        "finish_reason",  # "stop", "length" or "abort"; None while the text grows
+        "token_ids",  # the prompt, then the output
+        "num_prompt_tokens",  # how many of them are the prompt
+        "num_computed_tokens",  # how many of them have KV
+        "num_cached_tokens",  # how many were found in the cache instead of computed, over all admissions
+        "high_water",  # the most that ever had KV: what lies below is computed again after a preemption
+        "num_preemptions",  # how often it gave its KV up
+        # where its KV lies
+        "block_table",  # blocks on the device, in the order of the tokens
+        "block_hashes",  # keys of its full blocks in the prefix index, as far as they were needed
+        "num_published",  # how many of its blocks are in that index
+        "host_blocks",  # blocks on the host while it is swapped out
+        "pad",  # slots of padding on its left in a rectangle
+        "span",  # slots reserved at admission; 0: blocks come as they are needed
+        "fork_of",  # the sample whose prompt it shares, or None
+        # what came of it; times in seconds on the engine's clock
+        "logprobs",  # {token id: log-probability} for each output token, if asked for
+        "admitted_time",  # when it first ran
+        "token_times",  # when each output token came
+        "finish_time",  # when it left
+    )
 
     def __init__(
         self,
@@ -116,6 +147,9 @@ class Request:
         params: SamplingParams | None = None,
         *,
         prompt: str | None = None,
+        prompt_id: str | None = None,
+        sample_index: int = 0,
+        sample_key: bytes = b"",
         arrival_time: float = 0.0,
         priority: int = 0,
         deadline: float | None = None,
@@ -124,22 +158,41 @@ class Request:
         eos_token_ids: Sequence[int] = (),
         scripted_output: Sequence[int] | None = None,
     ) -> None:
-        self.request_id, self.prompt, self.params = request_id, prompt, params or SamplingParams()
-        self.token_ids, self.num_prompt_tokens = list(prompt_token_ids), len(prompt_token_ids)
-        longest = self.num_prompt_tokens + self.params.max_tokens
+        self.request_id = request_id
+        self.prompt_id = request_id if prompt_id is None else prompt_id
+        self.sample_index = sample_index
+        self.sample_key = sample_key
+        self.prompt = prompt
+        self.params = params or SamplingParams()
+        self.eos_token_ids = frozenset(eos_token_ids)
+        self.scripted_output = scripted_output
+        longest = len(prompt_token_ids) + self.params.max_tokens
         self.max_num_tokens = longest if max_model_len is None else min(longest, max_model_len)
-        self.arrival_time, self.sequence, self.sample_index = arrival_time, 0, 0
-        self.priority, self.deadline, self.user = priority, deadline, user
-        self.eos_token_ids, self.scripted_output = frozenset(eos_token_ids), scripted_output
-        self.status, self.finish_reason, self.stop_at = Status.WAITING, None, None
-        self.num_computed_tokens = self.num_cached_tokens = self.high_water = self.num_preemptions = 0
+
+        self.arrival_time = arrival_time
+        self.sequence = 0
+        self.priority = priority
+        self.deadline = deadline
+        self.user = user
+
+        self.status = Status.WAITING
+        self.finish_reason: str | None = None
+        self.token_ids = list(prompt_token_ids)
+        self.num_prompt_tokens = len(prompt_token_ids)
+        self.num_computed_tokens = 0
+        self.num_cached_tokens = 0
+        self.high_water = 0
+        self.num_preemptions = 0
+
         self.block_table: list[int] = []
         self.block_hashes: list[bytes] = []
         self.num_published = 0
         self.host_blocks: list[int] = []
-        self.pad = self.span = 0
+        self.pad = 0
+        self.span = 0
         self.fork_of: Request | None = None
-        self.text, self.logprobs, self.sample_key = None, [], b""
+
+        self.logprobs: list[dict[int, float]] = []
         self.admitted_time: float | None = None
         self.token_times: list[float] = []
         self.finish_time: float | None = None

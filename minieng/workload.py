@@ -4,41 +4,27 @@
     Workload.synthetic(100, uniform(16, 256), exponential(128, most=512), rate=4.0, burstiness=0.5)
     Workload.from_csv("my_trace.csv").head(500).scaled(rate=8.0)
 
-Lengths are in tokens, times in seconds after the start, rates in requests a second.
+Lengths are in tokens, times in seconds after the start, rates in requests a second. All random draws come from
+Python's own generator, so that a seed gives the same requests wherever Python runs.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
-import numpy as np
-
 from .distributions import Lengths, arrivals, exponential, fixed, lognormal, uniform
+from .job import Job, check_job
+from .workload_file import read_jobs, write_jobs
 
 __all__ = ["PRESETS", "Job", "Workload", "exponential", "fixed", "lognormal", "uniform"]
-COLUMNS = ("arrival_s", "prompt_tokens", "output_tokens")
-OPTIONAL = ("user", "priority", "deadline")
-AZURE_COLUMNS = dict(zip(("TIMESTAMP", "ContextTokens", "GeneratedTokens"), COLUMNS, strict=True))
 AZURE_FILES = ("azure_conv_2023.csv", "AzureLLMInferenceTrace_conv.csv")
 DEFAULT_SIZE = 100
-
-
-class Job(NamedTuple):
-    """One request to come. ``deadline`` is in seconds after its arrival."""
-
-    arrival_s: float
-    prompt_tokens: int
-    output_tokens: int
-    user: str = ""
-    priority: int = 0
-    deadline: float | None = None
 
 
 # -- workloads ----------------------------------------------------------------------------------------------------
@@ -54,7 +40,7 @@ class Workload:
     def __post_init__(self) -> None:
         jobs = sorted((Job(*job) for job in self.jobs), key=lambda job: job.arrival_s)
         for number, job in enumerate(jobs):
-            _check(job, f"job {number} of {self.name!r}")
+            check_job(job, f"job {number} of {self.name!r}")
         object.__setattr__(self, "jobs", tuple(jobs))
 
     @classmethod
@@ -65,10 +51,9 @@ class Workload:
         """``n`` jobs with lengths and arrivals from one seed; lengths do not change with the rate."""
         if n < 1:
             raise ValueError(f"n={n}: a workload has at least one job")
-        rng, clock = np.random.default_rng(seed).spawn(2)
-        lengths = zip(prompt(rng, n).tolist(), output(rng, n).tolist(), strict=True)
-        times = arrivals(clock, n, rate, burstiness).tolist()
-        return cls(name, tuple(Job(t, *pair) for t, pair in zip(times, lengths, strict=True)))
+        rng, clock = Random(f"lengths {seed}"), Random(f"arrivals {seed}")
+        lengths = prompt(rng, n), output(rng, n)
+        return cls(name, tuple(map(Job, arrivals(clock, n, rate, burstiness), *lengths)))
 
     @classmethod
     def preset(
@@ -78,9 +63,7 @@ class Workload:
         if name == "azure_conv":
             return cls.named(str(_azure_file()), n, rate, burstiness)
         if name not in PRESETS:
-            raise ValueError(
-                f"no workload {name!r}: choose {', '.join(PRESETS)}, azure_conv, or the path of a CSV file"
-            )
+            raise ValueError(f"no workload {name!r}: choose {', '.join(PRESETS)}, azure_conv, or the path of a CSV file")
         preset = PRESETS[name]
         return cls.synthetic(
             n, preset.prompt, preset.output, rate=preset.rate if rate is None else rate,
@@ -107,25 +90,11 @@ class Workload:
         The Azure traces as they are published (TIMESTAMP,ContextTokens,GeneratedTokens) are read as well.
         Raises ValueError naming the line of each bad row (the first five).
         """
-        path = Path(path)
-        try:
-            with open(path, encoding="utf-8-sig") as file:
-                return cls(path.stem, tuple(_read(path, enumerate(file, 1))))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not a text file"
-            raise ValueError(f"cannot read the trace {path}: {reason}") from None
+        return cls(Path(path).stem, tuple(read_jobs(Path(path))))
 
     def to_csv(self, path: str | Path) -> None:
         """Write the file that ``from_csv`` reads; columns that nobody uses are left out."""
-        used = [
-            i
-            for i, name in enumerate(Job._fields)
-            if name in COLUMNS or any(job[i] not in ("", 0, None) for job in self)
-        ]
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([Job._fields[i] for i in used])
-            writer.writerows([job[i] for i in used] for job in self)
+        write_jobs(Path(path), self.jobs)
 
     @property
     def rate(self) -> float:
@@ -144,9 +113,7 @@ class Workload:
         if not rate > 0:
             raise ValueError(f"rate={rate}: must be above 0 (inf is allowed)")
         if math.isinf(self.rate) and not math.isinf(rate):
-            raise ValueError(
-                f"{self.name!r} has all its arrivals at 0, they cannot be spread to {rate}/s: make it with a rate"
-            )
+            raise ValueError(f"{self.name!r} has all its arrivals at 0, they cannot be spread to {rate}/s: make it with a rate")
         factor = 0.0 if math.isinf(rate) else self.rate / rate
         return Workload(self.name, tuple(job._replace(arrival_s=job.arrival_s * factor) for job in self))
 
@@ -155,15 +122,13 @@ class Workload:
         if not 0 < factor < math.inf:
             raise ValueError(f"factor={factor}: must be above 0")
         cut = [[max(1, round(tokens * factor)) for tokens in job[1:3]] for job in self]
-        return Workload(
-            self.name, tuple(Job(job[0], *lengths, *job[3:]) for job, lengths in zip(self, cut, strict=True))
-        )
+        return Workload(self.name, tuple(Job(job[0], *lengths, *job[3:]) for job, lengths in zip(self, cut, strict=True)))
 
     def prompts(self, vocab_size: int, seed: int = 0) -> list[list[int]]:
         """Random token ids for each job. No two of vocab_size jobs begin alike, so no prefix is shared by chance."""
-        rng = np.random.default_rng(seed)
-        first = rng.permutation(vocab_size).tolist()
-        rest = [rng.integers(vocab_size, size=job.prompt_tokens - 1).tolist() for job in self]
+        rng, vocabulary = Random(seed), range(vocab_size)
+        first = rng.sample(vocabulary, vocab_size)
+        rest = [rng.choices(vocabulary, k=job.prompt_tokens - 1) for job in self]
         return [[first[i % vocab_size], *tokens] for i, tokens in enumerate(rest)]
 
     def __len__(self) -> int:
@@ -237,55 +202,3 @@ def _azure_file() -> Path:
         "https://github.com/Azure/AzurePublicDataset (data, CC-BY-4.0) and set MINIENG_TRACES to its folder; "
         "the preset 'chat' has its statistics without the file"
     )
-
-
-def _read(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Job]:
-    """The rows of a trace. All bad rows are looked at before the first few are reported."""
-    rows = ((number, next(csv.reader([line]))) for number, line in lines if line.strip() and not line.startswith("#"))
-    _, header = next(rows, (0, []))
-    names = [AZURE_COLUMNS.get(name.strip(), name.strip()) for name in header]
-    if not set(COLUMNS) <= set(names) <= {*COLUMNS, *OPTIONAL}:
-        wanted = f"{','.join(COLUMNS)} (and perhaps {','.join(OPTIONAL)})"
-        raise ValueError(f"{path}: the first line that is no comment must be {wanted}")
-    jobs, bad = [], []
-    for number, cells in rows:
-        try:
-            jobs.append(_job(names, cells, f"line {number}"))
-        except ValueError as error:
-            bad.append(str(error))
-    if bad or not jobs:
-        more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
-        raise ValueError(f"{path}: {'; '.join(bad[:5]) or 'no rows'}{more}")
-    origin = min(job.arrival_s for job in jobs) if names != header and "TIMESTAMP" in header else 0.0
-    return (job._replace(arrival_s=job.arrival_s - origin) for job in jobs)
-
-
-def _job(names: list[str], cells: list[str], where: str) -> Job:
-    if len(cells) != len(names):
-        raise ValueError(f"{where} has {len(cells)} columns instead of {len(names)}")
-    kinds = {"arrival_s": _seconds, "user": str, "deadline": lambda cell: float(cell) if cell else None}
-    values = {}
-    for name, cell in zip(names, cells, strict=True):
-        try:
-            values[name] = kinds.get(name, int)(cell.strip())
-        except ValueError:
-            kind = "number" if name in kinds else "whole number"
-            raise ValueError(f"{where}: {name}={cell.strip()!r} is not a {kind}") from None
-    return _check(Job(**values), where)
-
-
-def _seconds(cell: str) -> float:
-    """A number, or a date and time (the Azure traces): seconds since 1970 then."""
-    try:
-        return float(cell)
-    except ValueError:
-        return (datetime.fromisoformat(cell) - datetime(1970, 1, 1)).total_seconds()
-
-
-def _check(job: Job, where: str) -> Job:
-    if not (0 <= job.arrival_s < math.inf):
-        raise ValueError(f"{where}: arrival_s={job.arrival_s} must be a time from 0 on")
-    for name in COLUMNS[1:]:
-        if getattr(job, name) < 1:
-            raise ValueError(f"{where}: {name}={getattr(job, name)} must be at least 1")
-    return job

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("psutil")
-REPO = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPO / "benchmarks"))
-
 import batching_grid  # noqa: E402
+
+REPO = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.apart  # cells that others disturb are measured again
 
 FIGURES = {"mean_ms", "p95_ms", "requests_per_s", "tokens_per_s", "busy", "seats"}
 

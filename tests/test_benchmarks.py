@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 psutil = pytest.importorskip("psutil")
-REPO = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPO / "benchmarks"))
-
 import cpu_peers  # noqa: E402
 from peers import bounds, host, registry, report, scoring, venvs, workload  # noqa: E402
 from peers.child import Child, Patience, PeerFailed, PeerSkipped, measure, median_seconds  # noqa: E402
 from peers.comparison import Benchmark  # noqa: E402
+
+REPO = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.apart  # runs that others disturb are repeated
 
 SMOLLM2 = {
     "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,

@@ -35,7 +35,6 @@ def kept(tmp_path_factory):
 
 def test_all_sections_are_in_one_file_and_say_what_they_are(kept):
     printed, stored, _ = kept
-    sys.path.insert(0, str(SCRIPT.parent))
     from gpu_parts.sections import SECTIONS
 
     assert set(stored["sections"]) == set(SECTIONS)
@@ -73,7 +72,6 @@ def test_without_a_gpu_it_says_so_and_measures_nothing(tmp_path):
 
 
 def test_the_workload_is_nano_vllms_to_the_token():
-    sys.path.insert(0, str(SCRIPT.parent))
     from gpu_parts.runs import nano_workload
 
     jobs = nano_workload(256, 100, 1024, 10_000)

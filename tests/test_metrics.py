@@ -1,20 +1,28 @@
 """Metrics: every figure against one worked out by hand, on a fake model whose every step takes one second."""
 
 import json
+from dataclasses import asdict
+from random import Random
 
+import numpy as np
 import pytest
-from engine_fakes import ContentExecutor, fake_engine, nothing_left
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.fakes import ContentExecutor, fake_engine, nothing_left
 
 from minieng.bench import requests_of, serve
+from minieng.observe.latency import PERCENTILES, Latency, percentile
 from minieng.observe.metrics import Metrics, ladder_table, parse_goodput, table
 from minieng.observe.trace import Trace
 from minieng.workload import Job, Workload
 
 SCHEDULERS = ("static", "dynamic", "continuous", "chunked")
-VLLM_FIELDS = {  # of the file that `vllm bench serve --save-result` writes
+VLLM_FIELDS = {  # of the file that `vllm bench serve --save-result` writes, and ours beside them
     "duration", "completed", "failed", "total_input_tokens", "total_output_tokens", "request_throughput",
     "request_goodput", "output_throughput", "total_token_throughput", "max_output_tokens_per_s",
     "max_concurrent_requests",
+    "steps", "padding_waste", "done_rows", "padding_tokens", "finished_row_tokens", "idle_slots", "busy_slots",  # ours
+    "recomputed_tokens", "cache_hit_tokens", "preemptions", "kv_used", "kv_reserved", "kv_wasted", "name", "refused",
     *(f"{what}_{name}_ms" for what in ("mean", "median", "std", "p50", "p90", "p95", "p99")
       for name in ("ttft", "tpot", "itl", "e2el")),
 }  # fmt: skip
@@ -138,9 +146,37 @@ def test_an_engine_at_work_is_not_disturbed():
     assert engine.requests == {"0": request}
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(0, 1e4), max_size=40), st.floats(0, 100))
+def test_spreads_and_percentiles_are_numpys(seconds, percent):
+    ms = np.array(seconds or [0.0]) * 1e3
+    got = asdict(Latency.of(seconds))
+    want = {"mean": ms.mean(), "median": np.median(ms), "std": ms.std()} | {f"p{p}": np.percentile(ms, p) for p in PERCENTILES}
+    assert got == pytest.approx(want, rel=1e-9, abs=1e-9)
+    assert percentile(sorted(ms.tolist()), percent) == pytest.approx(np.percentile(ms, percent), rel=1e-12, abs=1e-300)
+
+
+def test_percentiles_are_numpys_to_the_last_bit_on_many_values():
+    rng = Random(0)
+    values = sorted(rng.lognormvariate(0, 1) for _ in range(1001))
+    for percent in (0, 0.1, 12.5, *PERCENTILES, 99.9, 100):
+        assert percentile(values, percent) == np.percentile(values, percent)
+
+
+def test_a_latency_has_its_figures_and_vllms_names_for_them():
+    got = run("continuous", [(0, 4, 3), (0.5, 2, 2), (1, 3, 7)]).metrics
+    for name in ("ttft", "tpot", "itl", "e2el"):
+        for what, ms in asdict(getattr(got, name)).items():
+            assert getattr(got, f"{what}_{name}_ms") == got.as_dict()[f"{what}_{name}_ms"] == ms
+            assert f"{what}_{name}_ms" in dir(Metrics), "an editor can offer it"
+    assert got.itl.p99 > got.itl.mean > 0 and 0 < got.idle_seats < 1
+    assert (got.idle_slots, got.busy_slots) == (got.idle_seats, got.busy_seats)
+    assert (got.as_dict()["idle_slots"], got.as_dict()["busy_slots"]) == (got.idle_seats, got.busy_seats)
+
+
 def test_json_has_the_names_of_vllm():
     values = run("chunked", [(0, 3, 3)]).metrics.as_dict()
-    assert set(values) >= VLLM_FIELDS
+    assert set(values) == VLLM_FIELDS
     assert json.loads(json.dumps(values)) == values
 
 

@@ -72,7 +72,11 @@ def test_everything_that_git_knows_of_the_packages_is_in_it(wheel):
     known = subprocess.run(["git", "ls-files", "minieng", "coursekit"], cwd=ROOT, capture_output=True, text=True, check=False)
     wanted = [n for n in known.stdout.split() if (ROOT / n).exists() and Path(n).name != "README.md"]
     assert not [name for name in wanted if name not in names]
-    assert {"minieng/kernels/native/layers.c", "minieng/kernels/native/products.h", "minieng/hub/tiny/model.safetensors", "coursekit/tasks/lesson_02.py"} <= names
+    assert {
+        "minieng/kernels/native/products.h",
+        "minieng/hub/tiny/model.safetensors",
+        "coursekit/tasks/lesson_02/left_pad.py",
+    } <= names
     assert not [name for name in names if name.startswith(("tests", "solutions", "notebooks"))]
 
 
@@ -112,7 +116,7 @@ def test_the_commands_and_the_tiny_model_work(fresh, tmp_path):
 
 def test_schedulers_run_from_the_wheel(fresh, tmp_path):
     code = (
-        "from coursekit.tasks.scheduling import Bench\n"
+        "from coursekit.judging.scheduling import Bench\n"
         "run = Bench(max_num_seqs=2).reference(([[0.0, 4, 3], [0.0, 2, 1]],), 'continuous')\n"
         "print(len(run['steps']), run['broken'])"
     )

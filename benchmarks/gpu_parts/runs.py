@@ -53,7 +53,7 @@ class Watch:
         decodes = llm.runner.decodes
         if decodes is None:
             return
-        ask = type(decodes.seam).seconds.__get__(decodes.seam)  # not that of an earlier watch
+        ask = type(decodes.cuda).seconds.__get__(decodes.cuda)  # not that of an earlier watch
 
         def seconds(begin, end) -> float:
             before = time.perf_counter()
@@ -62,7 +62,7 @@ class Watch:
             self.device.append(found)
             return found
 
-        decodes.seam.seconds = seconds
+        decodes.cuda.seconds = seconds
 
 
 def make_llm(model: Model, device: torch.device, **knobs) -> LLM:

@@ -78,7 +78,7 @@ def caches(bench: Bench, rows: int, context: int, size: int = 16) -> tuple[torch
     q = torch.randn((rows, heads, dim), device=device, dtype=bench.model.dtype)
     batch = Batch(tables, tables, tables, list(range(rows + 1)), [0] * rows, [context] * rows, tables, tables)
     numbers = (torch.arange(rows + 1), torch.zeros(rows), torch.full((rows,), context))
-    batch.scratch["rows"] = tuple(x.to(device, torch.int32) for x in numbers)
+    batch.decode_rows = tuple(x.to(device, torch.int32) for x in numbers)
     return q, layers, batch
 
 
@@ -92,7 +92,7 @@ def kernel(bench: Bench, rows: int, context: int, names: tuple[str, ...] = ("tri
 
         def work(name: str = name) -> None:
             for layer in layers:
-                BACKENDS[name](q, layer, batch)
+                BACKENDS[name].attend(q, layer, batch)
 
         try:
             seconds = seconds_of(captured(bench.device, work), bench.device) / len(layers)

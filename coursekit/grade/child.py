@@ -1,7 +1,7 @@
 """Runs inside the sandbox: loads the answer cells of one task, then answers calls, one line of JSON each.
 
 Nothing here is trusted. The parent believes no line that this process writes beyond "this is the value
-that came back", and compares that value itself. Started as `python -I child.py`; standard library only.
+that came back", and compares that value itself. Started as ``python -I child.py``; standard library only.
 """
 
 import importlib.util
@@ -11,12 +11,14 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 dumps, loads = json.dumps, json.loads
 
 
-def load_plain():
-    """`coursekit/plain.py`, loaded by its path: the package itself is not imported here."""
+def load_plain() -> Any:
+    """``coursekit/plain.py``, loaded by its path: the package itself is not imported here."""
     path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "plain.py")
     spec = importlib.util.spec_from_file_location("plain", path)
     module = importlib.util.module_from_spec(spec)
@@ -24,7 +26,7 @@ def load_plain():
     return module
 
 
-def limit(setup):
+def limit(setup: dict[str, Any]) -> None:
     """Hard limits on this process and all it starts."""
     import resource
 
@@ -35,7 +37,7 @@ def limit(setup):
             pass  # a lower limit is already in force, or this system has none of the kind
 
 
-def die_with_parent():
+def die_with_parent() -> None:
     """On Linux the kernel ends this process when the grader's helper ends, however that happens."""
     if sys.platform.startswith("linux"):
         import ctypes
@@ -43,8 +45,8 @@ def die_with_parent():
         ctypes.CDLL(None).prctl(1, 9)
 
 
-def without_magics(source):
-    """The cell with IPython's own lines (`%time`, `!ls`) blanked, when it does not compile as it is."""
+def without_magics(source: str) -> str:
+    """The cell with IPython's own lines (``%time``, ``!ls``) blanked, when it does not compile as it is."""
     try:
         compile(source, "answer", "exec")
         return source
@@ -52,7 +54,7 @@ def without_magics(source):
         return re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.MULTILINE)
 
 
-def load(setup):
+def load(setup: dict[str, Any]) -> dict[str, Any]:
     """Run the given cells and the answer cells in one namespace, as the notebook does."""
     space = {"__name__": "__main__", "__builtins__": __builtins__}
     for name, source in setup["cells"]:
@@ -67,12 +69,12 @@ def load(setup):
     return space
 
 
-def where(problem):
+def where(problem: BaseException) -> str:
     frames = [f for f in traceback.extract_tb(problem.__traceback__) if f.filename.startswith("<answer")]
     return f"line {frames[-1].lineno}: {frames[-1].line}"[:200] if frames else ""
 
 
-def failure(problem, plain):
+def failure(problem: BaseException, plain: Any) -> dict[str, str]:
     kind = "todo" if isinstance(problem, NotImplementedError) else "error"
     ours = {plain.NotPlain: "not plain", plain.InputChanged: "input changed"}
     name = ours.get(type(problem), type(problem).__name__)
@@ -87,7 +89,7 @@ def failure(problem, plain):
     return {"kind": kind, "error": name, "text": text, "where": where(problem)}
 
 
-def driver(setup, plain):
+def driver(setup: dict[str, Any], plain: Any) -> Callable[[Any, Any], Any]:
     """The task's own way to run an answer (a scheduler in an engine), or a plain call."""
     sys.path += [folder for folder in setup["paths"] if folder not in sys.path]  # answers may import the engine
     if not setup["drive"]:
@@ -97,7 +99,7 @@ def driver(setup, plain):
     return find_task(setup["task"]).drive
 
 
-def serve(setup, requests, reply, plain):
+def serve(setup: dict[str, Any], requests: Any, reply: Callable[..., None], plain: Any) -> None:
     try:
         drive = driver(setup, plain)
         space = load(setup)
@@ -119,7 +121,7 @@ def serve(setup, requests, reply, plain):
         reply({"id": call["id"]}, text)
 
 
-def main():
+def main() -> None:
     plain = load_plain()
     requests = os.fdopen(os.dup(0), "r")
     channel = os.dup(1)
@@ -128,7 +130,7 @@ def main():
     os.dup2(null, 0)
     setup = loads(requests.readline())
 
-    def reply(head, body=None):
+    def reply(head: dict[str, Any], body: str | None = None) -> None:
         line = dumps(head)
         data = ((line[:-1] + ", " + body[1:]) if body else line).encode() + b"\n"
         while data:

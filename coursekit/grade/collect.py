@@ -8,20 +8,22 @@ from pathlib import Path, PurePosixPath
 
 from ..cells import MAX_BYTES
 
+Place = tuple[str, str, str, str]  # student, place, source, member of a zip
+
 SKIP = {".ipynb_checkpoints", "__MACOSX", "__pycache__"}
 MAX_MEMBERS = 20_000
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One notebook. `student` is unique in a run; `place` says where it was found."""
+    """One notebook. ``student`` is unique in a run; ``place`` says where it was found."""
 
     student: str
     place: str
     source: str
     member: str = ""
 
-    def read(self):
+    def read(self) -> bytes:
         """Its bytes; one byte more than the limit at most, so that a zip bomb stays small."""
         if self.member:
             with zipfile.ZipFile(self.source) as box, box.open(self.member) as file:
@@ -29,19 +31,20 @@ class Submission:
         with open(self.source, "rb") as file:
             return file.read(MAX_BYTES + 1)
 
-    def size(self):
+    def size(self) -> int:
         if self.member:
             with zipfile.ZipFile(self.source) as box:
                 return box.getinfo(self.member).file_size
         return Path(self.source).stat().st_size
 
 
-def collect(path):
-    """(submissions, notes): every notebook under `path`, with a name for its student."""
+def collect(path: str | Path) -> tuple[list[Submission], list[str]]:
+    """(submissions, notes): every notebook under ``path``, with a name for its student."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}: name the folder or the zip that holds the notebooks")
-    found, notes = [], []
+    found: list[Place] = []
+    notes: list[str] = []
     for file in [path] if path.is_file() else sorted(p for p in path.rglob("*")):
         inside = PurePosixPath(file.name) if path.is_file() else PurePosixPath(file.relative_to(path).as_posix())
         if SKIP & set(inside.parts) or any(part.startswith(".") for part in inside.parts):
@@ -55,7 +58,7 @@ def collect(path):
     return with_unique_names(found), notes
 
 
-def in_zip(file, inside, whole, found, notes):
+def in_zip(file: Path, inside: PurePosixPath, whole: bool, found: list[Place], notes: list[str]) -> None:
     """The notebooks of a zip: one student's, or (when the zip is the whole collection) everybody's."""
     try:
         with zipfile.ZipFile(file) as box:
@@ -71,15 +74,16 @@ def in_zip(file, inside, whole, found, notes):
         found.append((student, f"{inside}/{name}", str(file), name))
 
 
-def student_of(inside):
+def student_of(inside: PurePosixPath) -> str:
     """The first folder of the path, or the file's own name where there is no folder."""
     name = inside.parts[0] if len(inside.parts) > 1 else inside.stem
     return re.sub(r"_\d+_assignsubmission_file_?$", "", name) or "unnamed"
 
 
-def with_unique_names(found):
-    """Equal names (also up to upper and lower case) become `ada`, `ada (2)`, in the order of their places."""
-    counts, taken, out = {}, {student.casefold() for student, *_ in found}, []
+def with_unique_names(found: list[Place]) -> list[Submission]:
+    """Equal names (also up to upper and lower case) become ``ada``, ``ada (2)``, in the order of their places."""
+    counts: dict[str, int] = {}
+    taken, out = {student.casefold() for student, *_ in found}, []
     for student, place, source, member in sorted(found, key=lambda row: (row[0].casefold(), row[1])):
         number = counts.get(student.casefold(), 0) + 1
         name = student if number == 1 else f"{student} ({number})"
@@ -92,5 +96,5 @@ def with_unique_names(found):
     return out
 
 
-def digest(data):
+def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

@@ -1,57 +1,62 @@
 """One submission against its tasks: points, verdicts, and the pages a student gets. No learner code runs here."""
 
 import re
-from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from .. import cells
-from ..examine import BROKEN, DONE, ERROR, MISSING, Failed, Verdict, examine
-from ..task import Finding, lessons, tasks_of
+from ..cells import Book
+from ..examine import BROKEN, ERROR, MISSING, Failed, Verdict, examine
+from ..task import Finding, Task, lessons, tasks_of
+from .job import Job
 from .session import Session
+
+MASTER_SECONDS = 60
 
 
 class Reference:
     """The master notebook's own answers, asked for hidden expectations; they too run in a child."""
 
-    def __init__(self, master, tasks, mode, seconds, packages=()):
-        self.sources, self.tasks = cells.answers(master, tasks), tasks
-        self.given = [["given", source] for source in cells.given(master)]
-        self.mode, self.seconds, self.packages = mode, seconds, packages
-        self.known = {}
+    def __init__(self, lesson: str, job: Job) -> None:
+        master = cells.read(Path(job.masters[lesson]))
+        self.tasks = tasks_of(lesson)
+        self.sources = cells.answers(master, self.tasks)
+        self.given = [("given", source) for source in cells.given(master)]
+        self.job = replace(job, seconds=MASTER_SECONDS, hidden=())  # the course's own code, in no hurry
+        self.known: dict[str, dict[str, Any]] = {}
 
-    def hidden(self, task, seed):
+    def hidden(self, task: Task) -> dict[str, Any]:
         """{call: right answer} for the hidden cases of a task; worked out once. None where rules decide on a trace."""
         if task.drive and not task.exact:
             return {}
         if task.id not in self.known:
-            own = [*self.given, *map(list, cells.needed(task, self.sources, self.tasks))]
-            with Session(task, own, self.mode, 60, packages=self.packages) as session:
+            own = [*self.given, *cells.needed(task, self.sources, self.tasks)]
+            with Session(task, own, self.job) as session:
                 session.start()
-                self.known[task.id] = {repr(args): session.call(args) for args in task.random_cases(seed)}
+                self.known[task.id] = {repr(args): session.call(args) for args in task.random_cases(self.job.seed)}
         return self.known[task.id]
 
 
-def grade(book, lesson, reference, seed, mode, seconds, hidden_folders=(), packages=()):
+def grade(book: Book, reference: Reference, job: Job) -> dict[str, Verdict]:
     """{task id: Verdict} of one notebook."""
-    tasks = tasks_of(lesson)
-    found = cells.answers(book, tasks)
-    return {
-        task.id: grade_task(task, tasks, book, found, reference, seed, mode, seconds, hidden_folders, packages) for task in tasks
-    }
+    found = cells.answers(book, reference.tasks)
+    return {task.id: grade_task(task, book, found, reference, job) for task in reference.tasks}
 
 
-def grade_task(task, tasks, book, found, reference, seed, mode, seconds, hidden_folders, packages):
+def grade_task(task: Task, book: Book, found: dict[str, str], reference: Reference, job: Job) -> Verdict:
+    """found: {task id: source of its answer cell} in ``book``."""
     if task.id not in found:
         return Verdict(
             MISSING,
             note=f"the answer cell is gone: no cell begins with `# Task {task.id}` and none defines `{task.name}`.",
         )
-    known = reference.hidden(task, seed)
-    own = [*reference.given, *map(list, cells.needed(task, found, tasks))]
-    with ExitStack() as stack:
-        session = stack.enter_context(Session(task, own, mode, seconds, hidden_folders, packages))
+    known = reference.hidden(task)
+    own = [*reference.given, *cells.needed(task, found, reference.tasks)]
+    with Session(task, own, job) as session:
         try:
             session.start()
-            verdict = examine(task, session.call, seed, lambda args: known.get(repr(args)), min(2.0, seconds / 3))
+            verdict = examine(task, session.call, job.seed, lambda args: known.get(repr(args)), min(2.0, job.seconds / 3))
             session.finish()
         except Failed as failure:
             verdict = not_loaded(failure)
@@ -60,14 +65,14 @@ def grade_task(task, tasks, book, found, reference, seed, mode, seconds, hidden_
     return explain(task, verdict, book, found)
 
 
-def not_loaded(failure):
+def not_loaded(failure: Failed) -> Verdict:
     if failure.kind != ERROR:
         return Verdict(failure.kind, note=failure.text, where=failure.where)
     finding = Finding("the answer cell runs", f"running the cell stopped with: {failure.text}", f"cell raises {failure.error}")
     return Verdict(ERROR, finding=finding, note=failure.text, where=failure.where)
 
 
-def explain(task, verdict, book, found):
+def explain(task: Task, verdict: Verdict, book: Book, found: dict[str, str]) -> Verdict:
     """A name that another cell defines is the commonest surprise of grading: say so."""
     lost = re.search(r"name '(\w+)' is not defined", verdict.note or "")
     if verdict.status == ERROR and lost:
@@ -81,9 +86,5 @@ def explain(task, verdict, book, found):
     return verdict
 
 
-def points(task, verdict):
-    return task.points if verdict.status == DONE else 0
-
-
-def lesson_in(book, wanted=None):
+def lesson_in(book: Book, wanted: str | None = None) -> str | None:
     return wanted or cells.lesson_of(book, lessons())

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -10,18 +11,18 @@ LINUX = sys.platform.startswith("linux")
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
-def adopt_orphans():
+def adopt_orphans() -> None:
     """Become the parent of orphaned descendants, so that a child that calls setsid and forks stays in sight."""
     if LINUX:
         ctypes.CDLL(None).prctl(36, 1)
 
 
-def end_with_parent(sig=signal.SIGTERM):
+def end_with_parent(sig: int = signal.SIGTERM) -> None:
     if LINUX:
         ctypes.CDLL(None).prctl(1, int(sig))
 
 
-def table():
+def table() -> dict[int, tuple[int, str]]:
     """{pid: (parent, state)} of every process to be seen; empty where there is no /proc."""
     found = {}
     for name in os.listdir("/proc") if LINUX else ():
@@ -35,8 +36,8 @@ def table():
     return found
 
 
-def descendants(root):
-    """The living processes below `root`."""
+def descendants(root: int) -> list[int]:
+    """The living processes below ``root``."""
     below, known, grew = {root}, table(), True
     while grew:
         grew = False
@@ -47,7 +48,7 @@ def descendants(root):
     return [pid for pid in below - {root} if known[pid][1] not in "ZX"]
 
 
-def memory_of(pids):
+def memory_of(pids: list[int]) -> int:
     """Resident bytes of these processes together."""
     total = 0
     for pid in pids:
@@ -59,7 +60,7 @@ def memory_of(pids):
     return total
 
 
-def cpu_seconds(pids):
+def cpu_seconds(pids: list[int]) -> float | None:
     """Processor time these processes, and the children they have waited for, used; None where it cannot be seen."""
     if not LINUX:
         return None
@@ -73,7 +74,7 @@ def cpu_seconds(pids):
     return total / os.sysconf("SC_CLK_TCK")
 
 
-def seconds_in_line(pids):
+def seconds_in_line(pids: list[int]) -> float:
     """Seconds in which these processes could have run but no processor was free; 0 where it cannot be seen."""
     total = 0
     for pid in pids if LINUX else ():
@@ -85,7 +86,7 @@ def seconds_in_line(pids):
     return total / 1e9
 
 
-def end_all(process, patience=5.0):
+def end_all(process: subprocess.Popen[bytes], patience: float = 5.0) -> bool:
     """Kill the child, then everything below this process, until nothing is left; True when nothing is."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
@@ -111,7 +112,7 @@ def end_all(process, patience=5.0):
     return False
 
 
-def reap():
+def reap() -> None:
     """Collect adopted children that have ended."""
     while True:
         try:

@@ -6,12 +6,16 @@ import io
 import os
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from .. import words
 from ..examine import DONE, MISSING, TODO, Verdict
 from ..task import tasks_of
+
+Row = dict[str, Any]  # a graded submission: key, student, file, and lesson with verdicts, or a problem
 
 STYLE = (
     "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:56em;margin:2em auto;padding:0 1em;color:#222}"
@@ -22,27 +26,27 @@ STYLE = (
 )
 
 
-def verdicts_of(row):
+def verdicts_of(row: Row) -> dict[str, Verdict]:
     return {name: Verdict.from_dict(v) for name, v in row.get("verdicts", {}).items()}
 
 
-def points_of(row):
+def points_of(row: Row) -> dict[str, int]:
     """{task id: points} of a graded row; empty for a file that could not be read."""
     got = verdicts_of(row)
     return {t.id: t.points if got[t.id].status == DONE else 0 for t in tasks_of(row["lesson"])} if got else {}
 
 
-def out_of(row):
+def out_of(row: Row) -> int:
     return sum(t.points for t in tasks_of(row["lesson"])) if "lesson" in row else 0
 
 
-def in_short(row):
+def in_short(row: Row) -> str:
     if "problem" in row:
         return f"0 points: {row['problem'][:90]}"
     return f"{sum(points_of(row).values())} of {out_of(row)}"
 
 
-def remarks(row):
+def remarks(row: Row) -> str:
     """One line on everything that is not plainly right or open."""
     if "problem" in row:
         return row["problem"]
@@ -53,13 +57,13 @@ def remarks(row):
     )
 
 
-def plain_cell(text):
+def plain_cell(text: Any) -> str:
     """A text that a spreadsheet shows and never runs."""
     text = re.sub(r"[\x00-\x1f]", " ", str(text))
     return "'" + text if text.startswith(("=", "+", "-", "@")) else text
 
 
-def csv_text(rows):
+def csv_text(rows: list[Row]) -> str:
     ids = sorted({t.id for row in rows if "lesson" in row for t in tasks_of(row["lesson"])})
     file = io.StringIO()
     table = csv.writer(file, lineterminator="\n")
@@ -79,7 +83,7 @@ def csv_text(rows):
     return file.getvalue()
 
 
-def put(path, text):
+def put(path: Path, text: str) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(path.name + ".new")
@@ -87,7 +91,7 @@ def put(path, text):
     os.replace(fresh, path)
 
 
-def write_all(rows, out, feedback, settings, say):
+def write_all(rows: list[Row], out: Path, feedback: str | None, settings: dict[str, Any], say: Callable[[str], Any]) -> None:
     put(out, csv_text(rows))
     say(f"\n{out}: {len(rows)} rows; seed {settings['seed']} (give it as --seed for the same hidden cases)")
     say(summary_text(rows))
@@ -99,9 +103,10 @@ def write_all(rows, out, feedback, settings, say):
         say(f"{folder}: {len(rows)} feedback pages, and class/summary.html")
 
 
-def page_names(rows):
+def page_names(rows: list[Row]) -> list[str]:
     """A file name for each row, no two alike, also where upper and lower case are one."""
-    names, seen = [], Counter()
+    names: list[str] = []
+    seen: Counter[str] = Counter()
     for row in rows:
         name = re.sub(r"[^\w.() -]", "_", row["student"])[:80].strip(". ") or "student"
         seen[name.casefold()] += 1
@@ -110,7 +115,7 @@ def page_names(rows):
     return names
 
 
-def page(row):
+def page(row: Row) -> str:
     """The feedback page of one submission."""
     title = html.escape(f"Feedback for {row['student']}")
     body = f"<h1>{title}</h1><p>{html.escape(row['file'])}</p>"
@@ -122,7 +127,7 @@ def page(row):
     return f"{head}<body>{body}</body></html>\n"
 
 
-def sections(row):
+def sections(row: Row) -> str:
     got, points, out = verdicts_of(row), points_of(row), ""
     for task in tasks_of(row["lesson"]):
         earned = f'<span class="points">{points[task.id]} of {task.points}</span>'
@@ -131,9 +136,9 @@ def sections(row):
     return out
 
 
-def mistakes(rows):
+def mistakes(rows: list[Row]) -> list[tuple[int, str, str]]:
     """[(how many, task, what)], the commonest first."""
-    count = Counter()
+    count: Counter[tuple[str, str]] = Counter()
     for row in rows:
         for name, v in verdicts_of(row).items():
             if v.status != DONE:
@@ -141,7 +146,7 @@ def mistakes(rows):
     return [(n, name, what) for (name, what), n in sorted(count.items(), key=lambda item: (-item[1], item[0]))]
 
 
-def by_task(rows):
+def by_task(rows: list[Row]) -> list[tuple[str, str, int, int]]:
     """[(task id, title, how many have it right, of how many)] of every exercise that was handed in."""
     graded = [row for row in rows if "lesson" in row]
     tasks = [task for number in sorted({row["lesson"] for row in graded}) for task in tasks_of(number)]
@@ -149,7 +154,7 @@ def by_task(rows):
     return [(t.id, t.title, sum(got[t.id]), len(got[t.id])) for t in tasks]
 
 
-def histogram(rows):
+def histogram(rows: list[Row]) -> list[tuple[str, int]]:
     """[(label, how many)] in tenths of the points to be had."""
     shares = [sum(points_of(r).values()) / out_of(r) if out_of(r) else 0.0 for r in rows]
     bins = [0] * 11
@@ -158,12 +163,12 @@ def histogram(rows):
     return [(f"{10 * i}-{10 * i + 9} %" if i < 10 else "100 %", n) for i, n in enumerate(bins)]
 
 
-def mean_points(rows):
+def mean_points(rows: list[Row]) -> float:
     graded = [sum(points_of(r).values()) for r in rows]
     return sum(graded) / len(graded) if graded else 0.0
 
 
-def summary_text(rows):
+def summary_text(rows: list[Row]) -> str:
     lines = [f"{len(rows)} submissions, mean {mean_points(rows):.1f} points", "", "points of the class"]
     widest = max((n for _, n in histogram(rows)), default=1) or 1
     lines += [f"  {label:>8} {'█' * round(30 * n / widest)} {n or ''}".rstrip() for label, n in histogram(rows)]
@@ -171,11 +176,11 @@ def summary_text(rows):
     return "\n".join(lines)
 
 
-def bar(share, words):
+def bar(share: float, words: Any) -> str:
     return f'<span class="bar" style="width:{20 * share:.2f}em"></span> {words}'
 
 
-def summary_page(rows, names):
+def summary_page(rows: list[Row], names: list[str]) -> str:
     widest = max((n for _, n in histogram(rows)), default=1) or 1
     bars = "".join(f'<tr><td class="n">{label}</td><td>{bar(n / widest, n or "")}</td></tr>' for label, n in histogram(rows))
     tasks = "".join(

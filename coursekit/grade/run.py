@@ -1,9 +1,10 @@
 """Grade a folder: hand each submission to a helper process, keep a journal, write the table at the end.
 
-The journal (`.NAME.journal` beside the CSV) gets one line as soon as a submission is graded. A second run
+The journal (``.NAME.journal`` beside the CSV) gets one line as soon as a submission is graded. A second run
 reads it and grades only what is missing; the same seed and the same files give the same table.
 """
 
+import argparse
 import json
 import os
 import queue
@@ -15,11 +16,15 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..task import lessons
 from . import collect, processes, report, sandbox
+from .collect import Submission
+from .job import Job, to_line
+from .report import Row
 
 LONGEST_EXTRA = 120
 
@@ -31,13 +36,13 @@ class CannotGrade(RuntimeError):
 class Journal:
     """One line a graded submission; the first line holds the settings that a resumed run must share."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path) -> None:
         self.path, self.lock = Path(path), threading.Lock()
 
-    def begin(self, settings, fresh=False):
+    def begin(self, settings: dict[str, Any], fresh: bool = False) -> dict[str, Row]:
         """{key: result} of an earlier run with these settings; the seed of that run when none is asked for."""
         lines = [] if fresh else self.lines()
-        old = lines[0] if lines else {}
+        old: Row = lines[0] if lines else {}
         if settings["seed"] is None:
             settings["seed"] = old.get("seed") if old.get("version") == settings["version"] else None
         if settings["seed"] is None:
@@ -53,9 +58,9 @@ class Journal:
         os.replace(fresh_file, self.path)
         return done
 
-    def lines(self):
+    def lines(self) -> list[Row]:
         """The whole lines; a last one cut short by a crash is left out."""
-        rows = []
+        rows: list[Row] = []
         try:
             for line in self.path.read_text(encoding="utf-8").splitlines():
                 try:
@@ -68,7 +73,7 @@ class Journal:
             return []
         return rows
 
-    def add(self, row):
+    def add(self, row: Row) -> None:
         with self.lock, self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
@@ -78,11 +83,29 @@ class Journal:
 class Helper:
     """A worker process, started again when it has died."""
 
-    def __init__(self, temp):
-        self.process, self.temp = None, temp
+    def __init__(self, temp: str) -> None:
+        self.process: subprocess.Popen[str] | None = None
+        self.temp = temp
 
-    def ask(self, job, seconds):
-        """The result of a job, or None when the helper died or took too long over it."""
+    def ask(self, job: Job, submission: Submission, seconds: float) -> Row | None:
+        """The result of a submission, or None when the helper died or took too long over it."""
+        process = self.living()
+        assert process.stdin and process.stdout
+        timer = threading.Timer(seconds, process.kill)
+        timer.start()
+        try:
+            process.stdin.write(to_line(job, submission))
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+        except (OSError, ValueError):
+            process.kill()
+            process.wait()
+            return None
+        finally:
+            timer.cancel()
+
+    def living(self) -> "subprocess.Popen[str]":
+        """The process, or a new one when there is none."""
         if self.process is None or self.process.poll() is not None:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "coursekit.grade.worker"],
@@ -92,20 +115,9 @@ class Helper:
                 env={**os.environ, "TMPDIR": self.temp, "PYTHONPATH": search_path()},
                 start_new_session=True,
             )
-        timer = threading.Timer(seconds, self.process.kill)
-        timer.start()
-        try:
-            self.process.stdin.write(json.dumps(job) + "\n")
-            self.process.stdin.flush()
-            return json.loads(self.process.stdout.readline())
-        except (OSError, ValueError):
-            self.process.kill()
-            self.process.wait()
-            return None
-        finally:
-            timer.cancel()
+        return self.process
 
-    def end(self):
+    def end(self) -> None:
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
@@ -114,12 +126,12 @@ class Helper:
                 self.process.kill()
 
 
-def search_path():
+def search_path() -> str:
     own = str(sandbox.PACKAGE.parent)
     return os.pathsep.join([own, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def masters_in(folder):
+def masters_in(folder: str | Path) -> dict[str, str]:
     """{lesson: path} of the master notebooks."""
     found = {p.stem[:2]: str(p.resolve()) for p in sorted(Path(folder).glob("[0-9][0-9]_*.ipynb")) if p.stem[:2] in lessons()}
     if not found:
@@ -127,14 +139,14 @@ def masters_in(folder):
     return found
 
 
-def version_of(masters):
+def version_of(masters: dict[str, str]) -> str:
     """Changes when a master or anything of the package does: then old grades are not reused."""
     files = [*sorted(masters.values()), *sorted(map(str, sandbox.PACKAGE.rglob("*.py")))]
     return collect.digest(b"".join(Path(f).read_bytes() for f in files))[:16]
 
 
-def grade_folder(options, say=print):
-    """Grade everything under `options.submissions`; writes the CSV, the pages and the summary. Returns the rows."""
+def grade_folder(options: argparse.Namespace, say: Callable[[str], Any] = print) -> list[Row]:
+    """Grade everything under ``options.submissions``; writes the CSV, the pages and the summary. Returns the rows."""
     mode, warning = sandbox.choose(options.sandbox)
     if warning:
         say(warning)
@@ -154,34 +166,36 @@ def grade_folder(options, say=print):
         "version": version_of(masters),
     }
     done = journal.begin(settings, options.fresh)
-    job = {
-        "lesson": options.exercise,
-        "masters": masters,
-        "mode": mode,
-        "seed": settings["seed"],
-        "seconds": options.timeout,
-        "packages": engine_folders(),
-        "hidden": hidden_folders(options, masters),
-    }
+    job = Job(
+        lesson=options.exercise,
+        masters=masters,
+        mode=mode,
+        seed=settings["seed"],
+        seconds=options.timeout,
+        hidden=tuple(hidden_folders(options, masters)),
+        packages=tuple(engine_folders()),
+    )
     rows = grade_all(found, job, journal, done, options.jobs, say)
     report.write_all(rows, out, options.feedback, settings, say)
     return rows
 
 
-def hidden_folders(options, masters):
+def hidden_folders(options: argparse.Namespace, masters: dict[str, str]) -> list[str]:
     """What a sandbox must never show, should it lie below a folder that Python needs."""
     folders = {str(Path(options.submissions).resolve()), str(Path(options.output).resolve().parent)}
     folders |= {str(Path(m).parent) for m in masters.values()}
     return sorted(f for f in folders if os.path.isdir(f) and not sandbox.is_inside(sys.prefix, f))
 
 
-def engine_folders():
+def engine_folders() -> list[str]:
     """The engine's folder, for tasks that run an answer inside it."""
     folder = sandbox.PACKAGE.parent / "minieng"
     return [str(folder)] if folder.is_dir() else []
 
 
-def grade_all(found, job, journal, done, jobs, say):
+def grade_all(
+    found: list[Submission], job: Job, journal: Journal, done: dict[str, Row], jobs: int, say: Callable[[str], Any]
+) -> list[Row]:
     """A row for each submission, in the order they were found."""
     processes.adopt_orphans()
     clear_stale_boxes()
@@ -192,13 +206,13 @@ def grade_all(found, job, journal, done, jobs, say):
         todo.put((i, submission))
     helpers = [Helper(temp) for _ in range(max(1, jobs))]
 
-    def finish(i, submission, row, seconds):
+    def finish(i: int, submission: Submission, row: Row, seconds: str) -> None:
         rows[i] = row
         with lock:
             count[0] += 1
             say(f"[{count[0]}/{len(found)}] {submission.student}: {report.in_short(row)}{seconds}")
 
-    def serve(helper):
+    def serve(helper: Helper) -> None:
         while not stop.is_set():
             try:
                 i, submission = todo.get_nowait()
@@ -232,11 +246,11 @@ def grade_all(found, job, journal, done, jobs, say):
     return rows
 
 
-def interrupted(signum, frame):
+def interrupted(signum: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def key_of(submission):
+def key_of(submission: Submission) -> str:
     try:
         size = submission.size()
         content = collect.digest(submission.read())
@@ -245,15 +259,15 @@ def key_of(submission):
     return f"{submission.student}|{submission.place}|{size}|{content}"
 
 
-def grade_one(helper, submission, job, key):
-    seconds = 10 * (4 * job["seconds"] + 10) + LONGEST_EXTRA
-    result = helper.ask({**job, "submission": asdict(submission)}, seconds)
+def grade_one(helper: Helper, submission: Submission, job: Job, key: str) -> Row:
+    seconds = 10 * (4 * job.seconds + 10) + LONGEST_EXTRA
+    result = helper.ask(job, submission, seconds)
     if result is None:
         result = {"problem": "the grader's helper process was killed or never came back while it graded this notebook"}
     return {"key": key, "student": submission.student, "file": submission.place, **result}
 
 
-def clear_stale_boxes():
+def clear_stale_boxes() -> None:
     """Folders that a killed run left behind."""
     for folder in Path(tempfile.gettempdir()).glob("coursekit-grade-*-*"):
         pid = folder.name.split("-")[2]

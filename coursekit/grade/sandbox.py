@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -28,7 +29,7 @@ class NoSandbox(RuntimeError):
     """The sandbox that was asked for does not run here; the message says why and what to do."""
 
 
-def choose(wanted):
+def choose(wanted: str) -> tuple[str, str]:
     """("bwrap" | "rlimits" | "none", a warning or "") for what was asked for."""
     if os.name != "posix":
         raise NoSandbox("grading needs Linux or macOS; on Windows run it inside WSL")
@@ -45,7 +46,7 @@ def choose(wanted):
 
 
 @functools.cache
-def probe():
+def probe() -> tuple[bool, str]:
     """(does bubblewrap run this Python here?, why not): found out by running it."""
     if not shutil.which("bwrap"):
         return False, "there is no command bwrap"
@@ -62,13 +63,13 @@ def probe():
     return done.stdout.strip() == "inside", (done.stderr.strip() or "it gave no answer")[:200]
 
 
-def command(mode, hidden=(), packages=()):
+def command(mode: str, hidden: Sequence[str] = (), packages: Sequence[str] = ()) -> list[str]:
     """The command line of a child. hidden: folders that must be out of reach; packages: folders a task needs."""
     python = [sys.executable, "-I", str(CHILD)]
     return [*bwrap_command(hidden, packages), *python] if mode == "bwrap" else python
 
 
-def bwrap_command(hidden, packages=()):
+def bwrap_command(hidden: Sequence[str], packages: Sequence[str] = ()) -> list[str]:
     """An empty system with Python in it: read-only, no network, no other processes, no rights, nobody's name."""
     line = [
         "bwrap",
@@ -101,23 +102,23 @@ def bwrap_command(hidden, packages=()):
     return [*line, "--"]
 
 
-def system_folders():
+def system_folders() -> tuple[str, ...]:
     return ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache", "/etc/alternatives")
 
 
-def python_folders():
+def python_folders() -> list[str]:
     """Every folder this Python lives in, outermost first, without those the system folders hold."""
     found = {sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(sys.executable).resolve().parent.parent)}
     found = {os.path.abspath(f) for f in found} | {os.path.realpath(f) for f in found}
     return sorted(f for f in found if not any(is_inside(f, s) for s in system_folders()) and f != "/")
 
 
-def is_inside(path, folder):
+def is_inside(path: str | Path, folder: str | Path) -> bool:
     path, folder = os.path.realpath(path), os.path.realpath(folder)
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def environment(home):
+def environment(home: str) -> dict[str, str]:
     """The few variables a child gets; none of the teacher's."""
     return {
         "HOME": home,
@@ -130,7 +131,7 @@ def environment(home):
     }
 
 
-def limits(mode, memory_mb, seconds):
+def limits(mode: str, memory_mb: int, seconds: float) -> dict[str, int]:
     """rlimits by name for the child; the watch in session.py counts what they cannot."""
     if mode == "none":
         return {}

@@ -12,9 +12,13 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from ..examine import BROKEN, ERROR, LATE, MISSING, TODO, Failed
+from ..task import Args, Task
 from . import processes, sandbox
+from .job import Job
 
 MAX_LINE = 4_000_000
 MAX_PRINTED = 1_000_000
@@ -23,16 +27,17 @@ START = 60  # seconds that an empty sandbox may take to come up
 
 
 class Session:
-    """Answers calls of one task. Use as a context manager; `call(args)` returns plain data or raises Failed."""
+    """Answers calls of one task. Use as a context manager; ``call(args)`` returns plain data or raises Failed."""
 
-    def __init__(self, task, cells, mode, seconds, hidden=(), packages=()):
-        self.task, self.seconds, self.mode = task, seconds, mode
-        self.begun, self.end = None, time.monotonic() + START
-        self.home = tempfile.mkdtemp(prefix="coursekit-box-") if mode != "bwrap" else None
+    def __init__(self, task: Task, cells: Sequence[tuple[str, str]], job: Job) -> None:
+        self.task, self.seconds, self.mode = task, job.seconds, job.mode
+        self.begun: float | None = None
+        self.end = time.monotonic() + START
+        self.home = tempfile.mkdtemp(prefix="coursekit-box-") if self.mode != "bwrap" else None
         self.buffer, self.printed, self.base, self.rule = b"", 0, 0, ""
         self.looked = 0.0
         self.process = subprocess.Popen(
-            sandbox.command(mode, hidden, packages),
+            sandbox.command(self.mode, job.hidden, job.packages),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -41,26 +46,28 @@ class Session:
             start_new_session=True,
             bufsize=0,
         )
+        assert self.process.stdin and self.process.stdout and self.process.stderr
+        self.stdin, self.stdout, self.stderr = self.process.stdin, self.process.stdout, self.process.stderr
         self.watch = selectors.DefaultSelector()
-        self.watch.register(self.process.stdout, selectors.EVENT_READ)
-        self.watch.register(self.process.stderr, selectors.EVENT_READ)
-        self.setup = {
+        self.watch.register(self.stdout, selectors.EVENT_READ)
+        self.watch.register(self.stderr, selectors.EVENT_READ)
+        self.setup: dict[str, Any] = {
             "cells": cells,
             "task": task.id,
             "name": task.name,
             "drive": task.drive is not None,
             "paths": [str(sandbox.PACKAGE.parent)],
-            "limits": sandbox.limits(mode, task.memory_mb, seconds),
-            "die": mode != "bwrap",
+            "limits": sandbox.limits(self.mode, task.memory_mb, self.seconds),
+            "die": self.mode != "bwrap",
         }
 
-    def __enter__(self):
+    def __enter__(self) -> "Session":
         return self
 
-    def __exit__(self, *problem):
+    def __exit__(self, *problem: Any) -> None:
         self.close()
 
-    def start(self):
+    def start(self) -> None:
         """Load the cells; raises Failed when they do not load."""
         self.setup["id"] = secrets.token_hex(16)
         self.say(self.setup)
@@ -72,26 +79,26 @@ class Session:
         self.write(b"\n")
         self.hear(self.setup["id"], ("loaded",))
 
-    def call(self, args):
+    def call(self, args: Args) -> Any:
         number = secrets.token_hex(16)
         self.say({"id": number, "args": list(args)})
         return self.hear(number, ("value",))["value"]
 
-    def say(self, data):
+    def say(self, data: Any) -> None:
         self.write(json.dumps(data).encode() + b"\n")
 
-    def write(self, data):
-        os.set_blocking(self.process.stdin.fileno(), False)
+    def write(self, data: bytes) -> None:
+        os.set_blocking(self.stdin.fileno(), False)
         while data:
             try:
-                data = data[os.write(self.process.stdin.fileno(), data) :]
+                data = data[os.write(self.stdin.fileno(), data) :]
             except BlockingIOError:
                 self.wait_a_little()
             except OSError:
                 raise self.broken("your code ended the program before it gave an answer") from None
 
-    def hear(self, number, wanted):
-        """The next line, which must be the answer to `number`."""
+    def hear(self, number: str, wanted: tuple[str, ...]) -> dict[str, Any]:
+        """The next line, which must be the answer to ``number``."""
         while b"\n" not in self.buffer:
             self.wait_a_little()
         line, _, self.buffer = self.buffer.partition(b"\n")
@@ -108,7 +115,7 @@ class Session:
             return data
         raise self.failure(kind, data)
 
-    def failure(self, kind, data):
+    def failure(self, kind: Any, data: dict[str, Any]) -> Failed:
         text, where, error = (str(data.get(key, ""))[:400] for key in ("text", "where", "error"))
         if kind == "missing":
             return Failed(MISSING, f"the answer cell does not define `{self.task.name}`: was it renamed?")
@@ -120,7 +127,7 @@ class Session:
             return Failed(ERROR, text, where, error)
         return self.broken("your code wrote into the grader's channel")
 
-    def wait_a_little(self):
+    def wait_a_little(self) -> None:
         """Read what there is; raise Failed when a limit is passed."""
         left = self.end - time.monotonic()
         if left <= 0:
@@ -131,15 +138,15 @@ class Session:
             chunk = os.read(key.fd, 1 << 16)
             if not chunk:
                 self.watch.unregister(key.fileobj)
-                if key.fileobj is self.process.stdout:
+                if key.fileobj is self.stdout:
                     raise self.broken("your code ended the program before it gave an answer")
-            elif key.fileobj is self.process.stdout:
+            elif key.fileobj is self.stdout:
                 self.buffer += chunk
             else:
                 self.printed += len(chunk)
         self.hold_limits()
 
-    def more_time(self):
+    def more_time(self) -> float:
         """0, or a little: on a busy machine the time in which the child stood in line for a processor is not its own.
 
         Without this a submission would lose points for what the others in its class do. One that sleeps gains nothing,
@@ -153,10 +160,10 @@ class Session:
         own = passed - (self.delay() - self.delayed)
         return 0.2 if own < self.seconds or (used < self.seconds / 2 and own < 2 * self.seconds) else 0
 
-    def delay(self):
+    def delay(self) -> float:
         return processes.seconds_in_line(processes.descendants(os.getpid()))
 
-    def hold_limits(self):
+    def hold_limits(self) -> None:
         if len(self.buffer) > MAX_LINE:
             raise self.broken(f"the answer is larger than {MAX_LINE / 1e6:.0f} MB")
         if self.printed > MAX_PRINTED:
@@ -165,7 +172,7 @@ class Session:
             self.looked = time.monotonic()
             self.count_processes()
 
-    def count_processes(self):
+    def count_processes(self) -> None:
         pids = processes.descendants(os.getpid())
         extra = len(pids) - self.base
         if self.base and extra > MAX_PROCESSES:
@@ -174,23 +181,23 @@ class Session:
         if used > self.task.memory_mb * 1.5:
             raise self.broken(f"your code used {used} MB of memory; the limit is {self.task.memory_mb} MB")
 
-    def broken(self, text):
+    def broken(self, text: str) -> Failed:
         self.rule = self.rule or text
         return Failed(BROKEN, text + ".")
 
-    def finish(self):
+    def finish(self) -> None:
         """After the last answer: raise Failed if the channel is not silent or if processes were left behind."""
         number = len(processes.descendants(os.getpid())) - self.base
         if number > 0:
             raise self.broken(f"your code left {number} processes running; they were stopped")
         for key, _ in self.watch.select(0):
-            if key.fileobj is self.process.stdout and os.read(key.fd, 10):
+            if key.fileobj is self.stdout and os.read(key.fd, 10):
                 raise self.broken("your code wrote into the grader's channel")
 
-    def close(self):
+    def close(self) -> None:
         processes.end_all(self.process)
         self.watch.close()
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+        for pipe in (self.stdin, self.stdout, self.stderr):
             pipe.close()
         if self.home:
             shutil.rmtree(self.home, ignore_errors=True)

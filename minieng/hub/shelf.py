@@ -14,17 +14,28 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 from ..home import cache_home
 
 MANIFEST = "minieng.json"
 Say = Callable[[str], None]
+AGAIN = "download or copy the model again"
+MOST_HEADER = 100_000_000  # bytes: safetensors reads no longer header
+# bits of a number, by safetensors' name for its kind
+BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16,
+        "U8": 8, "BOOL": 8, "C64": 64, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4}  # fmt: skip
+# what configs call the number of layers (each has a tensor at least), and the sizes that a tensor has as its dimension
+LAYER_COUNTS = {"num_hidden_layers", "num_layers", "n_layer", "n_layers", "decoder_layers"}
+SIZES = {"hidden_size", "intermediate_size", "vocab_size", "num_attention_heads", "num_key_value_heads", "head_dim", "d_model",
+         "n_embd", "n_inner", "n_head", "ffn_dim", "num_experts", "num_local_experts", "n_routed_experts"}  # fmt: skip
 
 
 class ModelError(ValueError):
@@ -35,48 +46,86 @@ class ModelNotFound(ModelError):
     """There is no such model here, nor where we looked for it."""
 
 
+class Stored(NamedTuple):
+    """A tensor in a safetensors file: where, of what kind (safetensors' name) and shape."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+
+
 def check_directory(path: str | Path) -> Path:
     """Return `path` if it holds config.json and whole safetensors weights; else ModelError naming file and remedy.
 
-    Reads only headers, so it costs milliseconds however large the weights are. Weights are whole when each file is
-    exactly as long as its header says, and the index (for sharded weights) names no absent file.
+    Reads only headers, so it costs milliseconds however large the weights are, and little memory whatever they say.
     """
     path = Path(path)
-    again = "download or copy the model again"
     if not path.is_dir():
-        raise ModelNotFound(f"{path} is not a directory: {again}")
-    config = _read_json(path / "config.json", again)
-    if not isinstance(config, dict) or "model_type" not in config:
-        raise ModelError(f"{path / 'config.json'} names no model_type: it is no transformers model; {again}")
-    shards = sorted(path.glob("*.safetensors"))
-    if (index := path / "model.safetensors.index.json").exists():
-        try:
-            shards = [path / shard for shard in sorted(set(_read_json(index, again)["weight_map"].values()))]
-        except (KeyError, TypeError, AttributeError):
-            raise ModelError(f"{index} has no weight_map: {again}") from None
-    if not shards:
-        raise ModelError(
-            f"{path} holds no *.safetensors file: {again}; other formats must be saved as safetensors first "
-            "(save_pretrained does it)"
-        )
-    for shard in shards:
-        _check_safetensors(shard, again)
+        raise ModelNotFound(f"{path} is not a directory: {AGAIN}")
+    for file in (*path.iterdir(), *path.glob("*/*.jinja")):
+        _check_file(file)
+    config = _read_json(path / "config.json")
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise ModelError(f"{path / 'config.json'} names no model_type: it is no transformers model; {AGAIN}")
+    _check_sizes(path, config, tensors_in(path))
     return path
 
 
-def _read_json(file: Path, remedy: str) -> dict:
+def tensors_in(path: Path) -> dict[str, Stored]:
+    """The weights of a directory by name, from the headers of its safetensors files; ModelError if a file is not whole."""
+    shards = sorted(path.glob("*.safetensors"))
+    if (index := path / "model.safetensors.index.json").exists():
+        try:
+            names = sorted(set(_read_json(index)["weight_map"].values()))
+            shards = [path / Path(name).name for name in names]  # a shard lies beside its index, nowhere else
+        except (KeyError, TypeError, AttributeError):
+            raise ModelError(f"{index} has no weight_map: {AGAIN}") from None
+    if not shards:
+        raise ModelError(
+            f"{path} holds no *.safetensors file: {AGAIN}; other formats must be saved as safetensors first "
+            "(save_pretrained does it)"
+        )
+    return {name: tensor for shard in shards for name, tensor in _read_header(shard).items()}
+
+
+def _check_file(file: Path) -> None:
+    """Refuse what would hang a reader, or fill its memory: pipes and devices, and JSON beyond all reason."""
+    if file.suffix not in (".json", ".jinja", ".safetensors", ".model", ".txt") or not file.exists() or file.is_dir():
+        return
+    if not file.is_file():
+        raise ModelError(f"{file} is no regular file: {AGAIN}")
+    if file.suffix in (".json", ".jinja") and (size := file.stat().st_size) > MOST_HEADER:
+        raise ModelError(f"{file} has {size:,} bytes, more than the {MOST_HEADER:,} that a model's text may have: {AGAIN}")
+
+
+def _check_sizes(path: Path, config: dict, tensors: dict[str, Stored]) -> None:
+    """Each size in config.json (and in what it nests) must have its numbers in the weights: an absurd one is met here.
+
+    Before transformers sees the config, which makes lists and modules as long as it says.
+    """
+    numbers = sum(math.prod(tensor.shape) for tensor in tensors.values())
+    for key, value in config.items():
+        if isinstance(value, dict):
+            _check_sizes(path, value, tensors)
+        most = len(tensors) if key in LAYER_COUNTS else numbers if key in SIZES else None
+        if most is not None and isinstance(value, int) and value > most:
+            what = "tensors" if key in LAYER_COUNTS else "numbers"
+            raise ModelError(f"{path / 'config.json'} says {key}={value:,}, the weights hold {most:,} {what} in all: {AGAIN}")
+
+
+def _read_json(file: Path) -> dict:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"{file} is missing: {remedy}") from None
-    except ValueError as error:
-        raise ModelError(f"{file} is not valid JSON ({error}): {remedy}") from None
+        raise ModelError(f"{file} is missing: {AGAIN}") from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{file} is not valid JSON ({error}): {AGAIN}") from None
 
 
-def _check_safetensors(file: Path, remedy: str) -> None:
+def _read_header(file: Path) -> dict[str, Stored]:
     """A safetensors file: 8 bytes of header length n, n bytes of JSON, then the data that the JSON's offsets cover."""
     if not file.exists():
-        raise ModelError(f"{file} is missing, though the index names it: {remedy}")
+        raise ModelError(f"{file} is missing, though the index names it: {AGAIN}")
     size = file.stat().st_size
     with file.open("rb") as stream:
         head = stream.read(8)
@@ -84,14 +133,24 @@ def _check_safetensors(file: Path, remedy: str) -> None:
             raise ModelError(f"{file} is a git-lfs pointer, not weights: run `git lfs pull` in its directory")
         length = int.from_bytes(head, "little")
         if len(head) < 8 or 8 + length > size:
-            raise ModelError(f"{file} ends inside its header ({size} bytes): {remedy}")
+            raise ModelError(f"{file} ends inside its header ({size} bytes): {AGAIN}")
+        if length > MOST_HEADER:
+            raise ModelError(f"{file} has a header of {length:,} bytes, safetensors allows {MOST_HEADER:,}: {AGAIN}")
         try:
-            tensors = json.loads(stream.read(length))
-            ends = [int(t["data_offsets"][1]) for key, t in tensors.items() if key != "__metadata__"]
-        except (ValueError, AttributeError, KeyError, TypeError, IndexError):
-            raise ModelError(f"{file} has a damaged header: {remedy}") from None
-    if (promised := 8 + length + max(ends, default=0)) != size:
-        raise ModelError(f"{file} has {size} bytes where its header promises {promised}: {remedy}")
+            header = {name: t for name, t in json.loads(stream.read(length)).items() if name != "__metadata__"}
+            tensors = {name: Stored(file, t["dtype"], tuple(t["shape"])) for name, t in header.items()}
+            spans = sorted((*t["data_offsets"], name) for name, t in header.items())
+            sizes = {name: math.prod(t.shape) * BITS[t.dtype] // 8 for name, t in tensors.items()}
+            end = 0
+            for begin, stop, name in spans:
+                if begin != end or stop - begin != sizes[name] or min(tensors[name].shape, default=0) < 0:
+                    raise ValueError
+                end = stop
+        except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError):
+            raise ModelError(f"{file} has a damaged header: {AGAIN}") from None
+    if (promised := 8 + length + end) != size:
+        raise ModelError(f"{file} has {size} bytes where its header promises {promised}: {AGAIN}")
+    return tensors
 
 
 def last_line(error: object) -> str:

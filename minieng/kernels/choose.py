@@ -2,90 +2,116 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
-from collections.abc import Callable
+from typing import Any
 
 import torch
 
-from .backend import BACKENDS, STORES, Backend
+from .backend import BACKENDS, Backend, check_name
 from .batch import Batch, LayerKV
-from .torch_attention import attend_padded, store, visible
+from .ops import PLAIN
+from .torch_attention import attend_padded, visible
 
 
 class Attention:
     """The chosen backend, and why. ``paged_attention`` is what models call.
 
-    ops  which kernels do what lies between the matrix products: "plain", "native" or "triton"
+    ops  what does the work between the matrix products: the backend's own or ``PLAIN``
     """
 
-    def __init__(self, backend: str, why: str, ops: str | None = None) -> None:
-        self.backend, self.why = backend, why
-        self.ops = ops or ("native" if backend == "native" else "plain")
-        self._attend, self._store = BACKENDS[backend], STORES.get(backend, store)
-        self._attend_rectangle = self._attend if backend == "native" else attend_padded  # the others know no padding
+    def __init__(self, backend: Backend, why: str, ops: Any = PLAIN) -> None:
+        self.backend, self.why, self.ops = backend, why, ops
 
     def paged_attention(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
         """Store k and v [T, kv_heads, head_dim] in their slots, then attend with q [T, heads, head_dim].
 
         q and k are rotated already. Returns [T, heads, head_dim].
         """
-        self._store(k, v, layer, batch)
-        return (self._attend_rectangle if batch.width else self._attend)(q, layer, batch)
+        self.backend.store(k, v, layer, batch)
+        if batch.width and not self.backend.rectangles:
+            return attend_padded(q, layer, batch)
+        return self.backend.attend(q, layer, batch)
 
 
-def candidates(device: torch.device, asked: str) -> list[str]:
-    """Backends to try, best first. An asked-for one is the only one besides those it falls back to."""
-    gpu = device.type == "cuda"
-    if asked != "auto":
-        return list(dict.fromkeys((asked, "padded", "torch") if asked == "triton" and gpu else (asked, "torch")))
-    if not gpu:
-        return ["native", "torch"]
-    modern = torch.cuda.get_device_capability(device) >= (8, 0)  # below, tl.dot has no tensor cores to use
-    return ["triton", "padded", "torch"] if modern else ["padded", "torch"]
+def candidates(device: torch.device, asked: str) -> list[Backend]:
+    """Backends to try, best first. An asked-for one comes first, then what is behind it in the list and is for this device."""
+    names, plain = list(BACKENDS), BACKENDS["torch"]
+    if asked == "auto":
+        found = [backend for backend in BACKENDS.values() if suits(backend, device)]
+    else:
+        behind = names[names.index(asked) + 1 :]
+        found = [BACKENDS[asked], *(BACKENDS[name] for name in behind if suits(BACKENDS[name], device))]
+    return [*(backend for backend in found if backend is not plain), plain]
+
+
+def suits(backend: Backend, device: torch.device) -> bool:
+    """Whether "auto" tries the backend on this device."""
+    return device.type in backend.devices and not too_old(backend, device)
+
+
+def too_old(backend: Backend, device: torch.device) -> bool:
+    """Whether the device is a GPU that the backend is made for, but an older one than it needs."""
+    if device.type != "cuda" or "cuda" not in backend.devices:
+        return False
+    return torch.cuda.get_device_capability(device) < backend.capability
+
+
+def passed_over(chosen: Backend, device: torch.device) -> str:
+    """Words on the backends that this GPU is too old for."""
+    return "".join(
+        f"; {backend.name} is for sm_{'{}{}'.format(*backend.capability)} and later, "
+        f"this is sm_{'{}{}'.format(*torch.cuda.get_device_capability(device))}"
+        for backend in BACKENDS.values()
+        if backend is not chosen and too_old(backend, device)
+    )
 
 
 def choose_attention(
     asked: str, device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int, block_size: int
 ) -> Attention:
     """The first candidate that agrees with plain torch on this model's shapes; a warning for each that does not."""
-    names = candidates(device, asked)
-    for name, following in zip(names, names[1:], strict=False):
+    check_name(asked)
+    found = candidates(device, asked)
+    limit = 1e-4 if dtype == torch.float32 else 3e-2
+    for backend, following in itertools.pairwise(found):
         try:
-            error = self_test(BACKENDS[name], device, dtype, heads, kv_heads, head_dim, block_size, STORES.get(name, store))
+            error = self_test(backend, device, dtype, heads, kv_heads, head_dim, block_size)
         except Exception as problem:  # whatever a compiler or a driver may throw
-            error = f"{type(problem).__name__}: {problem}"
-        limit = 1e-4 if dtype == torch.float32 else 3e-2
-        if isinstance(error, float) and error < limit:
-            why = f"agrees with plain torch to {error:.0e} on this model's shapes"
-            return Attention(name, why, choose_ops(device, dtype, head_dim, limit) if name == "triton" else None)
-        reason = f"it is off by {error:.1e} on this model's shapes" if isinstance(error, float) else error
-        warnings.warn(f"attention backend {name!r} is not used: {reason}; falling back to {following!r}", stacklevel=2)
-    return Attention(names[-1], "plain torch, one request after the other")
+            reason = f"{type(problem).__name__}: {problem}"
+        else:
+            if error < limit:
+                why = f"agrees with plain torch to {error:.0e} on this model's shapes{passed_over(backend, device)}"
+                return Attention(backend, why, choose_ops(backend.ops, device, dtype, head_dim, limit))
+            reason = f"it is off by {error:.1e} on this model's shapes"
+        warnings.warn(
+            f"attention backend {backend.name!r} is not used: {reason}; falling back to {following.name!r}", stacklevel=2
+        )
+    return Attention(found[-1], f"plain torch, one request after the other{passed_over(found[-1], device)}")
 
 
-def choose_ops(device: torch.device, dtype: torch.dtype, head_dim: int, limit: float) -> str:
-    """ "triton" if its kernels for norms, rotation and SiLU agree with plain torch, else "plain" and a warning."""
+def choose_ops(ops: Any, device: torch.device, dtype: torch.dtype, head_dim: int, limit: float) -> Any:
+    """A backend's norms, rotation and SiLU if they agree with plain torch, else ``PLAIN`` and a warning."""
+    if ops is PLAIN:
+        return ops
     try:
-        from . import triton_ops
-
-        error = triton_ops.self_test(device, dtype, head_dim)
+        error = ops_self_test(ops, device, dtype, head_dim)
         if error < limit:
-            return "triton"
+            return ops
         reason = f"they are off by {error:.1e}"
     except Exception as problem:
         reason = f"{type(problem).__name__}: {problem}"
     warnings.warn(f"fused norms and rotation are not used: {reason}; falling back to plain torch", stacklevel=3)
-    return "plain"
+    return PLAIN
 
 
 def self_test(
-    backend: Backend, device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int, block_size: int,
-    keep: Callable = store,
-) -> float:  # fmt: skip
+    backend: Backend, device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int, block_size: int
+) -> float:
     """Largest difference from softmax(q·k)·v written out, over a mixed batch of decodes, a prompt and a chunk.
 
-    keep  stores keys and values in their slots; the cache is filled with it, in a random order
+    The cache is filled by the backend's own ``store``, in a random order.
     """
     generator = torch.Generator().manual_seed(0)
     rows = [(1, 1), (1, 37), (5, 5), (7, 23)]  # (new tokens, context after them)
@@ -103,8 +129,8 @@ def self_test(
     nothing, slots = torch.empty(0, dtype=torch.int64), torch.randperm(k.shape[0] * block_size, generator=generator).to(device)
     flat = (x.flatten(0, 1)[slots] for x in (k, v))
     batch = Batch(nothing, nothing, slots, q_starts, [0] * len(rows), [c for _, c in rows], tables, nothing)
-    keep(*flat, layer, batch)
-    got, worst = backend(q, layer, batch), 0.0
+    backend.store(*flat, layer, batch)
+    got, worst = backend.attend(q, layer, batch), 0.0
     for row, (n, context) in enumerate(rows):
         keys, values = (x[tables[row].to(device, torch.int64)].flatten(0, 1)[:context].float() for x in (k, v))
         keys, values = (x.repeat_interleave(heads // kv_heads, 1).transpose(0, 1) for x in (keys, values))
@@ -114,3 +140,21 @@ def self_test(
         want = (torch.softmax(scores, -1) @ values).transpose(0, 1)
         worst = max(worst, float((got[q_starts[row] : q_starts[row + 1]].float() - want).abs().max()))
     return worst
+
+
+def ops_self_test(ops: Any, device: torch.device, dtype: torch.dtype, head_dim: int) -> float:
+    """Largest difference from plain torch, relative to the size of the numbers, over a few rows."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator).to(device, dtype)
+
+    x, delta, weight, gate_up = noise(5, 200), noise(5, 200), noise(200), noise(5, 3000)
+    wide, norms, turns = noise(5, 7, head_dim), (noise(head_dim), noise(head_dim)), (noise(5, 1, head_dim), noise(5, 1, head_dim))
+    both = x.clone(), x.clone()
+    pairs = [(ops.add_norm(both[0], delta, weight, 1e-5), PLAIN.add_norm(both[1], delta, weight, 1e-5)), both]
+    pairs += [(ops.rms_norm(x, weight, 1e-5), PLAIN.rms_norm(x, weight, 1e-5)), (ops.silu_mul(gate_up), PLAIN.silu_mul(gate_up))]
+    for own in ((None, None), norms):
+        got = ops.norm_rotate(wide.clone()[:, :6], 4, *own, 1e-5, *turns)
+        pairs.append((got, PLAIN.norm_rotate(wide[:, :6], 4, *own, 1e-5, *turns)))
+    return max(float(((got.float() - want.float()).abs() / (1 + want.float().abs())).max()) for got, want in pairs)

@@ -52,12 +52,17 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 1 << 29)
 
 
+def find_compiler() -> str | None:
+    """The C compiler that is used: CC, else the first of cc, gcc and clang that is installed."""
+    return os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
 @functools.cache
 def library(dtype: torch.dtype) -> ctypes.CDLL:
     """The compiled kernel for a dtype. Raises RuntimeError if it cannot be built here."""
     if dtype not in (torch.float32, torch.bfloat16):
         raise RuntimeError(f"the C kernel knows float32 and bfloat16, not {dtype}")
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    compiler = find_compiler()
     if compiler is None:
         raise RuntimeError("no C compiler found (cc, gcc or clang)")
     flags = [*FLAGS, *(["-DBF16"] if dtype == torch.bfloat16 else [])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -49,13 +49,4 @@ class Plain(NamedTuple):
         return self.rotate(qk, cos, sin)
 
 
-OPS = {"plain": Plain(), "native": Plain(native.rms_norm, native.rotate, native.silu_mul)}
-
-
-def ops_named(name: str) -> Any:
-    """The kernels that attention was chosen with. Triton is imported on first use, since it is not everywhere."""
-    if name == "triton" and name not in OPS:
-        from . import triton_ops
-
-        OPS[name] = triton_ops
-    return OPS[name]
+PLAIN, NATIVE = Plain(), Plain(native.rms_norm, native.rotate, native.silu_mul)

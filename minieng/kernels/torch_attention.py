@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from .batch import Batch, LayerKV
 
 
-def store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
+def torch_store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
     """Write the step's keys and values, [T, kv_heads, head_dim] each, into their slots."""
     layer.k.view(-1, *layer.k.shape[2:]).index_copy_(0, batch.slots, k)
     layer.v.view(-1, *layer.v.shape[2:]).index_copy_(0, batch.slots, v)
 
 
-def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, mask: torch.Tensor | None) -> torch.Tensor:
-    """Attention of rows over their own keys.
+def dense_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, mask: torch.Tensor | None) -> torch.Tensor:
+    """Attention of rows over their own keys, which lie side by side.
 
     q [B, n, H, D], k and v [B, c, Hkv, D], mask [B, 1, n, c] (True: may be seen) or None. Returns [B, n, H, D].
     """
@@ -58,7 +58,7 @@ def attend_row(row: int, q: torch.Tensor, out: torch.Tensor, layer: LayerKV, bat
     query, group = q[first:last], q.shape[1] // kv_heads
     if layer.softcap is not None or layer.window is not None and n > 1:
         mask = visible(n, end - start, layer.window, q.device)
-        out[first:last] = attend(query[None], k[None], v[None], layer, mask)[0]
+        out[first:last] = dense_attention(query[None], k[None], v[None], layer, mask)[0]
         return
     # K/V heads as the batch, their query heads as the heads: K is then only viewed, never repeated.
     query = query.view(n, kv_heads, group, dim).permute(1, 2, 0, 3)
@@ -82,7 +82,7 @@ def visible(n: int, context: int, window: int | None, device: torch.device) -> t
 
 def attend_padded(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
     """Backend "padded": rectangles with a mask. A packed batch becomes two, its decodes and the rest."""
-    if "rows" in batch.scratch:
+    if batch.decode_rows is not None:
         return attend_decodes(q, layer, batch)
     if batch.width:
         rows = torch.arange(batch.num_rows)
@@ -103,8 +103,8 @@ def attend_padded(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor
 
 def rectangle(q: torch.Tensor, rows: torch.Tensor, width: int, layer: LayerKV, batch: Batch) -> torch.Tensor:
     """Rows of equal width over gathered and masked keys. q [len(rows)·width, H, D], right-aligned; so the result."""
-    key = ("rectangle", width, len(rows), layer.window)
-    if key not in batch.scratch:
+    key = width, len(rows), layer.window
+    if key not in batch.masks:
         ends = torch.tensor(batch.kv_ends)[rows, None, None]
         starts = torch.tensor(batch.kv_starts)[rows, None, None]
         context = int(ends.max())
@@ -115,23 +115,23 @@ def rectangle(q: torch.Tensor, rows: torch.Tensor, width: int, layer: LayerKV, b
             seen &= slot > position - layer.window
         seen |= (position < starts) & (slot == position.clamp(min=0))  # padding sees one slot: a softmax over nothing is NaN
         blocks = batch.tables[rows, : -(-context // layer.k.shape[1])].to(torch.int64)
-        batch.scratch[key] = seen[:, None].to(q.device), blocks.to(q.device), context
-    mask, blocks, context = batch.scratch[key]
+        batch.masks[key] = seen[:, None].to(q.device), blocks.to(q.device), context
+    mask, blocks, context = batch.masks[key]
     k, v = (x[blocks].flatten(1, 2)[:, :context] for x in (layer.k, layer.v))
-    out = attend(q.view(len(rows), width, *q.shape[1:]), k, v, layer, mask)
+    out = dense_attention(q.view(len(rows), width, *q.shape[1:]), k, v, layer, mask)
     return out.reshape(q.shape)
 
 
 def attend_decodes(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
     """Backend "padded" for one new token a row, from tensors alone, as a CUDA graph needs it (graphs.py).
 
-    ``batch.scratch["rows"]`` holds starts, kv_starts and kv_ends; the tables are as wide as the longest row may be.
+    The rows' numbers are those of ``batch.decode_rows``; the tables are as wide as the longest row may be.
     """
     rows, heads, dim = q.shape
     size, kv_heads = layer.k.shape[1:3]
     blocks = batch.tables.to(torch.int64)
     k, v = (x[blocks].view(rows, -1, kv_heads, dim).transpose(1, 2) for x in (layer.k, layer.v))
-    _, starts, ends = (x[:, None] for x in batch.scratch["rows"])
+    _, starts, ends = (x[:, None] for x in batch.decode_rows)
     slot = torch.arange(blocks.shape[1] * size, device=q.device)[None]
     seen = (slot < ends) & (slot >= starts)
     if layer.window is not None:

@@ -23,7 +23,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .batch import Batch, LayerKV
+from .batch import Batch, LayerKV, Rows
 from .transfer import on_device
 
 # benchmarks/gpu.py --only attention tries others on the GPU at hand
@@ -183,22 +183,22 @@ def _join(
     tl.store(out + (first.to(tl.int64) * HEADS + head) * DIM + column, result.to(out.dtype.element_ty), mask=inside)
 
 
-def store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, slots: torch.Tensor) -> None:
-    """Write keys and values [T, kv_heads, dim] into their slots [T]; slot −1 is skipped."""
+def triton_store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
+    """Write the step's keys and values [T, kv_heads, dim] into their slots; slot −1 is skipped."""
     if k.is_cuda and triton.knobs.runtime.interpret:
         raise RuntimeError("TRITON_INTERPRET=1 is set in this process, so Triton computes on the host: unset it")
     width = k.shape[1] * k.shape[2]
     k, v = (x if x[0].is_contiguous() else x.contiguous() for x in (k, v))
     if len(k):
         _store[(len(k),)](
-            k, v, layer.k, layer.v, slots, k.stride(0), v.stride(0), WIDTH=width, PADDED=triton.next_power_of_2(width)
+            k, v, layer.k, layer.v, batch.slots, k.stride(0), v.stride(0), WIDTH=width, PADDED=triton.next_power_of_2(width)
         )
 
 
-def attend(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
+def triton_attend(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
     """Backend "triton". q [T, heads, dim]; the step's keys and values are stored already. Returns [T, heads, dim].
 
-    Launches with tensors only where ``batch.scratch["rows"]`` has them already, so that a CUDA graph can hold it.
+    Launches with tensors only where ``batch.decode_rows`` has them already, so that a CUDA graph can hold it.
     """
     starts, kv_starts, kv_ends = row_numbers(batch, q.device)
     q = q if q[0].is_contiguous() else q.contiguous()
@@ -228,17 +228,18 @@ def attend(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
     return out
 
 
-def row_numbers(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def row_numbers(batch: Batch, device: torch.device) -> Rows:
     """The rows' starts, first and last slots as int32 tensors, moved to the device once a step."""
-    if "rows" not in batch.scratch:
-        lists = (batch.q_starts, batch.kv_starts, batch.kv_ends)
-        batch.scratch["rows"] = tuple(on_device(x, torch.int32, device) for x in lists)
-    return batch.scratch["rows"]
+    if batch.decode_rows is not None:
+        return batch.decode_rows
+    if batch.rows is None:
+        starts, kv_starts, kv_ends = (on_device(x, torch.int32, device) for x in (batch.q_starts, batch.kv_starts, batch.kv_ends))
+        batch.rows = starts, kv_starts, kv_ends
+    return batch.rows
 
 
 def parts(batch: Batch, size: tuple[int, int, int], dim: int, device: torch.device) -> tuple[torch.Tensor, ...]:
     """Where pieces of long rows are put down: sums, largest scores, weights. All layers of a step use the same."""
-    if "parts" not in batch.scratch:
-        shapes = ((*size, dim), size, size)
-        batch.scratch["parts"] = tuple(torch.empty(shape, dtype=torch.float32, device=device) for shape in shapes)
-    return batch.scratch["parts"]
+    if batch.parts is None:
+        batch.parts = tuple(torch.empty(shape, dtype=torch.float32, device=device) for shape in ((*size, dim), size, size))
+    return batch.parts

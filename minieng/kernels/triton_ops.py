@@ -1,6 +1,6 @@
 """What lies between the matrix products, on a GPU: one kernel each where plain torch needs three to eight.
 
-The same names and the same rounding as ``decoder.Plain``: sums in float32, results rounded to the model's precision
+The same names and the same rounding as ``ops.Plain``: sums in float32, results rounded to the model's precision
 where torch rounds them.
 """
 
@@ -110,23 +110,3 @@ def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
     if rows:
         _silu_mul[(rows, triton.cdiv(width, 1024))](gate_up, out, width, BLOCK=1024, num_warps=4)
     return out
-
-
-def self_test(device: torch.device, dtype: torch.dtype, head_dim: int) -> float:
-    """Largest difference from plain torch, relative to the size of the numbers, over a few rows."""
-    from .ops import Plain
-
-    plain, generator = Plain(), torch.Generator().manual_seed(0)
-
-    def noise(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator).to(device, dtype)
-
-    x, delta, weight, gate_up = noise(5, 200), noise(5, 200), noise(200), noise(5, 3000)
-    wide, norms, turns = noise(5, 7, head_dim), (noise(head_dim), noise(head_dim)), (noise(5, 1, head_dim), noise(5, 1, head_dim))
-    both = x.clone(), x.clone()
-    pairs = [(add_norm(both[0], delta, weight, 1e-5), plain.add_norm(both[1], delta, weight, 1e-5)), both]
-    pairs += [(rms_norm(x, weight, 1e-5), plain.rms_norm(x, weight, 1e-5)), (silu_mul(gate_up), plain.silu_mul(gate_up))]
-    for own in ((None, None), norms):
-        got = norm_rotate(wide.clone()[:, :6], 4, *own, 1e-5, *turns)
-        pairs.append((got, plain.norm_rotate(wide[:, :6], 4, *own, 1e-5, *turns)))
-    return max(float(((got.float() - want.float()).abs() / (1 + want.float().abs())).max()) for got, want in pairs)

@@ -203,16 +203,16 @@ class KVCache:
         request.num_published = hit // self.block_size
         request.span = self.reservation(request)
 
-    def grow(self, request: Request, n: int, moves: Moves) -> None:
-        """Name the blocks for ``n`` more tokens; copy a shared block that is about to be written."""
+    def grow(self, request: Request, n: int, moves: Moves) -> tuple[int, int] | None:
+        """Name the blocks for ``n`` more tokens; copy a shared block that is about to be written: (old, new) of the copy."""
         table, start = request.block_table, request.pad + request.num_computed_tokens
         missing = -(-max(start + n, request.span) // self.block_size) - len(table)
-        first = start // self.block_size
+        first, copied = start // self.block_size, None
         if first < len(table) and self.pool.refs[table[first]] > 1:
-            fresh = self.pool.take()
-            moves.copy.append((table[first], fresh))
+            copied = table[first], self.pool.take()
+            moves.copy.append(copied)
             self.pool.release([table[first]])
-            table[first] = fresh
+            table[first] = copied[1]
         elif first < len(table):
             self.pool.forget(table[first])  # taken over from a sibling that went, known for what that one wrote
         for _ in range(missing):
@@ -221,6 +221,7 @@ class KVCache:
             moves.swap_in.extend(zip(request.host_blocks, table, strict=False))
             self.free_host_blocks.extend(request.host_blocks)
             request.host_blocks = []
+        return copied
 
     def publish(self, request: Request) -> None:
         """Blocks that are full by now may be shared by later prompts. Padded rows are not aligned, so never."""

@@ -3,11 +3,14 @@
 transformers lets a model's attention be replaced by a function (``AttentionInterface``). Ours stores and reads the
 paged cache; embeddings, norms, projections and the head stay transformers' own code. An architecture whose
 attention does not go through that interface, or needs what a packed batch cannot say, is refused: some by name,
-with the reason; all others by a trial when the model is loaded, against transformers' own attention.
+with the reason (refusals.py); all others by a trial (trial.py), as far into a text as the engine will go.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,142 +18,160 @@ import torch
 
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention
+from .refusals import UnsupportedModel, and_more, tell_unused
+from .trial import limits, lowered, trial
 
 NAME = "minieng_paged"
-KNOWN_ARGUMENTS = {"scaling", "dropout", "sliding_window", "softcap", "position_ids", "use_cache", "is_causal", "minieng"}
-REFUSED = {
-    "bloom": "ALiBi attention bias",
-    "mpt": "ALiBi attention bias",
-    "t5": "an encoder and a decoder",
-    "gpt_oss": "attention sinks",
-    "mamba": "a recurrent state instead of KV",
-    "mamba2": "a recurrent state instead of KV",
-    "rwkv": "a recurrent state instead of KV",
-    "jamba": "recurrent layers",
-    "recurrent_gemma": "recurrent layers",
-}
+KNOWN_ARGUMENTS = {"scaling", "dropout", "sliding_window", "softcap", "position_ids", "use_cache", "is_causal"}
+ELSEWHERE = "its layers need more than keys and values of the tokens before"
 
 
-class UnsupportedModel(ValueError):
-    """The architecture cannot be right on this engine; the message says why."""
+@dataclass
+class Step:
+    """What the layers' attention needs of the step that runs in this thread.
 
-
-def attend(module, query, key, value, attention_mask, *, minieng, scaling=None, sliding_window=None, softcap=None, **rest):
-    """The function that transformers calls in each layer. query [1, H, T, D], key and value [1, Hkv, T, D].
-
-    minieng: batch, caches and attention of the step; or a list, into which each layer writes what it would cache.
+    caches   a cache for each call of the attention, in the order of the calls; None while the model is measured
+    seen     query heads, K/V heads, sizes of a key and of a value of each call
     """
-    if isinstance(minieng, list):
-        minieng.append((query.shape[1], key.shape[1], key.shape[3], value.shape[3]))
-        return query.transpose(1, 2), None
+
+    batch: Batch | None
+    caches: Iterator[LayerKV] | None
+    attention: Attention | None
+    seen: list[tuple[int, int, int, int]]
+
+
+_running = threading.local()  # .step: not every model hands an argument on to its attention
+
+
+def attend(module, query, key, value, attention_mask, *, scaling=None, sliding_window=None, softcap=None, **rest):
+    """The function that transformers calls in each layer. query [1, H, T, D], key and value [1, Hkv, T, D]."""
+    step: Step = _running.step
+    step.seen.append((query.shape[1], key.shape[1], key.shape[3], value.shape[3]))
+    if step.caches is None:
+        return query.new_zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[3]), None
     unknown = {name for name, given in rest.items() if given is not None and name not in KNOWN_ARGUMENTS}
     if unknown & {"s_aux", "position_bias"}:
         raise UnsupportedModel(f"{type(module).__name__} attends with {', '.join(sorted(unknown))}, which is not supported")
-    batch, kv, attention = minieng
-    cache = kv[module.layer_idx]
+    cache = next(step.caches)
     scale = cache.scale if scaling is None else scaling
     layer = LayerKV(cache.k, cache.v, scale, sliding_window, softcap)
     q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
-    return attention.paged_attention(q, k, v, layer, batch)[None], None
+    return step.attention.paged_attention(q, k, v, layer, step.batch)[None], None
 
 
 class Adapter:
-    """A transformers model behind the decoder's face: ``forward(batch, kv, attention)``."""
+    """A transformers model behind the decoder's face: ``forward(batch, kv, attention)``.
+
+    reached  tokens of the longest text for which the trial holds
+    """
+
+    attention_name = NAME
 
     def __init__(self, path: Path, config: Any, dtype: torch.dtype, device: torch.device) -> None:
-        from transformers import AttentionInterface, AutoModelForCausalLM
-
-        refuse(config)
-        AttentionInterface.register(NAME, attend)
-        try:
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=NAME)
-        except (ValueError, KeyError) as problem:  # KeyError: a table of attentions in which ours does not stand
-            raise UnsupportedModel(
-                f"model type {config.model_type!r}: attention cannot be replaced ({problem!r:.150})"
-            ) from problem
-        self.model, self.dtype, self.device = model.eval().to(device), dtype, device
+        self.kind, self.config, self.reached = config.model_type, config.get_text_config(), 0
+        self.dtype, self.device = dtype, device
+        self.model = load_model(path, self.kind, dtype).eval().to(device)
         self.weight_nbytes = dtype.itemsize  # of one weight in memory
-        self.config, kind = config.get_text_config(), config.model_type
         try:
             self.heads, self.kv_heads, self.head_dim, self.num_layers = self.geometry()
-            self.scales, self.windows = [self.head_dim**-0.5] * self.num_layers, [None] * self.num_layers
-            self.softcap = None  # scale, window and softcap are told by transformers, layer by layer
-            error = trial(self)
+        except UnsupportedModel:
+            raise
         except Exception as problem:
+            raise self.unsupported(f"it cannot be called with a text alone ({in_words(problem)})") from problem
+        self.scales, self.windows = [self.head_dim**-0.5] * self.num_layers, [None] * self.num_layers
+        self.softcap = None  # scale, window and softcap are told by transformers, layer by layer
+
+    def reach(self, tokens: int) -> None:
+        """Try the model on texts of up to ``tokens`` tokens. Raises UnsupportedModel if it is not right for all of them."""
+        if tokens <= self.reached:
+            return
+        found = limits(self.model, tokens)
+        with lowered(found):
+            wrong = self.fault(tokens)
+        if wrong and found:
+            nearest = min(value for _, _, value in found)
+            if not self.fault(min(tokens, nearest)):
+                names = ", ".join(sorted({f"{name}={value}" for _, name, value in found}))
+                wrong = f"from token {nearest} on ({names}): set max_model_len to {nearest} or less"
+        if wrong:
             raise UnsupportedModel(
-                f"model type {kind!r} does not run on a paged KV cache: {str(problem) or type(problem).__name__:.150}"
-            ) from problem
-        if not error < (1e-3 if dtype == torch.float32 else 0.2):  # not: NaN is refused too
-            raise UnsupportedModel(
-                f"model type {kind!r} computes something else on a paged KV cache than transformers does alone "
-                f"(off by {error:.2g}): its layers need more than keys and values of the tokens before"
+                f"model type {self.kind!r} computes something else on a paged KV cache than transformers does alone, {wrong}"
             )
+        self.reached = tokens
+
+    def fault(self, longest: int) -> str | None:
+        """What the trial found with texts of at most ``longest`` tokens, or None."""
+        try:
+            error = trial(self, longest)
+        except UnsupportedModel:
+            raise
+        except Exception as problem:
+            return f"or does not run at all ({in_words(problem)})"
+        if error < (1e-3 if self.dtype == torch.float32 else 0.2):  # NaN is a fault too
+            return None
+        return f"off by {error:.2g}: {ELSEWHERE}"
 
     @torch.inference_mode()
     def geometry(self) -> tuple[int, int, int, int]:
         """Query heads, K/V heads, head size and layers, from what the layers really pass to their attention."""
-        seen: list[tuple[int, int, int, int]] = []
-        self.model(input_ids=torch.tensor([[1]], device=self.device), use_cache=False, minieng=seen)
+        _running.step = Step(None, None, None, seen := [])
+        self.model(input_ids=torch.tensor([[1]], device=self.device), use_cache=False)
         if not seen:
-            raise ValueError("its attention does not go through transformers' AttentionInterface")
-        if len(set(seen)) > 1 or seen[0][2] != seen[0][3]:
-            raise ValueError(f"heads, K/V heads, sizes of keys and values are not the same everywhere: {sorted(set(seen))}")
+            raise self.unsupported("its attention is written into its own code and does not go through AttentionInterface")
+        if any(key != value for _, _, key, value in seen):
+            _, _, key, value = seen[0]
+            raise self.unsupported(f"its keys have {key} numbers and its values {value}, the cache holds both in one size")
+        if len(set(seen)) > 1:
+            sizes = ", ".join(f"{q} and {kv} heads of {d}" for q, kv, d, _ in sorted(set(seen)))
+            raise self.unsupported(f"its layers differ (query and K/V {sizes}), a paged cache has one size for all")
         return *seen[0][:3], len(seen)
+
+    def unsupported(self, reason: str) -> UnsupportedModel:
+        return UnsupportedModel(f"model type {self.kind!r} does not run on a paged KV cache: {reason}")
 
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: list[LayerKV], attention: Attention) -> torch.Tensor:
         """Logits [E, vocabulary] of the positions in ``batch.logit_rows``."""
-        out = self.model(
+        _running.step = Step(batch, iter(kv), attention, [])
+        logits = self.model(
             input_ids=batch.token_ids[None],
             position_ids=batch.positions[None],
             use_cache=False,
             logits_to_keep=batch.logit_rows,
-            minieng=(batch, kv, attention),
+        ).logits[0]
+        # a model that knows no logits_to_keep gives all rows
+        return logits if len(logits) == len(batch.logit_rows) else logits[batch.logit_rows]
+
+
+def load_model(path: Path, kind: str, dtype: torch.dtype) -> torch.nn.Module:
+    """The model as transformers reads it, with our attention in it. Raises UnsupportedModel, and for what lacks a weight."""
+    from transformers import AttentionInterface, AutoModelForCausalLM
+
+    AttentionInterface.register(NAME, attend)
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, attn_implementation=NAME, trust_remote_code=False, use_safetensors=True,
+            local_files_only=True, output_loading_info=True,
+        )  # fmt: skip
+    except Exception as problem:
+        # a KeyError: the table of its attentions has no place for ours
+        own_code = isinstance(problem, KeyError) and NAME in str(problem) or "attention implementation" in str(problem)
+        if own_code:
+            reason = "its attention cannot be replaced: it is written into its own code, with a cache of its own"
+        elif "Unrecognized configuration class" in str(problem):
+            reason = "transformers has no causal language model of this type"
+        else:
+            reason = f"transformers cannot load it ({in_words(problem)})"
+        raise UnsupportedModel(f"model type {kind!r}: {reason}") from problem
+    if missing := sorted(report["missing_keys"]):
+        raise UnsupportedModel(
+            f"{path}: the weights lack {missing[0]}{and_more(missing)}, which config.json asks for and transformers would fill "
+            "at random: fetch the model again, or correct config.json"
         )
-        return out.logits[0]
+    tell_unused(path, report["unexpected_keys"])
+    return model
 
 
-@torch.inference_mode()
-def trial(adapter: Adapter) -> float:
-    """Largest difference of two texts' logits from transformers' own attention, in standard deviations.
-
-    The longer text comes in three steps, the shorter beside it in the second, as in a served batch.
-    """
-    texts = [[(37 * i + 11 + 5 * n) % adapter.config.vocab_size for i in range(n)] for n in (9, 5)]
-    want = []
-    adapter.model.set_attn_implementation("eager")
-    for text in texts:
-        out = adapter.model(input_ids=torch.tensor([text], device=adapter.device), use_cache=False)
-        want.append(out.logits[0, -1].float())
-    adapter.model.set_attn_implementation(NAME)
-    size = (2, adapter.num_layers, 6, 4, adapter.kv_heads, adapter.head_dim)
-    cache, attention = torch.zeros(size, dtype=adapter.dtype, device=adapter.device), Attention("torch", "trial")
-    kv = [LayerKV(cache[0, i], cache[1, i], adapter.scales[i]) for i in range(adapter.num_layers)]
-    adapter.forward(trial_batch(texts, [(0, 0, 4)], adapter.device), kv, attention)
-    other = adapter.forward(trial_batch(texts, [(0, 4, 8), (1, 0, 5)], adapter.device), kv, attention)[-1]
-    long = adapter.forward(trial_batch(texts, [(0, 8, 9)], adapter.device), kv, attention)[-1]
-    return max(float((got.float() - w).abs().max() / w.std()) for got, w in zip((long, other), want, strict=True))
-
-
-def trial_batch(texts: list[list[int]], slices: list[tuple[int, int, int]], device: torch.device) -> Batch:
-    """Tokens first … last-1 of some texts; text t lies in blocks 3t, 3t+1 and 3t+2 of four slots each."""
-    places = [(t, i) for t, first, last in slices for i in range(first, last)]
-    starts = [0]
-    for _, first, last in slices:
-        starts.append(starts[-1] + last - first)
-    numbers = [[texts[t][i] for t, i in places], [i for _, i in places], [12 * t + i for t, i in places]]
-    tables = torch.tensor([[3 * t, 3 * t + 1, 3 * t + 2] for t, _, _ in slices], dtype=torch.int32, device=device)
-    rows = torch.tensor(starts[1:], device=device) - 1
-    return Batch(*torch.tensor(numbers, device=device), starts, [0] * len(slices), [last for _, _, last in slices], tables, rows)
-
-
-def refuse(config: Any) -> None:
-    """Raise UnsupportedModel for an architecture that would give wrong tokens."""
-    kind = config.model_type
-    reason = REFUSED.get(kind)
-    if reason is None and getattr(config, "is_encoder_decoder", False):
-        reason = "an encoder and a decoder"
-    if reason is None and any("linear" in str(t) or "mamba" in str(t) for t in getattr(config, "layer_types", None) or ()):
-        reason = "layers with a recurrent state"
-    if reason is not None:
-        raise UnsupportedModel(f"model type {kind!r} has {reason}, which a paged KV cache cannot hold")
+def in_words(problem: Exception) -> str:
+    lines = str(problem).strip().splitlines() or [type(problem).__name__]
+    return f"{lines[0]:.150}"

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from ..hub.shelf import ModelError
 from ..kernels import native
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention
 from ..kernels.linear import Native, linear
-from ..kernels.ops import ops_named
-from .weights import Layer, Weights, rope_table
+from .weights import HEAD, Layer, Weights, rope_table
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
+FIRST_POSITIONS = 2_048  # of the rotation's table when nobody has said yet how long texts become
 
 
 def supports(config: Any) -> str | None:
@@ -40,32 +40,52 @@ def supports(config: Any) -> str | None:
 
 def window_of(config: Any, layer: int) -> int | None:
     """The sliding window of a layer in tokens, or None for full attention."""
-    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
-    if kinds:
-        return window if kinds[layer] == "sliding_attention" else None
-    return window if getattr(config, "use_sliding_window", True) else None
+    if config.model_type == "llama":  # transformers' Llama has none, whatever its config says
+        return None
+    if config.model_type == "mistral":
+        return config.sliding_window
+    return config.sliding_window if config.layer_types[layer] == "sliding_attention" else None
+
+
+def geometry(config: Any) -> tuple[int, int, int]:
+    """Query heads, K/V heads and head size."""
+    heads = config.num_attention_heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    return heads, kv_heads, getattr(config, "head_dim", None) or config.hidden_size // heads
 
 
 class Decoder:
-    """A loaded model: ``forward(batch, kv, attention)`` gives the logits of the rows that asked for them."""
+    """A loaded model: ``forward(batch, kv, attention)`` gives the logits of the rows that asked for them.
 
-    def __init__(self, path: Path, config: Any, dtype: torch.dtype, device: torch.device) -> None:
-        weights = Weights(path, dtype, device)
+    layers  those that are loaded, with the embedding if the first of the model is among them and with the last norm
+            and the head if the last is (default: all). A stage of a pipeline has a part, ``kv`` one cache for each.
+    """
+
+    def __init__(self, path: Path, config: Any, dtype: torch.dtype, device: torch.device, layers: range | None = None) -> None:
+        weights, count = Weights(path, config, dtype, device), config.num_hidden_layers
+        layers = range(count) if layers is None else layers
+        if not layers or layers.step != 1 or layers.start < 0 or layers.stop > count:
+            raise ValueError(f"layers={layers}: {path} has layers 0 to {count - 1}, choose some that follow each other")
+        first, last = layers.start == 0, layers.stop == count
         self.config, self.dtype, self.device, self.eps = config, dtype, device, config.rms_norm_eps
-        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // self.heads
-        self.embedding, self.norm = weights.need("model.embed_tokens.weight"), weights.need("model.norm.weight")
-        if tuple(self.embedding.shape) != (config.vocab_size, config.hidden_size):
-            raise ModelError(
-                f"{path}: config.json says {config.vocab_size} tokens of size {config.hidden_size}, the weights hold "
-                f"{tuple(self.embedding.shape)}: they do not belong together, fetch the model again"
-            )
-        self.layers = [Layer(weights, f"model.layers.{i}") for i in range(config.num_hidden_layers)]
-        head = None if config.tie_word_embeddings else weights.get("lm_head.weight")
-        self.lm_head = linear(self.embedding if head is None else head)
-        self.windows = [window_of(config, i) for i in range(len(self.layers))]
-        self.scales, self.softcap = [self.head_dim**-0.5] * len(self.layers), None
-        self.cos, self.sin = rope_table(config, device, dtype)
+        self.heads, self.kv_heads, self.head_dim = geometry(config)
+        head = weights.get(HEAD) if last else None
+        embedding = weights.need("model.embed_tokens.weight") if first or last and head is None else None
+        self.embedding = embedding if first else None
+        self.norm = weights.need("model.norm.weight") if last else None
+        self.layers = [Layer(weights, f"model.layers.{i}") for i in layers]
+        self.lm_head = linear(embedding if head is None else head) if last else None
+        self.windows = [window_of(config, i) for i in layers]
+        self.scales, self.softcap = [self.head_dim**-0.5] * len(layers), None
+        self.cos = self.sin = torch.empty(0, self.head_dim, dtype=dtype, device=device)
+        self.outgrown: list[tuple[torch.Tensor, torch.Tensor]] = []  # captured graphs may still read them
+        self.reach(min(config.max_position_embeddings, FIRST_POSITIONS))
+
+    def reach(self, tokens: int) -> None:
+        """Make the table of the rotation as long as texts may become here."""
+        if tokens > len(self.cos):
+            self.outgrown.append((self.cos, self.sin))
+            self.cos, self.sin = rope_table(self.config, tokens, self.device, self.dtype)
 
     @property
     def num_layers(self) -> int:
@@ -77,17 +97,23 @@ class Decoder:
         return self.layers[0].gate_up.weight_nbytes
 
     @torch.inference_mode()
-    def forward(self, batch: Batch, kv: list[LayerKV], attention: Attention) -> torch.Tensor:
-        """Logits [E, vocabulary] of the positions in ``batch.logit_rows``."""
-        return self.logits(self.hidden(batch, kv, attention), attention)
+    def forward(self, batch: Batch, kv: list[LayerKV], attention: Attention, before: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits [E, vocabulary] of the positions in ``batch.logit_rows``; without a head, ``hidden`` of all tokens.
 
-    def hidden(self, batch: Batch, kv: list[LayerKV], attention: Attention) -> torch.Tensor:
+        before  [T, hidden], overwritten: what the layers before these made, where there is no embedding
+        """
+        x = self.hidden(batch, kv, attention, before)
+        return x if self.lm_head is None else self.logits(x, attention)
+
+    def hidden(self, batch: Batch, kv: list[LayerKV], attention: Attention, before: torch.Tensor | None = None) -> torch.Tensor:
         """What the layers make of the tokens in ``batch.logit_rows``: [E, hidden], before the last norm.
 
-        After the last layer's attention nobody asks for the others any more. native.native_layers is the same in C.
+        After the model's last attention nobody asks for the others any more. native.native_layers is the same in C.
         """
-        ops, delta = ops_named(attention.ops), None
-        x = F.embedding(batch.token_ids, self.embedding)
+        ops, delta = attention.ops, None
+        x = before if self.embedding is None else F.embedding(batch.token_ids, self.embedding)
+        if self.lm_head is None:  # more layers follow, which need every token
+            batch = replace(batch, logit_rows=torch.arange(len(x), device=x.device))
         cos, sin = self.cos[batch.positions], self.sin[batch.positions]
         if self.runs_whole(attention):
             return native.native_layers(
@@ -96,7 +122,7 @@ class Decoder:
         for layer, cache in zip(self.layers, kv, strict=True):
             norm = layer.input_norm
             h = ops.rms_norm(x, norm, self.eps) if delta is None else ops.add_norm(x, delta, norm, self.eps)
-            h = self.attend(layer, h, cos[:, None], sin[:, None], cache, batch, attention, ops)
+            h = self.project_and_attend(layer, h, cos[:, None], sin[:, None], cache, batch, attention)
             if layer is self.layers[-1] and len(batch.logit_rows) < len(x):
                 x, h = x[batch.logit_rows], h[batch.logit_rows]
             h = ops.add_norm(x, layer.o(h), layer.post_norm, self.eps)
@@ -106,7 +132,7 @@ class Decoder:
 
     def runs_whole(self, attention: Attention) -> bool:
         """Whether ``native.native_layers`` computes the layers: it needs products and attention to be its own."""
-        return attention.backend == "native" and self.in_panels is not None
+        return attention.backend.whole_layers and self.in_panels is not None
 
     @functools.cached_property
     def in_panels(self) -> ctypes.Array | None:
@@ -116,12 +142,15 @@ class Decoder:
 
     def logits(self, x: torch.Tensor, attention: Attention) -> torch.Tensor:
         """[E, hidden] → [E, vocabulary]."""
-        return self.lm_head(ops_named(attention.ops).rms_norm(x, self.norm, self.eps))
+        return self.lm_head(attention.ops.rms_norm(x, self.norm, self.eps))
 
-    def attend(self, layer: Layer, h: torch.Tensor, cos, sin, cache: LayerKV, batch: Batch, attention: Attention, ops):
+    def project_and_attend(
+        self, layer: Layer, h: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, cache: LayerKV, batch: Batch,
+        attention: Attention,
+    ) -> torch.Tensor:  # fmt: skip
         """Project, rotate, attend over the paged cache. h [T, hidden] → [T, heads · head_dim]."""
         heads = layer.qkv(h).view(len(h), -1, self.head_dim)  # queries, then keys, then values
         qk, v = heads.split((self.heads + self.kv_heads, self.kv_heads), 1)
-        qk = ops.norm_rotate(qk, self.heads, layer.q_norm, layer.k_norm, self.eps, cos, sin)
+        qk = attention.ops.norm_rotate(qk, self.heads, layer.q_norm, layer.k_norm, self.eps, cos, sin)
         q, k = qk.split((self.heads, self.kv_heads), 1)
         return attention.paged_attention(q, k, v, cache, batch).reshape(len(h), -1)

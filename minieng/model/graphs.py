@@ -26,7 +26,7 @@ is copied to the real block once that has a name. Steps are sent ahead from the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ from ..request import Request
 from .decoder import Decoder
 from .sampler import choose
 
-GATHER_BYTES = 256 << 20  # backend "padded": graphs whose gathered keys and values would take more are not made
+GATHER_BYTES = 256 << 20  # where a backend gathers: graphs whose keys and values of a layer would take more are not made
 SPARE_TOKENS = 4096  # of KV, in spare blocks
 
 
@@ -95,7 +95,7 @@ def num_spare_blocks(max_rows: int, block_size: int) -> int:
 
 
 @dataclass
-class Flight:
+class SentStep:
     """A step that has been sent off."""
 
     index: dict[Request, int]  # request → its row
@@ -120,35 +120,31 @@ class Flight:
 class Decodes:
     """Carries out plans that are decodes only, of up to ``max_rows`` rows of up to ``longest`` slots.
 
-    seam  what captures and tells the time: ``Cuda``, or a stand-in
+    cuda  what captures and tells the time: ``Cuda``, or a stand-in
     """
 
     def __init__(
-        self, model: Decoder, tensors: KVTensors, kv: list[LayerKV], attention: Attention, max_rows: int, longest: int, seam: Any
-    ) -> None:
-        self.model, self.tensors, self.kv, self.attention, self.seam = model, tensors, kv, attention, seam
+        self, model: Decoder, tensors: KVTensors, kv: list[LayerKV], attention: Attention, max_rows: int, longest: int,
+        cuda: Any,
+    ) -> None:  # fmt: skip
+        self.model, self.tensors, self.kv, self.attention, self.cuda = model, tensors, kv, attention, cuda
         self.max_rows, self.size, self.blocks = max_rows, tensors.block_size, -(-longest // tensors.block_size)
-        device, width = model.device, model.embedding.shape[1]
-        # Where padding rows store: nowhere; a backend that cannot skip a slot takes the end of a spare block.
-        skips = attention.backend == "triton"
-        self.nowhere = -1 if skips else (tensors.num_blocks + 1) * self.size - 1
+        device, width = model.device, model.config.hidden_size
+        self.discard_slot = -1  # where padding rows store: nowhere, or at the end of a spare block
+        if not attention.backend.skips_slots:
+            self.discard_slot = (tensors.num_blocks + 1) * self.size - 1
         self.numbers = torch.zeros((5, max_rows), dtype=torch.int64, device=device)
-        self.numbers[2] = self.nowhere
+        self.numbers[2] = self.discard_slot
         self.tables = torch.zeros((max_rows, self.blocks), dtype=torch.int32, device=device)
         self.starts = torch.arange(max_rows + 1, dtype=torch.int32, device=device)
         self.last = torch.zeros(max_rows, dtype=torch.int64, device=device)
         self.hidden = torch.zeros((max_rows, width), dtype=model.dtype, device=device)
-        self.resident: dict[Request, tuple[int, list[int]]] = {}  # whose tables lie in which rows of ``tables``
-        self.flight: Flight | None = None
-        self.steady = False  # the step before was a decode step, too
+        self.tables_on_device: dict[Request, tuple[int, list[int]]] = {}  # whose tables lie in which rows of ``tables``
+        self.sent_ahead: SentStep | None = None
+        self.after_decode = False  # the step before was a decode step, too
         self.num_ahead = self.num_served = 0
         begin = time.perf_counter()
-        self.replays = {
-            (rows, blocks): seam.capture(lambda rows=rows, blocks=blocks: self.work(rows, blocks))
-            for rows in row_buckets(max_rows)
-            for blocks in width_buckets(self.blocks, self.size, not skips)
-            if skips or rows * blocks * self.size * tensors.shape.bytes_per_token <= GATHER_BYTES * tensors.shape.num_layers
-        }
+        self.replays = {shape: cuda.capture(lambda shape=shape: self.work(*shape)) for shape in self.shapes()}
         self.seconds = time.perf_counter() - begin
 
     def __str__(self) -> str:
@@ -156,6 +152,15 @@ class Decodes:
         some = ", ".join(map(str, rows if len(rows) < 7 else [*rows[:5], "…", rows[-1]]))
         lengths = f" and {len(widths)} lengths" if len(widths) > 1 else ""
         return f"decodes of {some} rows{lengths} captured in {self.seconds:.1f} s, the next step is sent ahead"
+
+    def shapes(self) -> Iterator[tuple[int, int]]:
+        """Rows and blocks of the graphs to make, largest first."""
+        gathers, shape = self.attention.backend.gathers, self.tensors.shape
+        for rows in row_buckets(self.max_rows):
+            for blocks in width_buckets(self.blocks, self.size, gathers):
+                layer_nbytes = rows * blocks * self.size * shape.bytes_per_token // shape.num_layers
+                if not gathers or layer_nbytes <= GATHER_BYTES:
+                    yield rows, blocks
 
     # -- what is captured -------------------------------------------------------------------------------
 
@@ -170,7 +175,7 @@ class Decodes:
         tables.scatter_(1, column[:, None], block[:, None])
         nothing = [0] * rows
         batch = Batch(token, position, slot, list(range(rows + 1)), nothing, nothing, tables[:, :blocks], self.starts)
-        batch.scratch["rows"] = self.starts[: rows + 1], start.to(torch.int32), end.to(torch.int32)
+        batch.decode_rows = self.starts[: rows + 1], start.to(torch.int32), end.to(torch.int32)
         self.hidden[:rows] = self.model.hidden(batch, self.kv, self.attention)
 
     # -- a step -----------------------------------------------------------------------------------------
@@ -178,28 +183,28 @@ class Decodes:
     @torch.inference_mode()
     def execute(self, plan: Plan, begin: float) -> StepResult | None:
         """Tokens of a plan that is decodes only, else None. begin: when the step began, by ``time.perf_counter``."""
-        flight, self.flight = self.flight, None
-        steady, self.steady = self.steady, False
+        sent, self.sent_ahead = self.sent_ahead, None
+        after_decode, self.after_decode = self.after_decode, False
         rows, columns = self.layout(plan)
         if not rows or self.bucket(len(rows), max(columns)) is None:
-            self.resident = {}  # their tables may grow unseen
+            self.tables_on_device = {}  # their tables may grow unseen
             return None
-        if flight is not None and flight.serves(plan):
+        if sent is not None and sent.serves(plan):
             self.num_served += 1
-            self.settle(flight, plan)
+            self.place_spares(sent, plan)
         else:
             if any(plan.moves):
                 self.tensors.apply(plan.moves)
-                self.resident = {}
-            flight = self.send(rows, columns)
-        if steady and plan.rows is None:
-            self.flight = self.send_ahead(flight, rows)
-        self.steady = True
-        seconds = self.seam.seconds(*flight.stamps)  # here, and only here, the host waits
-        tokens = flight.tokens.tolist()
+                self.tables_on_device = {}
+            sent = self.send(rows, columns)
+        if after_decode and plan.rows is None:
+            self.sent_ahead = self.send_ahead(sent, rows)
+        self.after_decode = True
+        seconds = self.cuda.seconds(*sent.stamps)  # here, and only here, the host waits
+        tokens = sent.tokens.tolist()
         taken = time.perf_counter() - begin
-        emitted: list[int | None] = [tokens[flight.index[request]] for request, _ in plan.extend]
-        return StepResult(emitted, max(taken, seconds) if flight.ahead else taken)
+        emitted: list[int | None] = [tokens[sent.index[request]] for request, _ in plan.extend]
+        return StepResult(emitted, max(taken, seconds) if sent.ahead else taken)
 
     def layout(self, plan: Plan) -> tuple[list[Request], list[int]]:
         """The rows of the step and the column that each writes; no rows if the plan is not one for graphs.
@@ -220,34 +225,32 @@ class Decodes:
         need = column // self.size + 1
         return min((key for key in self.replays if key[0] >= rows and key[1] >= need), default=None)
 
-    def settle(self, flight: Flight, plan: Plan) -> None:
+    def place_spares(self, sent: SentStep, plan: Plan) -> None:
         """New slots that were put into spare blocks go where the plan wants them: the first slot of a new block."""
-        pairs = [
-            (flight.spare[r], r.block_table[r.num_computed_tokens // self.size]) for r, _ in plan.extend if r in flight.spare
-        ]
+        pairs = [(sent.spare[r], r.block_table[r.num_computed_tokens // self.size]) for r, _ in plan.extend if r in sent.spare]
         if pairs:
             source, target = on_device(list(zip(*pairs, strict=True)), torch.int64, self.model.device)
             cache = self.tensors.cache
             cache[:, :, target, 0] = cache[:, :, source, 0]
 
-    def send_ahead(self, flight: Flight, rows: list[Request]) -> Flight | None:
-        """The step after ``flight``, if it can be told: everybody goes on but who reaches its longest."""
+    def send_ahead(self, sent: SentStep, rows: list[Request]) -> SentStep | None:
+        """The step after ``sent``, if it can be told: everybody goes on but who reaches its longest."""
         going = [r for r in rows if len(r.token_ids) + 1 < r.max_num_tokens]
         columns = [r.num_computed_tokens + 1 for r in going]
         new = sum(c // self.size >= len(r.block_table) for r, c in zip(going, columns, strict=True))
         if not going or self.size == 1 or new > self.tensors.num_spare_blocks or not self.bucket(len(going), max(columns)):
             return None
         self.num_ahead += 1
-        return self.send(going, columns, flight)
+        return self.send(going, columns, sent)
 
-    def send(self, rows: Sequence[Request], columns: list[int], before: Flight | None = None) -> Flight:
+    def send(self, rows: Sequence[Request], columns: list[int], before: SentStep | None = None) -> SentStep:
         """Send one step off; nothing is waited for.
 
         before  the step that makes this one's tokens, which are not on the host yet (None: all tokens are known)
         """
         count, size, spare = len(rows), self.size, {}
-        stamp = self.seam.stamp()
-        self.place(rows)
+        stamp = self.cuda.stamp()
+        self.place_tables(rows)
         slots = []
         for request, column in zip(rows, columns, strict=True):
             table, block = request.block_table, column // size
@@ -258,7 +261,7 @@ class Decodes:
                 slots.append(spare[request] * size)
         known = before is None
         numbers = np.zeros((5, self.max_rows), np.int64)
-        numbers[2] = self.nowhere
+        numbers[2] = self.discard_slot
         numbers[0, :count] = [r.token_ids[-1] for r in rows] if known else [-1 - before.index[r] for r in rows]
         numbers[1, :count] = [min(max(0, c - r.pad), r.max_num_tokens - 1) for r, c in zip(rows, columns, strict=True)]
         numbers[2, :count] = slots
@@ -269,11 +272,11 @@ class Decodes:
         tokens = choose(self.model.logits(self.hidden[:count], self.attention), list(rows), ahead=not known)
         self.last[:count] = tokens
         index, tables = {request: row for row, request in enumerate(rows)}, [request.block_table for request in rows]
-        return Flight(index, columns, tables, spare, to_host(tokens), (stamp, self.seam.stamp()), ahead=not known)
+        return SentStep(index, columns, tables, spare, to_host(tokens), (stamp, self.cuda.stamp()), ahead=not known)
 
-    def place(self, rows: Sequence[Request]) -> None:
+    def place_tables(self, rows: Sequence[Request]) -> None:
         """See to it that row i of ``tables`` is the table of ``rows[i]``: moved on the device if all of them are there."""
-        before, self.resident, device = self.resident, {}, self.model.device
+        before, self.tables_on_device, device = self.tables_on_device, {}, self.model.device
         found = [before.get(request) for request in rows]
         if all(at is not None and at[1] is request.block_table for at, request in zip(found, rows, strict=True)):
             keep = [at[0] for at in found]
@@ -286,4 +289,4 @@ class Decodes:
                 table = request.block_table[:width]
                 tables[row, : len(table)] = table
             self.tables[: len(rows), :width] = on_device(tables, torch.int32, device)
-        self.resident = {request: (row, request.block_table) for row, request in enumerate(rows)}
+        self.tables_on_device = {request: (row, request.block_table) for row, request in enumerate(rows)}

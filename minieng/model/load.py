@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import torch
 
 from ..config import EngineConfig
 from ..hub.resolve import load_config, load_tokenizer, resolve
+from ..hub.shelf import tensors_in
+from ..kernels.backend import check_name
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention, choose_attention
 from ..kernels.native import keep_freed_memory
@@ -21,6 +25,7 @@ from ..request import Request, SamplingParams
 from .adapter import Adapter
 from .decoder import Decoder, supports
 from .graphs import GATHER_BYTES, Cuda, Decodes, num_spare_blocks
+from .refusals import refuse
 from .runner import ModelRunner
 from .sampler import choose
 
@@ -42,8 +47,15 @@ class Loaded:
     eos_token_ids: list[int]
 
 
-def load(name: str, config: EngineConfig) -> Loaded:
-    """Load a model for an engine. Raises ValueError (ModelError) naming what is wrong and what to do."""
+def load(name: str, config: EngineConfig, largest_step: Callable[[EngineConfig, int], int]) -> Loaded:
+    """Load a model for an engine. Raises ValueError (ModelError) naming what is wrong and what to do.
+
+    largest_step  ``Scheduler.largest_step`` of the scheduler that will plan for it
+    """
+    check_name(config.attention)
+    # Huge pages for torch's large tensors on Linux, read when torch first allocates: streaming the weights of a small
+    # model through a CPU at every step is 5 % faster with them.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     path = resolve(name)
     hf_config = load_config(path)
     text = hf_config.get_text_config()
@@ -57,21 +69,22 @@ def load(name: str, config: EngineConfig) -> Loaded:
     if device.type == "cpu":
         keep_freed_memory()  # of the steps to come; what loading freed has gone back to the system
     attention = choose_attention(config.attention, device, dtype, model.heads, model.kv_heads, model.head_dim, config.block_size)
-    tensors = make_cache(model, attention, config, max_model_len)
+    tensors = make_cache(model, attention, config, max_model_len, largest_step(config, max_model_len))
+    model.reach(min(max_model_len, tensors.num_blocks * config.block_size))
     runner = ModelRunner(model, tensors, attention)
     if device.type == "cuda":
         capture(runner, config, max_model_len)
     return Loaded(path, load_tokenizer(path), runner, max_model_len, text.vocab_size, eos_of(path, text))
 
 
-def make_cache(model: Decoder | Adapter, attention: Attention, config: EngineConfig, max_model_len: int) -> KVTensors:
-    """The cache, as large as asked or as memory allows."""
+def make_cache(model: Decoder | Adapter, attention: Attention, config: EngineConfig, max_model_len: int, most: int) -> KVTensors:
+    """The cache, as large as asked or as memory allows beside a step of ``most`` tokens."""
     device, size, work, spare = model.device, config.block_size, 0, 0
     shape = KVShape(model.num_layers, model.kv_heads, model.head_dim, model.dtype)
     if device.type == "cuda":
         if config.num_blocks is None:
-            work = warm_up(model, attention, config, max_model_len) + GRAPH_BYTES
-            work += 2 * GATHER_BYTES if attention.backend == "padded" else 0
+            work = warm_up(model, attention, config, max_model_len, most) + GRAPH_BYTES
+            work += 2 * GATHER_BYTES if attention.backend.gathers else 0
         if not config.enforce_eager:
             spare = num_spare_blocks(max(config.max_num_seqs, config.batch_size), size)
             work += spare * size * shape.bytes_per_token
@@ -81,16 +94,14 @@ def make_cache(model: Decoder | Adapter, attention: Attention, config: EngineCon
 
 
 @torch.inference_mode()
-def warm_up(model: Decoder | Adapter, attention: Attention, config: EngineConfig, max_model_len: int) -> int:
-    """Bytes that the largest step takes besides weights and KV: it is run once, on a cache of one block."""
-    most, scheduler = max(config.max_prefill_tokens, max_model_len), config.scheduler
-    if isinstance(scheduler, str) and scheduler != "continuous":
-        most = config.max_num_batched_tokens if scheduler == "chunked" else config.batch_size * max_model_len
+def warm_up(model: Decoder | Adapter, attention: Attention, config: EngineConfig, max_model_len: int, most: int) -> int:
+    """Bytes that a step of ``most`` tokens takes besides weights and KV: it is run once, on a cache of one block."""
     tokens, device, size = min(most, MOST_PROFILED), model.device, config.block_size
     ends = [min(max_model_len, tokens - first) for first in range(0, tokens, max_model_len)]
     starts = [0]
     for end in ends:
         starts.append(starts[-1] + end)
+    model.reach(max_model_len)
     cache = torch.zeros((2, 1, size, model.kv_heads, model.head_dim), dtype=model.dtype, device=device)
     kv = [LayerKV(*cache, model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)]
     nothing = torch.zeros(tokens, dtype=torch.int64, device=device)
@@ -122,8 +133,8 @@ def capture(runner: ModelRunner, config: EngineConfig, max_model_len: int) -> No
         runner.no_graphs = "no: enforce_eager"
     elif not isinstance(model, Decoder):
         runner.no_graphs = "no: the layers are transformers' own code"
-    elif attention.backend not in ("triton", "padded"):
-        runner.no_graphs = f"no: attention backend {attention.backend!r} asks the host for numbers"
+    elif not attention.backend.capturable:
+        runner.no_graphs = f"no: attention backend {attention.backend.name!r} asks the host for numbers"
     else:
         rows, longest = max(config.max_num_seqs, config.batch_size), min(max_model_len, tensors.num_blocks * config.block_size)
         try:
@@ -140,8 +151,8 @@ def shared_model(path: Path, hf_config: Any, dtype: torch.dtype, device: torch.d
     with _lock:
         model = _loaded.get(key)
         if model is None:
-            own = supports(hf_config) is None and any(path.glob("*.safetensors"))
-            model = _loaded[key] = (Decoder if own else Adapter)(path, hf_config, dtype, device)
+            refuse(hf_config, tensors_in(path))
+            model = _loaded[key] = (Adapter if supports(hf_config) else Decoder)(path, hf_config, dtype, device)
     return model
 
 
@@ -187,6 +198,6 @@ def eos_of(path: Path, config: Any) -> list[int]:
 
     found = None
     if (path / "generation_config.json").exists():
-        found = GenerationConfig.from_pretrained(path).eos_token_id
+        found = GenerationConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False).eos_token_id
     found = config.eos_token_id if found is None else found
     return [] if found is None else [found] if isinstance(found, int) else list(found)

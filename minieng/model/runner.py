@@ -49,22 +49,19 @@ class ModelRunner:
 
     def facts(self) -> dict[str, str]:
         """What runs here, for ``explain()``: device, precision, and how attention and matrix products are done."""
-        own = isinstance(self.model, Decoder)
-        linears, whole = self.model.lm_head if own else Linear, own and self.model.runs_whole(self.attention)
-        return {
-            "forward": type(self.model).__name__ + ", all layers in one call of the C kernel" * whole,
+        forward, linears = type(self.model).__name__, Linear
+        if isinstance(self.model, Decoder):
+            linears = self.model.layers[0].qkv
+            if self.model.runs_whole(self.attention):
+                forward += ", all layers in one call of the C kernel"
+        told = {
+            "forward": forward,
             "device": f"{self.device_name}, {str(self.model.dtype).removeprefix('torch.')}",
-            "attention": f"{self.attention.backend}: {self.attention.why}{self.older_gpu()}",
-            **({"graphs": str(self.decodes or self.no_graphs)} if self.device.type == "cuda" else {}),
-            "linears": linears.title,
+            "attention": f"{self.attention.backend.name}: {self.attention.why}",
         }
-
-    def older_gpu(self) -> str:
-        """Why a GPU below sm_80 is given no Triton."""
-        if self.device.type != "cuda" or self.attention.backend == "triton":
-            return ""
-        major, minor = torch.cuda.get_device_capability(self.device)
-        return f"; Triton's kernel is for sm_80 and later, this is sm_{major}{minor}" if major < 8 else ""
+        if self.device.type == "cuda":
+            told["graphs"] = str(self.decodes or self.no_graphs)
+        return told | {"linears": linears.title}
 
     def execute(self, plan: Plan) -> StepResult:
         """Compute the plan's tokens, and sample for every request whose last token was among them."""

@@ -2,41 +2,72 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 
-from ..hub.shelf import ModelError
+from ..hub.shelf import ModelError, tensors_in
 from ..kernels.linear import Linear, linear
+from .refusals import tell_unused
+
+HEAD = "lm_head.weight"
 
 
 class Weights:
-    """The tensors of a directory's safetensors files, read one at a time so that no second copy of them all exists."""
+    """The tensors of a directory's safetensors files, read one at a time so that no second copy of them all exists.
 
-    def __init__(self, path: Path, dtype: torch.dtype, device: torch.device) -> None:
-        index = path / "model.safetensors.index.json"
-        self.files = json.loads(index.read_text())["weight_map"] if index.exists() else {}
+    The config decides which are read, as in transformers: a tensor that it has no place for is left unused (and
+    told of), one that it asks for must be there in its shape.
+    """
+
+    def __init__(self, path: Path, config: Any, dtype: torch.dtype, device: torch.device) -> None:
         self.path, self.dtype, self.device = path, dtype, device
-        if not self.files:
-            with safe_open(path / "model.safetensors", framework="pt") as file:
-                self.files = dict.fromkeys(file.keys(), "model.safetensors")
+        self.stored, self.wanted = tensors_in(path), places(path, config)
+        if config.tie_word_embeddings and HEAD not in self.stored:
+            del self.wanted[HEAD]
+        for name, shape in self.wanted.items():
+            if name not in self.stored:
+                raise ModelError(f"{path}: the weights lack {name}, which config.json asks for: fetch the model again")
+            if self.stored[name].shape != shape:
+                raise ModelError(
+                    f"{path}: config.json asks for {name} of shape {shape}, the weights hold {self.stored[name].shape}: "
+                    "they do not belong together, fetch the model again"
+                )
+        tell_unused(path, self.stored.keys() - self.wanted.keys())
 
     def get(self, name: str) -> torch.Tensor | None:
-        """One tensor in the engine's precision on its device; None if the model has none of that name."""
-        if name not in self.files:
+        """One tensor in the engine's precision on its device; None if the config has no place for it."""
+        if name not in self.wanted:
             return None
-        with safe_open(self.path / self.files[name], framework="pt") as file:
+        with safe_open(self.stored[name].file, framework="pt") as file:
             return file.get_tensor(name).to(self.device, self.dtype)
 
     def need(self, name: str) -> torch.Tensor:
-        """``get``, for a tensor without which the model is not whole. Raises ModelError."""
+        """``get``, for a tensor that every config of the family has."""
         tensor = self.get(name)
-        if tensor is None:
-            raise ModelError(f"{self.path}: the weights lack {name}, which config.json asks for: fetch the model again")
+        assert tensor is not None, name
         return tensor
+
+
+def places(path: Path, config: Any) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight that a config asks for: from transformers' own model of one layer, without memory."""
+    from transformers import AutoModelForCausalLM
+
+    settings = config.to_dict() | {"num_hidden_layers": 1}
+    if settings.get("layer_types"):
+        settings["layer_types"] = settings["layer_types"][:1]
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(type(config).from_dict(settings), trust_remote_code=False)
+    except Exception as problem:
+        raise ModelError(f"{path}: config.json makes no model ({problem!s:.150}): download or copy the model again") from problem
+    first, found = "model.layers.0.", {}
+    for name, tensor in model.state_dict().items():
+        layers = range(config.num_hidden_layers) if name.startswith(first) else (0,)
+        found |= {name.replace(first, f"model.layers.{i}.", 1): tuple(tensor.shape) for i in layers}
+    return found
 
 
 class Layer:
@@ -60,14 +91,14 @@ class Layer:
         self.gate_up, self.down = merged("mlp.gate_proj", "mlp.up_proj"), merged("mlp.down_proj")
 
 
-def rope_table(config: Any, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin [max_position, head_dim] for all positions, scaled as the config says; for ``rotate``.
+def rope_table(config: Any, positions: int, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin [positions, head_dim], scaled as the config says; for ``rotate``.
 
     The frequencies come from transformers, which knows every scaling; the angles are computed in fp32.
     """
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
     rope = LlamaRotaryEmbedding(config)
-    angles = torch.outer(torch.arange(config.max_position_embeddings).float(), rope.inv_freq.float())
+    angles = torch.outer(torch.arange(positions).float(), rope.inv_freq.float())
     cos, sin = angles.cos() * rope.attention_scaling, angles.sin() * rope.attention_scaling
     return torch.cat((cos, cos), -1).to(device, dtype), torch.cat((-sin, sin), -1).to(device, dtype)

@@ -1,55 +1,36 @@
 """What a run was worth: the figures of ``vllm bench serve`` under its names, and what the trace says of waste.
 
-Of one request, in seconds on the engine's clock:
-
-    TTFT   first token − arrival
-    ITL    gaps between tokens; all gaps of all requests are pooled
-    E2EL   the request left − arrival. A row of a static batch leaves with the batch, and its text with it
-    TPOT   (E2EL − TTFT) / (output tokens − 1); none for a single token
-
-TTFT and ITL go by when a token was computed, as if it were streamed at once. So a static batch looks as good as it
-can there, and what its short rows wait for its long ones shows in E2EL and TPOT.
+The latencies of one request (TTFT, TPOT, ITL, E2EL) are defined in ``latency``.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, overload
 
 from ..config import EngineConfig
 from ..request import Request
+from .latency import PERCENTILES, Latency, e2el, itl, samples, tpot, ttft
 
 if TYPE_CHECKING:
     from .trace import StepRecord, Trace
 
-PERCENTILES = (50, 90, 95, 99)
+__all__ = [
+    "OBJECTIVES", "PERCENTILES", "Latency", "Metrics", "check_goodput", "e2el", "is_good", "itl", "ladder_table",
+    "live_rows", "parse_goodput", "table", "tpot", "ttft",
+]  # fmt: skip
 OBJECTIVES = ("ttft", "tpot", "e2el")
-JSON_NAMES = {
-    "total_input": "total_input_tokens",
+LATENCIES = ("ttft", "tpot", "itl", "e2el")
+JSON_NAMES = {  # what a file says for a field here
+    "total_input": "total_input_tokens",  # vllm's file differs from its class
     "total_output": "total_output_tokens",
-}  # vllm's file differs from its class
-
-
-def ttft(request: Request) -> float:
-    return request.token_times[0] - request.arrival_time
-
-
-def e2el(request: Request) -> float:
-    return request.finish_time - request.arrival_time
-
-
-def tpot(request: Request) -> float:
-    """0 for a single token, which then meets any objective (so does ``vllm bench serve``)."""
-    gaps = request.num_output_tokens - 1
-    return (e2el(request) - ttft(request)) / gaps if gaps > 0 else 0.0
-
-
-def itl(request: Request) -> list[float]:
-    return np.diff(request.token_times).tolist()
+    "idle_seats": "idle_slots",  # vLLM's word for a seat
+    "busy_seats": "busy_slots",
+}
 
 
 def parse_goodput(pairs: Iterable[str]) -> dict[str, float]:
@@ -79,18 +60,35 @@ def is_good(request: Request, goals: Mapping[str, float]) -> bool:
     return all(measure[name](request) * 1e3 <= limit for name, limit in goals.items())
 
 
+class Figure:
+    """A figure of a latency under the name that ``vllm bench serve`` gives it: ``mean_ttft_ms`` is ``ttft.mean``."""
+
+    def __init__(self, what: str, latency: str) -> None:
+        self.what, self.latency = what, latency
+
+    @overload
+    def __get__(self, run: None, owner: type[Metrics]) -> Figure: ...
+    @overload
+    def __get__(self, run: Metrics, owner: type[Metrics]) -> float: ...
+    def __get__(self, run: Metrics | None, owner: type[Metrics]) -> float | Figure:
+        if run is None:
+            return self
+        return getattr(getattr(run, self.latency), self.what)
+
+
 @dataclass(frozen=True)
 class Metrics:
-    """One run in numbers. ``mean_ttft_ms``, ``p99_itl_ms`` and so on are attributes too.
+    """One run in numbers. A seat is a place in the batch (vLLM calls it a slot), a slot one in the KV cache.
 
+    ttft, tpot, itl, e2el    latencies, in milliseconds: ``ttft.mean``, ``itl.p99`` and so on
     completed, failed        requests; the refused are among the failed. All else counts completed ones only
     request_goodput          completed requests a second that met every objective; None if there were none
     max_output_tokens_per_s  in the best second
     padding_waste            share of computed positions that were padding
     done_rows                share of computed positions that belonged to rows whose text was complete
     padding_tokens, finished_row_tokens   positions of padded rectangles: padding, and rows that were done
-    idle_slots               share of the slot-steps in which no live row was computed (a slot: a place in the batch)
-    busy_slots               share of slots · duration in which a live row was computed
+    idle_seats               share of seats · steps in which no live row was computed
+    busy_seats               share of seats · duration in which a live row was computed
     recomputed_tokens        computed again after a preemption
     cache_hit_tokens         found in the prefix cache instead of being computed
     kv_used, kv_reserved     mean share of the cache's slots, over the time of all steps
@@ -115,15 +113,57 @@ class Metrics:
     done_rows: float
     padding_tokens: int
     finished_row_tokens: int
-    idle_slots: float
-    busy_slots: float
+    idle_seats: float
+    busy_seats: float
     recomputed_tokens: int
     cache_hit_tokens: int
     preemptions: int
     kv_used: float
     kv_reserved: float
     kv_wasted: float
-    latencies: dict[str, float] = field(default_factory=dict)
+    ttft: Latency
+    tpot: Latency
+    itl: Latency
+    e2el: Latency
+
+    mean_ttft_ms = Figure("mean", "ttft")
+    median_ttft_ms = Figure("median", "ttft")
+    std_ttft_ms = Figure("std", "ttft")
+    p50_ttft_ms = Figure("p50", "ttft")
+    p90_ttft_ms = Figure("p90", "ttft")
+    p95_ttft_ms = Figure("p95", "ttft")
+    p99_ttft_ms = Figure("p99", "ttft")
+    mean_tpot_ms = Figure("mean", "tpot")
+    median_tpot_ms = Figure("median", "tpot")
+    std_tpot_ms = Figure("std", "tpot")
+    p50_tpot_ms = Figure("p50", "tpot")
+    p90_tpot_ms = Figure("p90", "tpot")
+    p95_tpot_ms = Figure("p95", "tpot")
+    p99_tpot_ms = Figure("p99", "tpot")
+    mean_itl_ms = Figure("mean", "itl")
+    median_itl_ms = Figure("median", "itl")
+    std_itl_ms = Figure("std", "itl")
+    p50_itl_ms = Figure("p50", "itl")
+    p90_itl_ms = Figure("p90", "itl")
+    p95_itl_ms = Figure("p95", "itl")
+    p99_itl_ms = Figure("p99", "itl")
+    mean_e2el_ms = Figure("mean", "e2el")
+    median_e2el_ms = Figure("median", "e2el")
+    std_e2el_ms = Figure("std", "e2el")
+    p50_e2el_ms = Figure("p50", "e2el")
+    p90_e2el_ms = Figure("p90", "e2el")
+    p95_e2el_ms = Figure("p95", "e2el")
+    p99_e2el_ms = Figure("p99", "e2el")
+
+    @property
+    def idle_slots(self) -> float:
+        """``idle_seats`` under the name that it has in files."""
+        return self.idle_seats
+
+    @property
+    def busy_slots(self) -> float:
+        """``busy_seats`` under the name that it has in files."""
+        return self.busy_seats
 
     @classmethod
     def of(
@@ -133,7 +173,7 @@ class Metrics:
         """From the requests that were let in, finished or aborted, and the trace of the run.
 
         duration  seconds from the start to the last answer
-        config    the engine's knobs: how many slots there were, and how large a block is
+        config    the engine's knobs: how many seats there were, and how large a block is
         refused   requests that were not let in
         goodput   objectives in milliseconds, such as {"ttft": 200, "tpot": 50}; a good request meets them all
         """
@@ -147,39 +187,19 @@ class Metrics:
             total_input=inputs, total_output=outputs, request_throughput=len(done) / seconds, request_goodput=good,
             output_throughput=outputs / seconds, total_token_throughput=(inputs + outputs) / seconds,
             max_output_tokens_per_s=_best_second(done), max_concurrent_requests=_most_at_once(done),
-            **_waste(list(trace), seconds, config or EngineConfig()), latencies=_latencies(done),
+            **_waste(list(trace), seconds, config or EngineConfig()),
+            **{name: Latency.of(samples(done, name)) for name in LATENCIES},
         )  # fmt: skip
-
-    def __getattr__(self, name: str) -> float:
-        try:
-            return self.__dict__["latencies"][name]
-        except KeyError:
-            raise AttributeError(f"Metrics has no {name!r}") from None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, under the names of the file that ``vllm bench serve --save-result`` writes; ours beside them."""
         values = asdict(self)
-        latencies = values.pop("latencies")
+        spread = {name: values.pop(name) for name in LATENCIES}
+        latencies = {f"{what}_{name}_ms": ms for name, figures in spread.items() for what, ms in figures.items()}
         return {JSON_NAMES.get(name, name): value for name, value in values.items()} | latencies
 
     def __str__(self) -> str:
         return table([self])
-
-
-def _latencies(done: list[Request]) -> dict[str, float]:
-    """mean, median, std and percentiles in milliseconds of each latency; 0 where there is nothing to measure."""
-    samples = {
-        "ttft": [ttft(r) for r in done],
-        "tpot": [tpot(r) for r in done if r.num_output_tokens > 1],
-        "itl": [gap for r in done for gap in itl(r)],
-        "e2el": [e2el(r) for r in done],
-    }
-    found: dict[str, float] = {}
-    for name, values in samples.items():
-        ms = np.array(values or [0.0]) * 1e3
-        found |= {f"{what}_{name}_ms": float(getattr(np, what)(ms)) for what in ("mean", "median", "std")}
-        found |= {f"p{p}_{name}_ms": float(np.percentile(ms, p)) for p in PERCENTILES}
-    return found
 
 
 def _best_second(done: list[Request]) -> float:
@@ -187,21 +207,21 @@ def _best_second(done: list[Request]) -> float:
     if not done:
         return 0.0
     start = min(r.arrival_time for r in done)
-    return float(np.bincount([int(t - start) for r in done for t in r.token_times]).max())
+    return float(max(Counter(int(t - start) for r in done for t in r.token_times).values()))
 
 
 def _most_at_once(done: list[Request]) -> int:
     """Most requests between arrival and end at one time; who leaves at a moment leaves before who comes."""
     events = sorted([(r.arrival_time, 1) for r in done] + [(r.finish_time, -1) for r in done])
-    return int(np.cumsum([change for _, change in events]).max()) if events else 0
+    return max(accumulate(change for _, change in events), default=0)
 
 
 def _waste(steps: list[StepRecord], seconds: float, config: EngineConfig) -> dict[str, float]:
-    """What the trace says of padding, slots and cache. Slots: batch_size of a padded scheduler, else max_num_seqs."""
+    """What the trace says of padding, seats and cache. Seats: batch_size of a padded scheduler, else max_num_seqs."""
     padding, finished = sum(s.padding for s in steps), sum(s.finished_rows for s in steps)
     positions = sum(s.num_tokens for s in steps) + padding + finished
     padded = any(s.rows is not None for s in steps)
-    slots = min(config.batch_size, config.max_num_seqs) if padded else config.max_num_seqs
+    seats = min(config.batch_size, config.max_num_seqs) if padded else config.max_num_seqs
     busy = sum(s.duration for s in steps) or math.inf  # no steps, no shares
     capacity = sum(s.blocks_total * config.block_size * s.duration for s in steps) or math.inf
     used = sum(s.kv_used * s.duration for s in steps)
@@ -212,8 +232,8 @@ def _waste(steps: list[StepRecord], seconds: float, config: EngineConfig) -> dic
         "done_rows": finished / positions if positions else 0.0,
         "padding_tokens": padding,
         "finished_row_tokens": finished,
-        "idle_slots": 1 - sum(live_rows(s) for s in steps) / (slots * len(steps)) if steps else 0.0,
-        "busy_slots": sum(live_rows(s) * s.duration for s in steps) / (slots * max(seconds, busy)),
+        "idle_seats": 1 - sum(live_rows(s) for s in steps) / (seats * len(steps)) if steps else 0.0,
+        "busy_seats": sum(live_rows(s) * s.duration for s in steps) / (seats * max(seconds, busy)),
         "recomputed_tokens": sum(s.recomputed for s in steps),
         "cache_hit_tokens": sum(s.cached for s in steps),
         "preemptions": sum(len(s.preempted) for s in steps),
@@ -241,15 +261,15 @@ COLUMNS = (  # heading in two lines, how wide, how to print, the value
     ("", "req/s", 7, ".2f", lambda m: m.request_throughput),
     ("", "good/s", 8, ".2f", lambda m: m.request_goodput),
     ("", "tok/s", 8, ".1f", lambda m: m.output_throughput),
-    ("TTFT ms", "mean", 9, ".0f", lambda m: m.mean_ttft_ms),
-    ("", "p99", 7, ".0f", lambda m: m.p99_ttft_ms),
-    ("TPOT ms", "mean", 9, ".1f", lambda m: m.mean_tpot_ms),
-    ("", "p99", 7, ".1f", lambda m: m.p99_tpot_ms),
-    ("ITL ms", "p99", 8, ".1f", lambda m: m.p99_itl_ms),
-    ("E2EL ms", "mean", 9, ".0f", lambda m: m.mean_e2el_ms),
-    ("", "p99", 7, ".0f", lambda m: m.p99_e2el_ms),
+    ("TTFT ms", "mean", 9, ".0f", lambda m: m.ttft.mean),
+    ("", "p99", 7, ".0f", lambda m: m.ttft.p99),
+    ("TPOT ms", "mean", 9, ".1f", lambda m: m.tpot.mean),
+    ("", "p99", 7, ".1f", lambda m: m.tpot.p99),
+    ("ITL ms", "p99", 8, ".1f", lambda m: m.itl.p99),
+    ("E2EL ms", "mean", 9, ".0f", lambda m: m.e2el.mean),
+    ("", "p99", 7, ".0f", lambda m: m.e2el.p99),
     ("", "padding", 9, ".0%", lambda m: m.padding_waste),
-    ("idle", "slots", 7, ".0%", lambda m: m.idle_slots),
+    ("idle", "seats", 7, ".0%", lambda m: m.idle_seats),
     ("KV", "wasted", 8, ".0%", lambda m: m.kv_wasted),
     ("", "preempted", 11, "d", lambda m: m.preemptions),
 )
@@ -259,7 +279,7 @@ def _spread(heading: str, name: str) -> list[tuple]:
     """Mean and percentiles of one latency."""
     whats = ("mean", "p50", "p95", "p99")
     return [
-        (heading if i == 0 else "", what, 7 if i == 0 else 6, ".0f", lambda m, field=f"{what}_{name}_ms": getattr(m, field))
+        (heading if i == 0 else "", what, 7 if i == 0 else 6, ".0f", lambda m, what=what: getattr(getattr(m, name), what))
         for i, what in enumerate(whats)
     ]
 
@@ -271,7 +291,7 @@ LADDER = (
     ("", "tok/s", 8, ".0f", lambda m: m.output_throughput),
     ("", "padding", 9, ".0%", lambda m: m.padding_waste),
     ("done", "rows", 6, ".0%", lambda m: m.done_rows),
-    ("idle", "slots", 7, ".0%", lambda m: m.idle_slots),
+    ("idle", "seats", 7, ".0%", lambda m: m.idle_seats),
     ("KV", "wasted", 8, ".0%", lambda m: m.kv_wasted),
 )
 

@@ -9,6 +9,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..config import look_up
 from ..kv.blocks import ROOT, block_hash
 
 
@@ -108,6 +109,4 @@ def make_router(which: str | Router, seed: int = 0) -> Router:
     """A router by name, or one's own as it is. Raises ValueError with the names there are."""
     if isinstance(which, Router):
         return which
-    if which not in ROUTERS:
-        raise ValueError(f"router={which!r}: choose one of {', '.join(ROUTERS)}")
-    return ROUTERS[which](seed)
+    return look_up("router", which, ROUTERS)(seed)

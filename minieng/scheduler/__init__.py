@@ -1,11 +1,14 @@
-"""Schedulers: each decides what one step computes. ``make_scheduler`` turns the user's word into one."""
+"""Schedulers: each decides what one step computes. Here are the lists of names that a user may type."""
 
 from __future__ import annotations
 
+from ..config import EngineConfig, look_up
+from .admission import ADMISSIONS, reservation_of
 from .base import Scheduler
 from .chunked import ChunkedScheduler
 from .continuous import ContinuousScheduler
 from .dynamic import DynamicScheduler
+from .ordering import ORDERS, VICTIMS, find_order, make_victim
 from .static import StaticScheduler
 
 SCHEDULERS: dict[str, type[Scheduler]] = {
@@ -22,17 +25,27 @@ def make_scheduler(which: str | Scheduler) -> Scheduler:
         return which
     if isinstance(which, type) and issubclass(which, Scheduler):
         raise ValueError(f"scheduler={which.__name__}: pass an instance, {which.__name__}(), not the class")
-    if not isinstance(which, str) or which not in SCHEDULERS:
-        raise ValueError(f"scheduler={which!r}: choose one of {', '.join(SCHEDULERS)}, or pass a Scheduler of your own")
-    return SCHEDULERS[which]()
+    return look_up("scheduler", which, SCHEDULERS, ", or pass a Scheduler of your own")()
+
+
+def check_names(config: EngineConfig) -> None:
+    """Raise ValueError for a name that none of the scheduler's lists holds: better now than when a model is loaded."""
+    make_scheduler(config.scheduler)
+    find_order(config.order)
+    reservation_of(config.admission)
+    make_victim(config.victim)
 
 
 __all__ = [
+    "ADMISSIONS",
+    "ORDERS",
     "SCHEDULERS",
+    "VICTIMS",
     "ChunkedScheduler",
     "ContinuousScheduler",
     "DynamicScheduler",
     "Scheduler",
     "StaticScheduler",
+    "check_names",
     "make_scheduler",
 ]

@@ -6,25 +6,22 @@ is let in whatever the rule says: it fits alone, or the engine would have refuse
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from ..config import look_up
 from ..kv.allocator import RESERVATIONS, Ledger
 from ..plan import Plan
 from ..request import Request
-
-if TYPE_CHECKING:
-    from .base import Scheduler
+from .queues import Queues
 
 
 class Admission:
     """Let it in if what it asks for now fits: the rule of the reservations, which ask for everything at once."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
-        self.scheduler = scheduler
+    def __init__(self, queues: Queues) -> None:
+        self.queues = queues
 
     def refuses(self, request: Request, n: int, kv: Ledger, plan: Plan) -> str | None:
         """Why the request may not start with ``n`` tokens in this plan; None if it may."""
-        spare = self.spare_blocks(request, kv, plan) if self.scheduler.running or plan.extend else 0
+        spare = self.spare_blocks(request, kv, plan) if self.queues.running or plan.extend else 0
         need = kv.need(request, self.asks(request, n, kv))
         if need + spare <= kv.free:
             return None
@@ -50,7 +47,7 @@ class Watermark(Admission):
     """Leave a share ``watermark`` of all blocks free, so that the running requests can grow a little (vLLM)."""
 
     def spare_blocks(self, request: Request, kv: Ledger, plan: Plan) -> int:
-        return int(self.scheduler.config.watermark * kv.cache.pool.num_blocks)
+        return int(self.queues.config.watermark * kv.cache.pool.num_blocks)
 
 
 class FullPrompt(Watermark):
@@ -69,12 +66,12 @@ class NewTokenRatio(FullPrompt):
 
     START, FLOOR, STEPS, LOOKAHEAD, LONGEST = 0.7, 0.7 * 0.14, 600, 20, 4096
 
-    def __init__(self, scheduler: Scheduler) -> None:
-        super().__init__(scheduler)
+    def __init__(self, queues: Queues) -> None:
+        super().__init__(queues)
         self.ratio = self.START
 
     def spare_blocks(self, request: Request, kv: Ledger, plan: Plan) -> int:
-        everyone = [*self.scheduler.running, *(r for r, _ in plan.extend if not r.block_table), request]
+        everyone = [*self.queues.running, *(r for r, _ in plan.extend if not r.block_table), request]
         tokens = sum(min(r.max_num_tokens - r.num_tokens, self.LONGEST) for r in everyone)
         return -(-int(self.ratio * tokens) // kv.cache.block_size)
 
@@ -82,7 +79,7 @@ class NewTokenRatio(FullPrompt):
         self.ratio = max(self.FLOOR, self.ratio - (self.START - self.FLOOR) / self.STEPS)
 
     def after_preemption(self) -> None:
-        running = self.scheduler.running
+        running = self.queues.running
         made = sum(r.num_output_tokens + self.LOOKAHEAD for r in running)
         asked = sum(r.params.max_tokens for r in running)
         self.ratio = min(1.0, made / (asked + 1))
@@ -96,10 +93,12 @@ ADMISSIONS: dict[str, type[Admission]] = {
 }
 
 
-def make_admission(name: str, scheduler: Scheduler) -> Admission:
-    return ADMISSIONS[name](scheduler)
+def make_admission(admission: str, queues: Queues) -> Admission:
+    """An admission rule from its name. Raises ValueError with the names there are."""
+    return look_up("admission", admission, ADMISSIONS)(queues)
 
 
 def reservation_of(admission: str) -> str:
-    """How the cache must reserve for an admission rule: the rules that are no reservation page."""
+    """How the cache must reserve for an admission rule: the rules that are no reservation page. Raises as above."""
+    look_up("admission", admission, ADMISSIONS)
     return admission if admission in RESERVATIONS else "paged"

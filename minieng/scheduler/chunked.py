@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..config import EngineConfig
 from ..plan import Plan
 from .base import Scheduler
 
@@ -16,6 +17,10 @@ class ChunkedScheduler(Scheduler):
     @property
     def token_budget(self) -> int:
         return self.max_num_batched_tokens
+
+    @classmethod
+    def largest_step(cls, config: EngineConfig, max_model_len: int) -> int:
+        return config.max_num_batched_tokens
 
     def plan(self, now: float) -> Plan:
         plan, kv, budget = Plan(), self.kv.ledger(), self.max_num_batched_tokens

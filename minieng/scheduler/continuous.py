@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..config import EngineConfig
 from ..kv.allocator import Ledger
 from ..plan import Plan
 from .base import Scheduler
@@ -13,6 +14,11 @@ class ContinuousScheduler(Scheduler):
     ``mixed=False`` (vLLM V0, SGLang): a step is prompts only whenever one fits, else decodes only.
     ``mixed=True`` (Orca): prompts and decodes share a step; attention is per request, the rest is batched.
     """
+
+    @classmethod
+    def largest_step(cls, config: EngineConfig, max_model_len: int) -> int:
+        decodes = config.max_num_seqs if config.mixed else 0
+        return super().largest_step(config, max_model_len) + decodes
 
     def plan(self, now: float) -> Plan:
         if self.config.mixed:

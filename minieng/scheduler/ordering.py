@@ -7,14 +7,14 @@ the request that goes first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
+from ..config import look_up
 from ..kv.allocator import Ledger
 from ..plan import Plan
 from ..request import Request
-
-if TYPE_CHECKING:
-    from .base import Scheduler
+from .queues import Queues
 
 Predictor = Callable[[Request], float]
 
@@ -33,9 +33,9 @@ def asked_length(request: Request) -> float:
 class Order:
     """First come, first served. Preempted requests stand in front, where the scheduler put them."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
-        self.scheduler = scheduler
-        self.predict: Predictor = scheduler.config.predictor or asked_length
+    def __init__(self, queues: Queues) -> None:
+        self.queues = queues
+        self.predict: Predictor = queues.config.predictor or asked_length
 
     def sort(self, waiting: Iterable[Request], now: float, kv: Ledger) -> Iterable[Request]:
         return waiting
@@ -70,7 +70,7 @@ class Priority(KeyOrder):
     """
 
     def key(self, request: Request, now: float) -> float:
-        return request.priority - self.scheduler.config.ageing * (now - request.arrival_time)
+        return request.priority - self.queues.config.ageing * (now - request.arrival_time)
 
 
 class HighestResponseRatio(KeyOrder):
@@ -78,7 +78,7 @@ class HighestResponseRatio(KeyOrder):
 
     def key(self, request: Request, now: float) -> float:
         tokens = request.num_remaining_tokens + max(1.0, self.predict(request) - request.num_output_tokens)
-        service = max(1e-9, tokens * self.scheduler.seconds_per_token)
+        service = max(1e-9, tokens * self.queues.seconds_per_token)
         return -(now - request.arrival_time + service) / service
 
 
@@ -103,15 +103,15 @@ class Fair(KeyOrder):
 
     PROMPT, OUTPUT = 1.0, 2.0
 
-    def __init__(self, scheduler: Scheduler) -> None:
-        super().__init__(scheduler)
+    def __init__(self, queues: Queues) -> None:
+        super().__init__(queues)
         self.counter: dict[str, float] = {}
 
     def key(self, request: Request, now: float) -> float:
         return self.counter[request.user]
 
     def arrived(self, request: Request) -> None:
-        active = {r.user for r in self.scheduler.members if r is not request}
+        active = {r.user for r in self.queues.members if r is not request}
         if request.user not in active:
             floor = min((self.counter[u] for u in active), default=0.0)
             self.counter[request.user] = max(self.counter.get(request.user, 0.0), floor)
@@ -135,7 +135,7 @@ class Adaptive(KeyOrder):
     URGENCY, LENGTH, BALANCE, PATIENCE = 2.0, 1.0, 0.5, 10.0
 
     def sort(self, waiting: Iterable[Request], now: float, kv: Ledger) -> Iterable[Request]:
-        ends = [max(0.0, self.predict(r) - r.num_output_tokens) for r in self.scheduler.running]
+        ends = [max(0.0, self.predict(r) - r.num_output_tokens) for r in self.queues.running]
         self.mean = sum(ends) / len(ends) if ends else 1.0  # nobody runs: the shorter, the better
         return super().sort(waiting, now, kv)
 
@@ -152,9 +152,9 @@ class Adaptive(KeyOrder):
 class OwnKey(KeyOrder):
     """The user's own function ``key(request, now)``."""
 
-    def __init__(self, scheduler: Scheduler, key: Callable[[Request, float], Any]) -> None:
-        super().__init__(scheduler)
-        self.key = key  # type: ignore[method-assign]
+    def __init__(self, queues: Queues, key: Callable[[Request, float], Any]) -> None:
+        super().__init__(queues)
+        self.key = key
 
 
 ORDERS: dict[str, type[Order]] = {
@@ -168,5 +168,17 @@ ORDERS: dict[str, type[Order]] = {
 }
 
 
-def make_order(order: str | Callable[[Request, float], Any], scheduler: Scheduler) -> Order:
-    return OwnKey(scheduler, order) if callable(order) else ORDERS[order](scheduler)
+def find_order(order: str | Callable[[Request, float], Any]) -> Callable[[Queues], Order]:
+    """An order, still without queues, from its name or from the user's own key. Raises ValueError with the names there are."""
+    if callable(order):
+        return partial(OwnKey, key=order)
+    return look_up("order", order, ORDERS, ", or pass a function")
+
+
+def make_order(order: str | Callable[[Request, float], Any], queues: Queues) -> Order:
+    return find_order(order)(queues)
+
+
+def make_victim(victim: str) -> Callable[[Request], tuple]:
+    """A victim's key from its name. Raises ValueError with the names there are."""
+    return look_up("victim", victim, VICTIMS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+from ..config import EngineConfig
 from ..kv.allocator import Ledger
 from ..plan import Plan, Refusal
 from ..request import Request
@@ -17,6 +18,10 @@ class StaticScheduler(Scheduler):
     The rectangle is real: short prompts are padded on the left, a row that is done keeps computing, and KV is
     held for every position of every row until the end. What that wastes is counted in the trace.
     """
+
+    @classmethod
+    def largest_step(cls, config: EngineConfig, max_model_len: int) -> int:
+        return config.batch_size * max_model_len  # the first step of a rectangle
 
     def plan(self, now: float) -> Plan:
         if self.running:

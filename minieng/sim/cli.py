@@ -26,14 +26,6 @@ from .papers import PAPERS, rerun
 SERVER = {"max_num_seqs": 256, "memory_fraction": 0.9}  # a GPU server's habits, where no flag says otherwise
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """The command by itself. With ``set_defaults(run=simulate)``; flags for the engine's knobs are the caller's."""
-    parser = subparsers.add_parser("simulate", help="a workload on GPUs that are not here", description=__doc__)
-    simulate_flags(parser)
-    parser.set_defaults(run=simulate)
-    return parser
-
-
 def simulate_flags(parser: argparse.ArgumentParser) -> None:
     """All flags but the engine's knobs. ``--model`` is one of them: the simulator needs a shape, no weights."""
     add = parser.add_argument
@@ -50,13 +42,8 @@ def simulate_flags(parser: argparse.ArgumentParser) -> None:
     add("--num-prompts", type=int, metavar="N", help="requests (default: 1000 of a named workload, all of a CSV)")
     add("--rate", type=float, metavar="R", help="requests a second (default: its own)")
     add("--burstiness", type=float, metavar="B", help="1 is Poisson, below 1 bursty (default: its own)")
-    add(
-        "--goodput",
-        nargs="+",
-        default=[],
-        metavar="NAME:MS",
-        help="objectives that a good request meets: ttft, tpot, e2el",
-    )
+    text = "objectives that a good request meets: ttft, tpot, e2el"
+    add("--goodput", nargs="+", default=[], metavar="NAME:MS", help=text)
     add("--json", metavar="FILE", help="save everything, under the names of vllm bench serve")
 
 
@@ -75,10 +62,8 @@ def simulate(args: argparse.Namespace) -> int:
     print(table([metrics]))
     if cluster.refused:
         print(f"{len(cluster.refused)} refused, first: {cluster.refused[0][1]}", file=sys.stderr)
-    _save(
-        args.json,
-        {"setup": describe(cluster, args), "workload": str(workload), "engine": config.as_plain(), **metrics.as_dict()},
-    )
+    about = {"setup": describe(cluster, args), "workload": str(workload), "engine": config.as_plain()}
+    _save(args.json, about | metrics.as_dict())
     return 0 if served else 1
 
 
@@ -101,12 +86,11 @@ def cluster_of(args: argparse.Namespace) -> Cluster:
 def describe(cluster: Cluster, args: argparse.Namespace) -> str:
     engine = cluster.engines[0]
     gpu = GPUS.get(args.gpu, engine.executor.model.gpu)
-    slots = engine.kv.num_slots
     return (
-        f"{args.model} on {args.replicas} x {gpu.name} (tensor {args.tensor}, stages {args.stages}; kernel "
-        f"speeds: {gpu.standing}), "
-        f"{type(engine.scheduler).__name__}, at most {engine.config.max_num_seqs} requests and {slots:,} tokens "
-        f"of KV each, "
+        f"{args.model} on {args.replicas} x {gpu.name} "
+        f"(tensor {args.tensor}, stages {args.stages}; kernel speeds: {gpu.standing}), "
+        f"{type(engine.scheduler).__name__}, "
+        f"at most {engine.config.max_num_seqs} requests and {engine.kv.num_slots:,} tokens of KV each, "
         f"host {args.host_ms:g} ms a step, router {args.router}"
     )
 

@@ -31,12 +31,7 @@ class Cluster:
 
     @classmethod
     def replicas(
-        cls,
-        count: int,
-        times: StepTimeModel,
-        config: EngineConfig,
-        router: str | Router = "least",
-        detail: bool = False,
+        cls, count: int, times: StepTimeModel, config: EngineConfig, router: str | Router = "least", detail: bool = False
     ) -> Cluster:
         """``count`` copies of one engine on hardware of their own."""
         if count < 1:
@@ -55,11 +50,8 @@ class Cluster:
         if batch_share:
             config, blocks = replace(config, max_num_seqs=-(-config.max_num_seqs // stages)), blocks // stages
         executors = [PipelineExecutor(times, free_at, config.block_size) for _ in free_at]
-        return cls(
-            [engine_of(times, config, lean(detail), executor=e, num_blocks=blocks) for e in executors],
-            "least",
-            config.seed,
-        )
+        engines = [engine_of(times, config, lean(detail), executor=e, num_blocks=blocks) for e in executors]
+        return cls(engines, "least", config.seed)
 
     # -- running ------------------------------------------------------------------------------------------
 
@@ -84,11 +76,9 @@ class Cluster:
     def submit(self, request: Request) -> bool:
         """Give the request to the router's choice; False, and the reason noted, if it can never fit."""
         now = request.arrival_time
-        i = (
-            0
-            if len(self.engines) == 1
-            else self.router.pick([self.load(k, now) for k in range(len(self.engines))], request.token_ids)
-        )
+        i = 0
+        if len(self.engines) > 1:
+            i = self.router.pick([self.load(k, now) for k in range(len(self.engines))], request.token_ids)
         try:
             check_length(request, self.engines[i].config.max_model_len)
             self.engines[i].add_request(request)

@@ -28,17 +28,17 @@ def padding_waste(lengths: Sequence[int], width: int | None = None) -> float:
     return 1 - sum(lengths) / (len(lengths) * (width or max(lengths)))
 
 
-def steps_static(lengths: Sequence[int], slots: int) -> int:
-    """Decode steps of static batches of ``slots`` rows, in order: each as long as its longest."""
-    return sum(max(lengths[i : i + slots]) for i in range(0, len(lengths), slots))
+def steps_static(lengths: Sequence[int], seats: int) -> int:
+    """Decode steps of static batches of ``seats`` rows, in order: each as long as its longest."""
+    return sum(max(lengths[i : i + seats]) for i in range(0, len(lengths), seats))
 
 
-def steps_continuous(lengths: Sequence[int], slots: int) -> int:
-    """Decode steps when a free slot takes the next request at once (list scheduling).
+def steps_continuous(lengths: Sequence[int], seats: int) -> int:
+    """Decode steps when a free seat takes the next request at once (list scheduling).
 
-    "sum(lengths)/efficiency" forgets that the slots work side by side: it is one slot's time, not the batch's.
+    "sum(lengths)/efficiency" forgets that the seats work side by side: it is one seat's time, not the batch's.
     """
-    ends = [0] * slots
+    ends = [0] * seats
     for length in lengths:
         heapq.heapreplace(ends, ends[0] + length)
     return max(ends)

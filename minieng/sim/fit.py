@@ -5,7 +5,8 @@
     report.model.predict(record)     # seconds
 
 Five constants are fitted, all rates of the formula that belong to the machine: FLOP/s of matrix products and of
-attention, bytes/s of weights and of KV, and the fixed time of a step. The formula itself stays as it is.
+attention, bytes/s of weights and of KV, and the fixed time of a step. The formula itself stays as it is. Of the
+simulator, fitting alone needs numpy, and is imported only where a trace is fitted.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .hardware import GPU, ModelSpec
 
 FEWEST = 16  # steps below which five constants cannot be told apart
 ROUNDS, RIDGE = 80, 1e-3
+SOFT = 0.1  # relative error from which a step counts linearly
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,12 @@ class FitReport:
     def __str__(self) -> str:
         g = self.model.gpu
         return (
-            f"{self.model.model.name} on this machine: matrices {g.flops / 1e9:.1f} GFLOP/s, weights "
-            f"{g.bandwidth / 1e9:.1f} GB/s, "
-            f"KV {g.bandwidth * g.eta_kv / 1e9:.1f} GB/s, fixed {self.model.host * 1e3:.2f} ms a step\n"
-            f"fitted on {self.num_fitted} steps: median error {self.error_fitted:.1%}; predicted "
-            f"{self.num_checked} others: "
-            f"median error {self.error_checked:.1%}, nine in ten within {self.worst_tenth:.1%}"
+            f"{self.model.model.name} on this machine: matrices {g.flops / 1e9:.1f} GFLOP/s, "
+            f"weights {g.bandwidth / 1e9:.1f} GB/s, KV {g.bandwidth * g.eta_kv / 1e9:.1f} GB/s, "
+            f"fixed {self.model.host * 1e3:.2f} ms a step\n"
+            f"fitted on {self.num_fitted} steps: median error {self.error_fitted:.1%}; "
+            f"predicted {self.num_checked} others: median error {self.error_checked:.1%}, "
+            f"nine in ten within {self.worst_tenth:.1%}"
         )
 
 
@@ -85,19 +87,10 @@ def machine(model: ModelSpec, constants: np.ndarray) -> StepTimeModel:
     """constants: FLOP/s of matrices, bytes/s of weights, bytes/s of KV, FLOP/s of attention, seconds a step."""
     flops, weights, kv, attention, fixed = (float(c) for c in constants)
     here = GPU(
-        "this machine",
-        weights,
-        flops,
-        0.0,
-        weights,
-        1.0,
-        1.0,
-        kv / weights,
-        0.0,
-        "measured",
-        "fitted to a trace",
-        attention / flops,
-    )
+        name="this machine", bandwidth=weights, flops=flops, memory=0.0, link=weights,
+        eta_m=1.0, eta_c=1.0, eta_kv=kv / weights, eta_a=attention / flops,
+        layer_seconds=0.0, standing="measured", source="fitted to a trace",
+    )  # fmt: skip
     return StepTimeModel(model, here, host=fixed)
 
 
@@ -130,6 +123,3 @@ def _least_squares(work: Work, seconds: np.ndarray, model: ModelSpec, start: np.
             x, now = x + np.clip(step, -1, 1), new
         damping = damping / 3 if better else damping * 4
     return x
-
-
-SOFT = 0.1  # relative error from which a step counts linearly

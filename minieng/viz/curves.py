@@ -7,25 +7,21 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from ..observe.latency import samples
 from ..request import Request
 from .style import GRID, INK, MARKERS, SERIES, Picture, new_figure
 
 LINES = ("-", "--", "-.", ":")
 
 
+NAMES = {"ttft": "time to first token", "itl": "gap between tokens", "e2el": "end-to-end latency"}
+
+
 def latencies(requests: Iterable[Request], which: str) -> list[float]:
     """Seconds of "ttft", "itl" (pooled gaps) or "e2el" of the requests that finished."""
-    done = [r for r in requests if r.token_times and r.finish_time is not None]
-    if which == "ttft":
-        return [r.token_times[0] - r.arrival_time for r in done]
-    if which == "e2el":
-        return [r.finish_time - r.arrival_time for r in done]
-    if which == "itl":
-        return [b - a for r in done for a, b in zip(r.token_times, r.token_times[1:], strict=False)]
-    raise ValueError(f"which={which!r}: choose 'ttft', 'itl' or 'e2el'")
-
-
-NAMES = {"ttft": "time to first token", "itl": "gap between tokens", "e2el": "end-to-end latency"}
+    if which not in NAMES:
+        raise ValueError(f"which={which!r}: choose 'ttft', 'itl' or 'e2el'")
+    return samples([r for r in requests if r.token_times and r.finish_time is not None], which)
 
 
 def latency_cdf(runs: dict[str, Iterable[Request]], which: str = "ttft") -> Picture:

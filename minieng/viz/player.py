@@ -84,7 +84,7 @@ class Player:
     def frame(self, index: int) -> Picture:
         """The picture of one step."""
         record, tables = self.trace[index], self.trace.tables(index)
-        rows = 1 + max(cell.slot for cell in self._cells)
+        rows = 1 + max(cell.seat for cell in self._cells)
         most = max(height_of(r, self.trace.tables(i), self.columns) for i, r in enumerate(self.trace))
         heights = (0.5 + 0.24 * rows, 0.4 + 0.3 * most, 0.7)
         figure, _ = new_figure(sum(heights))

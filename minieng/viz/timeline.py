@@ -1,7 +1,8 @@
-"""The timeline of a trace: who had which slot at which step, and what the slot was used for.
+"""The timeline of a trace: who had which seat at which step, and what the seat was used for.
 
-A slot is a row of the batch. Its cell at a step is filled by what was computed there: prompt, decode, tokens
-computed again after a preemption, padding of a rectangle, or a row that was done already; empty cells are idle.
+A seat is a place in the batch, a row of it (vLLM says slot, which here is a place in the KV cache). Its cell at a
+step is filled by what was computed there: prompt, decode, tokens computed again after a preemption, padding of a
+rectangle, or a row that was done already; empty cells are idle.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from .style import FILLS, GRID, INK, Picture, new_figure
 
 
 class Cell(NamedTuple):
-    """One slot during one step. ``share`` is the part of it that is not padding."""
+    """One seat during one step. ``share`` is the part of it that is not padding."""
 
-    slot: int
+    seat: int
     step: int
     start: float
     end: float
@@ -31,43 +32,47 @@ class Cell(NamedTuple):
 
 
 def cells(records: Sequence[StepRecord]) -> list[Cell]:
-    """Give each request the lowest free slot when it enters, and take the slot back when it leaves."""
-    slots: dict[str, int] = {}
+    """Give each request the lowest free seat when it enters, and take the seat back when it leaves."""
+    seats: dict[str, int] = {}
     found: list[Cell] = []
     for index, record in enumerate(records):
         for request in record.preempted:
-            slots.pop(request, None)
+            seats.pop(request, None)
         names = record.rows if record.rows is not None else [request for request, _, _ in record.slices]
         for request in names:
-            if request not in slots:
-                taken = set(slots.values())
-                slots[request] = next(i for i in range(len(taken) + 1) if i not in taken)
+            if request not in seats:
+                taken = set(seats.values())
+                seats[request] = next(i for i in range(len(taken) + 1) if i not in taken)
         work = {request: (kind, n) for (request, _, n), kind in zip(record.slices, record.kinds, strict=True)}
         width = max((n for _, n in work.values()), default=0)
         for request in names:
             kind, n = work.get(request, ("finished", 0))
             share = n / width if record.rows is not None and n else 1.0
             start, end = record.start, record.start + record.duration
-            found.append(Cell(slots[request], index, start, end, kind, request, n, share))
+            found.append(Cell(seats[request], index, start, end, kind, request, n, share))
         for request in record.finished:
-            slots.pop(request, None)
+            seats.pop(request, None)
     return found
 
 
-def timeline(trace: Iterable[StepRecord], by: str = "step", slots: int | None = None, title: str = "") -> Picture:
-    """Slots against steps (``by="step"``) or seconds (``by="time"``).
+def timeline(
+    trace: Iterable[StepRecord], by: str = "step", seats: int | None = None, title: str = "", *, slots: int | None = None
+) -> Picture:
+    """Seats against steps (``by="step"``) or seconds (``by="time"``).
 
-    slots: how many rows to draw; as many as were used at once if not given.
+    seats: how many rows to draw; as many as were used at once if not given. ``slots`` is its older name.
     """
-    return compare({title: trace}, by, slots)
+    return compare({title: trace}, by, seats, slots=slots)
 
 
-def compare(traces: dict[str, Iterable[StepRecord]], by: str = "step", slots: int | None = None) -> Picture:
-    """Timelines of several traces, one above the other on one axis."""
+def compare(
+    traces: dict[str, Iterable[StepRecord]], by: str = "step", seats: int | None = None, *, slots: int | None = None
+) -> Picture:
+    """Timelines of several traces, one above the other on one axis. ``seats`` (or ``slots``) as in ``timeline``."""
     if by not in ("step", "time"):
         raise ValueError(f"by={by!r}: choose 'step' or 'time'")
     drawn = {name: (list(trace), cells(list(trace))) for name, trace in traces.items()}
-    rows = slots or max((cell.slot + 1 for _, found in drawn.values() for cell in found), default=1)
+    rows = seats or slots or max((cell.seat + 1 for _, found in drawn.values() for cell in found), default=1)
     end = max((edge(r, i, by) for records, _ in drawn.values() for i, r in enumerate(records)), default=1.0)
     figure, axes = new_figure(0.75 + len(drawn) * (0.45 + 0.24 * rows), len(drawn), share_x=True)
     for ax, (name, (_, found)) in zip(axes, drawn.items(), strict=True):
@@ -90,22 +95,22 @@ def edge(record: StepRecord, index: int, by: str) -> float:
 
 
 def draw(ax: Axes, found: Sequence[Cell], by: str, rows: int, end: float) -> None:
-    """One timeline: a box for each slot and step, padding on its left as it lies in the rectangle."""
+    """One timeline: a box for each seat and step, padding on its left as it lies in the rectangle."""
     first: dict[tuple[int, str], float] = {}
     last: dict[tuple[int, str], float] = {}
     for left, right, cell in merged(found, by, 0.006 * end):
         middle = right - (right - left) * cell.share
         if cell.share < 1:
-            box(ax, left, middle, cell.slot, "padding")
-        box(ax, middle, right, cell.slot, cell.kind)
-        first.setdefault((cell.slot, cell.request), left)
-        last[cell.slot, cell.request] = right
-    for (slot, request), left in first.items():
-        if (last[slot, request] - left) / end > 0.012 * len(request):  # else the name does not fit
+            box(ax, left, middle, cell.seat, "padding")
+        box(ax, middle, right, cell.seat, cell.kind)
+        first.setdefault((cell.seat, cell.request), left)
+        last[cell.seat, cell.request] = right
+    for (seat, request), left in first.items():
+        if (last[seat, request] - left) / end > 0.012 * len(request):  # else the name does not fit
             style = {"fontsize": 8, "color": "white", "weight": "bold", "ha": "left", "va": "center"}
-            ax.text(left + end * 0.004, slot, request, **style, bbox={"facecolor": INK, "pad": 1.2, "lw": 0})
+            ax.text(left + end * 0.004, seat, request, **style, bbox={"facecolor": INK, "pad": 1.2, "lw": 0})
     ax.set(ylim=(rows - 0.5, -0.5), xlim=(0, end), yticks=range(rows))
-    ax.set_ylabel("slot", color=INK)
+    ax.set_ylabel("seat", color=INK)
     if by == "step":
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(axis="x", color=GRID, lw=0.5)
@@ -115,30 +120,30 @@ def draw(ax: Axes, found: Sequence[Cell], by: str, rows: int, end: float) -> Non
 def merged(found: Sequence[Cell], by: str, narrow: float) -> list[tuple[float, float, Cell]]:
     """(left, right, cell): steps too narrow for an outline of their own are drawn as one box with those beside them."""
     boxes: list[tuple[float, float, Cell]] = []
-    latest: dict[int, int] = {}  # slot → its last box
+    latest: dict[int, int] = {}  # seat → its last box
     for cell in found:
         left, right = (cell.step, cell.step + 1) if by == "step" else (cell.start, cell.end)
-        at = latest.get(cell.slot)
+        at = latest.get(cell.seat)
         if at is not None and right - left < narrow and cell.share == 1:
             start, end, before = boxes[at]
             alike = (before.kind, before.request, before.share) == (cell.kind, cell.request, 1)
             if alike and left - end < 0.1 * narrow:
                 boxes[at] = start, right, before
                 continue
-        latest[cell.slot] = len(boxes)
+        latest[cell.seat] = len(boxes)
         boxes.append((left, right, cell))
     return boxes
 
 
-def box(ax: Axes, left: float, right: float, slot: int, kind: str) -> None:
+def box(ax: Axes, left: float, right: float, seat: int, kind: str) -> None:
     fill = FILLS[kind]
     ax.add_patch(
-        Rectangle((left, slot - 0.42), right - left, 0.84, facecolor=fill.face, hatch=fill.hatch, edgecolor=INK, lw=0.35)
+        Rectangle((left, seat - 0.42), right - left, 0.84, facecolor=fill.face, hatch=fill.hatch, edgecolor=INK, lw=0.35)
     )
 
 
 def describe(name: str, records: Sequence[StepRecord], found: Sequence[Cell], rows: int) -> str:
-    """The picture in words: how long, how many requests, and how the slots were used."""
+    """The picture in words: how long, how many requests, and how the seats were used."""
     total = max(1, len(records) * rows)
     kinds = ("prompt", "decode", "recompute", "finished")
     share = {kind: sum(1 for cell in found if cell.kind == kind) / total for kind in kinds}
@@ -148,4 +153,4 @@ def describe(name: str, records: Sequence[StepRecord], found: Sequence[Cell], ro
     words += [f"idle {100 * idle:.0f} %"] + ([f"{padding} positions of padding"] if padding else [])
     label = f"{name}: " if name else ""
     requests = len({cell.request for cell in found})
-    return f"{label}{requests} requests on {rows} slots in {len(records)} steps; of all slots and steps {', '.join(words)}."
+    return f"{label}{requests} requests on {rows} seats in {len(records)} steps; of all seats and steps {', '.join(words)}."

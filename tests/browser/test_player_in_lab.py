@@ -25,8 +25,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="
 ROOT = Path(__file__).resolve().parents[2]
 CELL = f"""
 import sys
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests" / "viz")!r}]
-from scripted import run
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+from support.scripted import run
 from minieng.viz import player, step_in_words
 trace = run(scheduler="chunked", max_num_batched_tokens=8).trace
 shown = player(trace)

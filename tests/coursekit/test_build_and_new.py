@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from course_support import ROOT, master_of, put
+from support.course import ROOT, master_of, put
 
 from coursekit import cells
 from coursekit.badges import REPO_FIELD
@@ -139,7 +139,10 @@ def test_new_writes_a_skeleton_that_builds(tmp_path):
     done = subprocess.run([sys.executable, "-m", "coursekit", "build"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "exercises" / "77_some_lesson.ipynb").exists()
-    assert (tmp_path / "tests" / "coursekit" / "course_answers" / "lesson_77.py").exists()
+    assert (tmp_path / "tests" / "coursekit" / "course_answers" / "lesson_77" / "double.py").exists()
+    code = "from coursekit.task import find_task; print(find_task('77.1').name)"
+    asked = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert asked.stdout.strip() == "double", asked.stderr
     with pytest.raises(CannotBegin, match="already there"):
         begin(tmp_path, "77_some_lesson")
     with pytest.raises(CannotBegin, match="no lesson name"):

@@ -1,10 +1,11 @@
 """The checks themselves under test: no task without wrong answers, each told by its own words."""
 
 import importlib
+import pkgutil
 from types import SimpleNamespace
 
 import pytest
-from course_support import ROOT, answer_to, master_of
+from support.course import ROOT, answer_to, master_of, module_of
 
 from coursekit import cells, words
 from coursekit.build import solution_lines, stub
@@ -12,20 +13,20 @@ from coursekit.cells import BEGIN, BEGIN_BROKEN, END
 from coursekit.examine import DONE, ERROR, TODO, caller, examine
 from coursekit.examine import WRONG as WRONG_
 from coursekit.hints import RUNGS, ladder
-from coursekit.task import lessons, tasks_of
+from coursekit.task import lesson_module, lessons, tasks_of
 
 TASKS = [task for number in lessons() for task in tasks_of(number)]
 
 
 def answers(task):
     try:
-        return importlib.import_module(f"course_answers.lesson_{task.lesson}")
+        return module_of(task, "course_answers")
     except ModuleNotFoundError:  # the test below says what is missing
-        return SimpleNamespace(WRONG={}, RIGHT={})
+        return SimpleNamespace(WRONG=[], RIGHT=[])
 
 
-WRONG = [(task, wrong, words_) for task in TASKS for wrong, words_ in answers(task).WRONG.get(task.id, [])]
-RIGHT = [(task, right) for task in TASKS for right in answers(task).RIGHT.get(task.id, [])]
+WRONG = [(task, wrong, words_) for task in TASKS for wrong, words_ in answers(task).WRONG]
+RIGHT = [(task, right) for task in TASKS for right in answers(task).RIGHT]
 
 
 def name(value):
@@ -34,10 +35,26 @@ def name(value):
 
 @pytest.mark.parametrize("task", TASKS, ids=name)
 def test_each_task_has_five_wrong_and_two_right_answers(task):
-    wrong, right = answers(task).WRONG.get(task.id, []), answers(task).RIGHT.get(task.id, [])
-    assert len(wrong) >= 5, f"{task.id} has {len(wrong)} wrong answers: add some to tests/coursekit/course_answers"
+    wrong, right = answers(task).WRONG, answers(task).RIGHT
+    assert len(wrong) >= 5, f"{task.id} has {len(wrong)} wrong answers: add some in course_answers"
     assert len({said for _, said in wrong}) == len(wrong), "each wrong answer has a diagnosis of its own"
     assert len(right) >= 2, f"{task.id} has {len(right)} right answers: a check must accept more than one design"
+
+
+@pytest.mark.parametrize("task", TASKS, ids=name)
+def test_a_file_is_a_task_and_named_after_it(task):
+    assert module_of(task).TASK is task
+
+
+@pytest.mark.parametrize("number", lessons())
+def test_the_module_of_a_lesson_holds_its_title_and_tasks_only(number):
+    """In order; every file with a TASK is among them."""
+    module = lesson_module(number)
+    files = {name for _, name, _ in pkgutil.iter_modules(module.__path__)}
+    own = {name for name in vars(module) if not name.startswith("__")} - files
+    assert own == {"TITLE", "TASKS"}
+    with_task = {f for f in files if hasattr(importlib.import_module(f"{module.__name__}.{f}"), "TASK")}
+    assert [task.id for task in module.TASKS] == [f"{number}.{i}" for i in range(1, len(with_task) + 1)]
 
 
 @pytest.mark.parametrize("task, wrong, said", WRONG, ids=name)
@@ -98,7 +115,7 @@ def test_the_hints_climb_and_the_task_module_holds_no_answer(task):
     assert [title for title, _ in ladder(task)] == list(RUNGS)
     assert all(text.strip() for _, text in ladder(task))
     solution = {line.strip() for line in solution_lines(cells.answers(master_of(task.lesson), [task])[task.id])}
-    for path in (ROOT / "coursekit" / "tasks").glob("*.py"):
+    for path in (ROOT / "coursekit" / "tasks").rglob("*.py"):
         same = {line for line in solution if len(line) > 25} & {line.strip() for line in path.read_text().split("\n")}
         assert not same, f"{path.name} holds lines of the solution: {same}"
 

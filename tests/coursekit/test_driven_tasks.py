@@ -8,17 +8,16 @@ import random
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from course_support import ROOT
+from support.course import ROOT
 
 import coursekit
 import coursekit.tasks
 from coursekit import words
 from coursekit.checking import verdict_on
 from coursekit.examine import DONE, TODO, caller, examine
-from coursekit.tasks.scheduling import last_finish
+from coursekit.judging.runs import last_finish
 
 GIVEN = "from minieng import Plan, Scheduler"
 HEAD = "# Task 90.1: your answer goes in this cell.\nclass Mine(Scheduler):\n    def plan(self, now):\n"
@@ -65,7 +64,7 @@ FORGED = """# Task 90.1
 from minieng import Plan, Scheduler
 class Mine(Scheduler):
     def plan(self, now):
-        import coursekit.tasks.scheduling as s
+        import coursekit.judging.scheduling as s
         real = s.plain_request
         s.plain_request = lambda r, job: {**real(r, job), "first_token": 0.0, "finish": 0.0, "token_times": [0.0]}
         s.plain_step = lambda record: 1 / 0
@@ -92,7 +91,8 @@ def course(tmp_path_factory):
     root = tmp_path_factory.mktemp("course")
     shutil.copytree(ROOT / "coursekit", root / "coursekit", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "minieng", root / "minieng", ignore=shutil.ignore_patterns("__pycache__", "tiny", "*.so"))
-    shutil.copy(Path(__file__).with_name("toy_task.py"), root / "coursekit" / "tasks" / "lesson_90.py")
+    (root / "coursekit" / "tasks" / "lesson_90").mkdir()
+    shutil.copy(ROOT / "tests" / "support" / "toy_task.py", root / "coursekit" / "tasks" / "lesson_90" / "__init__.py")
     master = {"cells": [cell(GIVEN, "given"), cell(HEAD + RIGHT), cell(POOL)], "metadata": {}}
     (root / "solutions").mkdir()
     (root / "solutions" / "90_toy.ipynb").write_text(json.dumps(master))
@@ -106,7 +106,7 @@ def cell(source, *tags):
 @pytest.fixture(scope="module")
 def toy():
     """The toy task in this process."""
-    spec = importlib.util.spec_from_file_location("coursekit.tasks.toy", Path(__file__).with_name("toy_task.py"))
+    spec = importlib.util.spec_from_file_location("coursekit.tasks.toy", ROOT / "tests" / "support" / "toy_task.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -187,14 +187,14 @@ def test_a_pool_driven_by_operations(toy):
 
 
 def test_solved_follows_the_last_check_in_this_kernel(monkeypatch, tmp_path, capsys):
-    from course_answers import lesson_02
+    from course_answers.lesson_02 import left_pad
 
     monkeypatch.setenv("COURSEKIT_PROGRESS", str(tmp_path / "p.json"))
     monkeypatch.setattr("coursekit.checking._right", {})
     assert coursekit.solved("02.1") is False
-    coursekit.check("02.1", {"left_pad": lesson_02.padded})
+    coursekit.check("02.1", {"left_pad": left_pad.padded})
     assert coursekit.solved("02.1") is True and coursekit.solved("02.2") is False
-    coursekit.check("02.1", {"left_pad": lesson_02.pad_right})
+    coursekit.check("02.1", {"left_pad": left_pad.pad_right})
     assert coursekit.solved("02.1") is False
     for unknown in ("02.9", "77.1", "what"):
         with pytest.raises(LookupError, match="there (is no task|are no exercises)"):

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from course_support import ROOT
+from support.course import ROOT
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")

@@ -1,15 +1,17 @@
 """What is special to exercise 09; test_checks_are_tested.py has what every task must pass."""
 
 import pytest
-from course_answers.lesson_09 import Chunked, Helped, halve
-from course_support import answer_to
+from course_answers.lesson_09.chunked_scheduler import Chunked, Helped
+from course_answers.lesson_09.largest_budget import halve
+from support.course import answer_to
 
 from coursekit.build import stub
 from coursekit.examine import DONE, caller, examine
 from coursekit.task import find_task, tasks_of
-from coursekit.tasks.lesson_09 import STREAM, TIGHT, knobs
-from coursekit.tasks.lesson_09_budget import drive, enough
-from coursekit.tasks.lesson_09_steps import BENCH, judge
+from coursekit.tasks.lesson_09.cases import STREAM, knobs
+from coursekit.tasks.lesson_09.chunked_scheduler import TIGHT
+from coursekit.tasks.lesson_09.judge import BENCH, judge
+from coursekit.tasks.lesson_09.largest_budget import drive, enough
 
 HUNT = find_task("09.3")
 ALL_OR_NOTHING = ("n = r.num_remaining_tokens", "n = min(r.num_remaining_tokens, free)")

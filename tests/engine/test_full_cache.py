@@ -6,11 +6,9 @@ import faulthandler
 import itertools
 
 import pytest
-from engine_fakes import ask, expected, fake_engine, finish, forced, nothing_left
+from support.fakes import ask, expected, fake_engine, finish, forced, nothing_left
 
-from minieng.config import ADMISSION_RULES
-
-VICTIMS = ("newest", "fewest_output", "lowest_priority")
+from minieng.scheduler import ADMISSIONS, VICTIMS
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +81,7 @@ def test_swapping_with_too_little_host_memory_recomputes_instead(host):
 @pytest.mark.parametrize("scheduler", ["static", "dynamic", "continuous", "chunked"])
 def test_every_combination_finishes_under_severe_pressure(scheduler):
     """Twelve requests, of which hardly two fit at a time."""
-    for admission, victim, preemption, mixed in itertools.product(ADMISSION_RULES, VICTIMS, ("recompute", "swap"), (False, True)):
+    for admission, victim, preemption, mixed in itertools.product(ADMISSIONS, VICTIMS, ("recompute", "swap"), (False, True)):
         engine = fake_engine(
             scheduler, num_blocks=8, block_size=4, admission=admission, victim=victim, preemption=preemption, mixed=mixed,
             max_num_batched_tokens=8, watermark=0.1, host=9, batch_size=4,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from engine_cases import RUNGS
-from engine_fakes import forced, nothing_left
+from support.cases import RUNGS
+from support.fakes import forced, nothing_left
 
 from minieng.plan import Moves, Plan
 from minieng.request import Request, SamplingParams

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from engine_fakes import ask, fake_engine, finish
+from support.fakes import ask, fake_engine, finish
 
-from minieng.config import ORDER_NAMES
 from minieng.plan import Plan
+from minieng.scheduler import ORDERS
 
 
 def queue(engine, now: float = 0.0) -> str:
@@ -55,13 +55,13 @@ def test_priority_is_smallest_first_and_ageing_overtakes():
 
 def test_hrrn_weighs_waiting_against_work():
     engine = fake_engine(order="hrrn")
-    engine.scheduler.seconds_per_token = 1.0
+    engine.scheduler.queues.seconds_per_token = 1.0
     ask(engine, "a", 8, 20)
     ask(engine, "b", 2, 2, at=4.0)
     assert queue(engine, 5.0) == "ba", "5 s for 28 tokens of work against 1 s for 4"
     assert queue(engine, 400.0) == "ba" and queue(engine, 5.0) == "ba"
     engine = fake_engine(order="hrrn")
-    engine.scheduler.seconds_per_token = 1.0
+    engine.scheduler.queues.seconds_per_token = 1.0
     ask(engine, "a", 8, 20)
     ask(engine, "b", 2, 2, at=40.0)
     assert queue(engine, 41.0) == "ab", "who has waited long enough goes first, however long the work"
@@ -129,7 +129,7 @@ def test_an_order_of_ones_own_is_a_function():
     assert queue(engine) == "bca"
 
 
-@pytest.mark.parametrize("order", [*ORDER_NAMES, lambda request, now: 0])
+@pytest.mark.parametrize("order", [*ORDERS, lambda request, now: 0])
 def test_ties_go_to_the_earlier_arrival_whatever_the_queue_looks_like(order):
     for shuffled in itertools.permutations("abc"):
         engine = fake_engine(order=order)

@@ -6,8 +6,8 @@ import random
 
 import hypothesis.strategies as st
 import pytest
-from engine_fakes import ask, fake_engine
 from hypothesis import given, seed, settings
+from support.fakes import ask, fake_engine
 
 from minieng.kv.allocator import KVCache, next_power_of_two
 from minieng.kv.blocks import ROOT, BlockPool, OutOfBlocks, block_hash

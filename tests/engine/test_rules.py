@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from engine_fakes import ask, expected, fake_engine, finish, nothing_left
+from support.fakes import ask, expected, fake_engine, finish, nothing_left
 
 from minieng.plan import Plan, PlanError
 from minieng.request import Request
@@ -117,7 +117,7 @@ class World(Scheduler):
         return plan
 
     def seats(self, count: int, plan: Plan) -> Plan:
-        self.max_num_seqs = count
+        self.config.max_num_seqs = count
         return plan
 
 
@@ -149,7 +149,7 @@ def test_a_broken_rule_is_named_and_harms_nobody(world, case):
         engine.step()
     assert broken.value.rule == rule and words in str(broken.value), str(broken.value)
     assert state() == before
-    world.max_num_seqs = 4
+    world.config.max_num_seqs = 4
     finish(engine)
     for request in (world.a, world.b, world.c, world.big):
         prompt = request.token_ids[: request.num_prompt_tokens]

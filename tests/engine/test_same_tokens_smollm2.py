@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from engine_cases import PREEMPTIONS, RUNGS, Asked, Case, pairs, run_case
+from support.cases import PREEMPTIONS, RUNGS, Asked, Case, pairs, run_case
 
 STORY = "Once upon a time there was a small dog who lived in a house by the sea. Every morning"
 TEXTS = (STORY, STORY + " he ran to the water and", "The capital of France is", "def add(a, b):\n    return")

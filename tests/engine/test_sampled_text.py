@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from engine_cases import PREEMPTIONS, RUNGS
-from engine_fakes import forced
+from support.cases import PREEMPTIONS, RUNGS
+from support.fakes import forced
 
 from minieng import SamplingParams
 

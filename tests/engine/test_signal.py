@@ -7,8 +7,8 @@ import signal
 import sys
 
 import pytest
-from engine_fakes import expected, nothing_left
-from test_content import check, random_engine, random_requests
+from support.content import check, random_engine, random_requests
+from support.fakes import expected, nothing_left
 
 from minieng.interrupt import uninterrupted
 

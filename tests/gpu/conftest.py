@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "kernels"), str(HERE)]
 
 
 def reason() -> str | None:
@@ -35,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def gpu_tiny():
     """The repository's story model and transformers on it, both on the GPU in fp32."""
-    from gpu_kit import GpuKit
+    from support.gpu_kit import GpuKit
 
     from minieng.model import resolve
 
@@ -45,8 +43,8 @@ def gpu_tiny():
 @pytest.fixture(scope="session")
 def gpu_shape(tmp_path_factory):
     """gpu_shape("qwen3") → a small random model of that shape with its oracle, both on the GPU."""
-    from engine_models import make_model
-    from gpu_kit import GpuKit
+    from support.gpu_kit import GpuKit
+    from support.models import make_model
 
     known: dict = {}
 

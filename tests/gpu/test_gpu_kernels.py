@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attention_cases import make, reference
+from support.attention_cases import make, reference
 
 from minieng.kernels.batch import Batch, LayerKV
 from minieng.kernels.choose import choose_attention
@@ -29,7 +29,7 @@ def test_attention(dim, block_size, dtype, limit):
         pytest.skip("this GPU has no bfloat16")
     rows = [(1, 1), (1, 2500), (5, 5), (70, 300), (1, 513), (3, 90)]
     q, layer, batch = make(rows, 6, 2, dim, block_size, dtype, seed=dim + block_size)
-    got = triton_attention.attend(q.cuda(), *on_gpu(layer, batch))
+    got = triton_attention.triton_attend(q.cuda(), *on_gpu(layer, batch))
     assert (got.cpu().double() - reference(q, layer, batch)).abs().max() < limit
 
 
@@ -38,7 +38,7 @@ def test_window_and_softcap(constants):
     from minieng.kernels import triton_attention
 
     q, layer, batch = make([(1, 1300), (60, 200), (1, 30)], 4, 2, 64, 16, seed=1, **constants)
-    got = triton_attention.attend(q.cuda(), *on_gpu(layer, batch))
+    got = triton_attention.triton_attend(q.cuda(), *on_gpu(layer, batch))
     assert (got.cpu().double() - reference(q, layer, batch)).abs().max() < 5e-6
 
 
@@ -47,10 +47,10 @@ def test_a_row_does_not_depend_on_its_neighbours():
 
     q, layer, batch = make([(1, 2500)] + [(1, 40 + i) for i in range(63)], 4, 2, 64, 16, torch.float16, seed=3)
     layer, batch = on_gpu(layer, batch)
-    together = triton_attention.attend(q.cuda(), layer, batch)
+    together = triton_attention.triton_attend(q.cuda(), layer, batch)
     for row in (0, 1, 63):
         alone = Batch(*(batch.token_ids,) * 3, [0, 1], [0], [batch.kv_ends[row]], batch.tables[row : row + 1], batch.token_ids)
-        assert torch.equal(triton_attention.attend(q[row : row + 1].cuda(), layer, alone), together[row : row + 1])
+        assert torch.equal(triton_attention.triton_attend(q[row : row + 1].cuda(), layer, alone), together[row : row + 1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
@@ -58,4 +58,5 @@ def test_what_is_chosen_on_a_modern_gpu(dtype, recwarn):
     if torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("an older GPU")
     chosen = choose_attention("auto", torch.device("cuda"), dtype, 9, 3, 64, 16)
-    assert (chosen.backend, chosen.ops) == ("triton", "triton"), [str(w.message) for w in recwarn]
+    told = [str(w.message) for w in recwarn]
+    assert chosen.backend.name == "triton" and chosen.ops is chosen.backend.ops, told

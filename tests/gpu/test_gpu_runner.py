@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 
 import pytest
@@ -9,7 +10,16 @@ import torch
 
 from minieng import LLM, SamplingParams
 from minieng.kernels import choose as attention
+from minieng.kernels.backend import BACKENDS, Kernels
+from minieng.kernels.ops import PLAIN
+from minieng.kernels.torch_attention import torch_store
 from minieng.model import graphs
+
+
+def attends_with(monkeypatch, name, attend):
+    """In place of a backend one that attends with this function."""
+    changed = dataclasses.replace(BACKENDS[name], load=lambda: Kernels(attend, torch_store, PLAIN))
+    monkeypatch.setitem(BACKENDS, name, changed)
 
 
 def compare(kit, llm, count=16):
@@ -25,7 +35,7 @@ def compare(kit, llm, count=16):
 @pytest.mark.parametrize("knobs", [{}, {"enforce_eager": True}, {"attention": "padded"}], ids=str)
 def test_nothing_in_a_decode_step_waits_for_the_device_but_the_tokens(gpu_tiny, knobs, params):
     """The tokens are waited for by an event, which the debug mode lets pass; anything else raises."""
-    if knobs == {"enforce_eager": True} and gpu_tiny.llm(num_blocks=8).runner.attention.backend != "triton":
+    if knobs == {"enforce_eager": True} and gpu_tiny.llm(num_blocks=8).runner.attention.backend.name != "triton":
         pytest.skip("the eager padded backend asks the host for its sizes")
     with gpu_tiny.llm(num_blocks=64, max_num_seqs=4, **knobs) as llm:
         wanted = SamplingParams(max_tokens=60, ignore_eos=True, **params)
@@ -79,12 +89,12 @@ def test_no_memory_is_refused_with_the_remedy(gpu_tiny, monkeypatch):
 
 
 def test_a_wrong_kernel_is_left_out(gpu_tiny, monkeypatch):
-    monkeypatch.setitem(attention.BACKENDS, "triton", lambda q, layer, batch: q * 0)
-    monkeypatch.setattr(attention, "candidates", lambda device, asked: ["triton", "padded", "torch"])
+    attends_with(monkeypatch, "triton", lambda q, layer, batch: q * 0)
+    monkeypatch.setattr(attention, "candidates", lambda *_: [BACKENDS[name] for name in ("triton", "padded", "torch")])
     with pytest.warns(UserWarning, match="'triton' is not used: it is off by .* falling back to 'padded'"):
         llm = gpu_tiny.llm(num_blocks=64)
     with llm:
-        assert llm.runner.attention.backend == "padded" and llm.runner.decodes is not None
+        assert llm.runner.attention.backend.name == "padded" and llm.runner.decodes is not None
         assert "padded" in llm.explain()
         compare(gpu_tiny, llm)
 
@@ -93,27 +103,25 @@ def test_kernels_that_do_not_compile_are_left_out(gpu_tiny, monkeypatch):
     def broken(*_):
         raise RuntimeError("ptxas: cvt.bf16.f32 requires sm_80")
 
-    monkeypatch.setitem(attention.BACKENDS, "triton", broken)
-    monkeypatch.setitem(attention.BACKENDS, "padded", broken)
-    monkeypatch.setattr(attention, "candidates", lambda device, asked: ["triton", "padded", "torch"])
+    attends_with(monkeypatch, "triton", broken)
+    attends_with(monkeypatch, "padded", broken)
+    monkeypatch.setattr(attention, "candidates", lambda *_: [BACKENDS[name] for name in ("triton", "padded", "torch")])
     with pytest.warns(UserWarning, match="ptxas") as caught:
         llm = gpu_tiny.llm(num_blocks=64)
     with llm:
         assert len([w for w in caught if "is not used" in str(w.message)]) == 2
-        assert llm.runner.attention.backend == "torch" and "asks the host" in llm.explain()
+        assert llm.runner.attention.backend.name == "torch" and "asks the host" in llm.explain()
         compare(gpu_tiny, llm)
 
 
 def test_fused_kernels_that_are_wrong_leave_attention_as_it_is(gpu_tiny, monkeypatch):
-    if gpu_tiny.llm(num_blocks=8).runner.attention.backend != "triton":
+    if gpu_tiny.llm(num_blocks=8).runner.attention.backend.name != "triton":
         pytest.skip("Triton is not used on this GPU")
-    from minieng.kernels import triton_ops
-
-    monkeypatch.setattr(triton_ops, "self_test", lambda *_: 1.0)
+    monkeypatch.setattr(attention, "ops_self_test", lambda *_: 1.0)
     with pytest.warns(UserWarning, match="fused norms and rotation are not used"):
         llm = gpu_tiny.llm(num_blocks=64)
     with llm:
-        assert (llm.runner.attention.backend, llm.runner.attention.ops) == ("triton", "plain")
+        assert llm.runner.attention.backend.name == "triton" and llm.runner.attention.ops is PLAIN
         compare(gpu_tiny, llm)
 
 

@@ -14,7 +14,7 @@ import pytest
 if importlib.util.find_spec("triton") is None:  # not imported here, or tests/kernels could not switch the interpreter on
     pytest.skip("triton is not installed (Linux on x86-64 only)", allow_module_level=True)
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 SHARED = {75: 64 << 10, 80: 163 << 10, 86: 99 << 10, 90: 227 << 10}  # bytes that a program may have at most
 KERNELS = {"_attend", "_join", "_store", "_add_norm", "_norm_rotate", "_silu_mul"}
 
@@ -22,9 +22,9 @@ KERNELS = {"_attend", "_join", "_store", "_add_norm", "_norm_rotate", "_silu_mul
 @pytest.mark.parametrize("number", [75, 86, 90], ids=["T4", "RTX 30", "H100 and H200"])
 def test_kernels_compile(number, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])])}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(HERE / "compile_kernels.py"), str(number)],
+        [sys.executable, "-W", "ignore", str(TESTS / "support" / "compile_kernels.py"), str(number)],
         env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     if "ptxas" in done.stderr and "not found" in done.stderr.lower():

@@ -11,13 +11,17 @@ import pytest
 import torch
 
 from minieng.kernels import linear, native, ops
+from minieng.kernels.backend import BACKENDS
 from minieng.kernels.batch import Batch, LayerKV
 from minieng.kernels.choose import Attention
 from minieng.kernels.declarations import Declarations
 from minieng.kernels.torch_attention import attend_by_request, attend_padded
 from minieng.model import decoder, weights
 
-pytestmark = pytest.mark.skipif(not native.shutil.which("cc"), reason="no C compiler on this machine")
+pytestmark = [
+    pytest.mark.skipif(not native.shutil.which("cc"), reason="no C compiler on this machine"),
+    pytest.mark.apart,  # several threads share the work
+]
 LIMITS = [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)]
 
 
@@ -206,7 +210,7 @@ def test_what_lies_in_the_slots_of_padding_reaches_no_token():
 
 def test_paged_attention_gives_rectangles_to_the_kernel():
     q, layer, batch = random_rectangle(RECTANGLES["prompts"], 4, 2, 24, 4, torch.float32)
-    chosen = Attention("native", "a test asked for it")
+    chosen = Attention(BACKENDS["native"], "a test asked for it")
     batch.slots = torch.tensor(list(itertools.chain(*slots_of(batch, 4))))
     k, v = torch.randn(2, len(q), 2, 24)
     got = chosen.paged_attention(q, k, v, layer, batch)
@@ -253,7 +257,7 @@ def native_model(shape, published, monkeypatch):
     rounded = lambda self, name: None if (t := read(self, name)) is None else t.to(published).float()  # noqa: E731
     monkeypatch.setattr(weights.Weights, "get", rounded)
     model = decoder.Decoder(path, config, torch.float32, torch.device("cpu"))
-    assert model.runs_whole(Attention("native", "a test asked for it")) and model.weight_nbytes == published.itemsize
+    assert model.runs_whole(Attention(BACKENDS["native"], "a test asked for it")) and model.weight_nbytes == published.itemsize
     return model
 
 
@@ -263,7 +267,7 @@ def both_ways(model, cache, batch):
     for backend in ("native", "torch"):
         kv = [LayerKV(cache.k.clone(), cache.v.clone(), cache.scale, window) for window in model.windows]
         with torch.inference_mode():
-            found.append((model.hidden(batch, kv, Attention(backend, "a test asked for it")), kv))
+            found.append((model.hidden(batch, kv, Attention(BACKENDS[backend], "a test asked for it")), kv))
     return found
 
 
@@ -308,7 +312,7 @@ def test_whole_layers_of_rectangles(shape, rectangle, wanted, monkeypatch):
 
 def test_prompts_in_a_rectangle_and_packed_come_to_the_same_bits(shape, monkeypatch):
     """Static and continuous batching differ in their schedules, not in what they compute of a request."""
-    lengths, pads, chosen = [5, 30, 130], [125, 100, 0], Attention("native", "a test asked for it")
+    lengths, pads, chosen = [5, 30, 130], [125, 100, 0], Attention(BACKENDS["native"], "a test asked for it")
     model = native_model(shape, torch.bfloat16, monkeypatch)
     cache, packed = tokens_of([(n, n) for n in lengths])
     packed.logit_rows = torch.tensor(packed.q_starts[1:]) - 1

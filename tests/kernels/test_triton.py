@@ -11,7 +11,7 @@ os.environ.setdefault("TRITON_INTERPRET", "1")  # before triton is imported
 pytest.importorskip("triton", reason="triton is not installed (Linux on x86-64 only)")
 
 import torch
-from attention_cases import NOTHING, make, reference
+from support.attention_cases import NOTHING, make, reference
 
 if os.environ["TRITON_INTERPRET"] != "1":
     pytest.skip("the interpreter is switched off", allow_module_level=True)
@@ -34,19 +34,19 @@ SHAPES = [
 @pytest.mark.parametrize("dtype, limit", [(torch.float32, 2e-6), (torch.float16, 4e-3)], ids=["fp32", "fp16"])
 def test_attention_is_softmax_written_out(rows, heads, kv_heads, dim, block_size, dtype, limit):
     q, layer, batch = make(rows, heads, kv_heads, dim, block_size, dtype)
-    got = kernels.attend(q, layer, batch)
+    got = kernels.triton_attend(q, layer, batch)
     assert got.dtype == dtype and (got.double() - reference(q, layer, batch)).abs().max() < limit
 
 
 @pytest.mark.parametrize("constants", [{"window": 5}, {"softcap": 3.0}, {"window": 9, "softcap": 20.0}, {"scale": 0.3}], ids=str)
 def test_window_softcap_and_scale(constants):
     q, layer, batch = make([(1, 30), (6, 20), (3, 3)], 4, 2, 64, 16, seed=1, **constants)
-    assert (kernels.attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
+    assert (kernels.triton_attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
 
 
 def test_left_padding_is_not_seen():
     q, layer, batch = make([(1, 30), (2, 24)], 2, 1, 64, 16, pads=[7, 20])
-    assert (kernels.attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
+    assert (kernels.triton_attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
 
 
 @pytest.mark.parametrize("number", range(6))
@@ -61,7 +61,7 @@ def test_random_shapes_and_batches(number):
         rows.append((n, n + dice.choice([0, 0, 3, 20, 45])))
     q, layer, batch = make(rows, kv_heads * group, kv_heads, dim, block_size, dtype, number)
     limit = 2e-6 if dtype == torch.float32 else 4e-3
-    assert (kernels.attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < limit
+    assert (kernels.triton_attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < limit
 
 
 def test_how_many_programs_share_a_row_changes_no_bit(monkeypatch):
@@ -70,7 +70,7 @@ def test_how_many_programs_share_a_row_changes_no_bit(monkeypatch):
     results = []
     for programs in (1, 12, 4096):
         monkeypatch.setattr(kernels, "PROGRAMS", programs)
-        results.append(kernels.attend(q, layer, Batch(*list(vars(batch).values())[:9])))
+        results.append(kernels.triton_attend(q, layer, Batch(*list(vars(batch).values())[:9])))
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 
 
@@ -78,36 +78,36 @@ def test_very_long_rows_have_longer_pieces_and_no_more_of_them(monkeypatch):
     monkeypatch.setattr(kernels, "SPLIT", 32)
     monkeypatch.setattr(kernels, "MAX_PIECES", 2)
     q, layer, batch = make([(1, 150), (1, 64), (1, 65)], 2, 1, 64, 16, seed=7)
-    assert (kernels.attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
-    assert batch.scratch["parts"][1].shape == (3, 2, 2)
+    assert (kernels.triton_attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
+    assert batch.parts[1].shape == (3, 2, 2)
 
 
 @pytest.mark.parametrize("window", [None, 6, 40])
 def test_long_decodes_are_cut_and_joined(monkeypatch, window):
     monkeypatch.setattr(kernels, "SPLIT", 32)
     q, layer, batch = make([(1, 90), (1, 32), (1, 33), (1, 3), (4, 70)], 4, 2, 64, 16, seed=2, window=window)
-    assert (kernels.attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
+    assert (kernels.triton_attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
 
 
 def test_a_row_does_not_depend_on_its_neighbours(monkeypatch):
     monkeypatch.setattr(kernels, "SPLIT", 32)
     rows = [(1, 90), (1, 20), (6, 40)]
     q, layer, batch = make(rows, 4, 2, 64, 16, seed=3)
-    together = kernels.attend(q, layer, batch)
+    together = kernels.triton_attend(q, layer, batch)
     for row, (n, end) in enumerate(rows):
         first, last = batch.q_starts[row], batch.q_starts[row + 1]
         alone = Batch(NOTHING, NOTHING, NOTHING, [0, n], [0], [end], batch.tables[row : row + 1], NOTHING)
-        assert torch.equal(kernels.attend(q[first:last], layer, alone), together[first:last])
+        assert torch.equal(kernels.triton_attend(q[first:last], layer, alone), together[first:last])
 
 
 def test_padding_rows_of_a_graph_do_no_harm():
     """Rows of length 1 with nothing filled, as a graph's padding has: nobody reads them, nothing else changes."""
     q, layer, batch = make([(1, 20), (1, 7)], 4, 2, 64, 16, seed=4)
-    want = kernels.attend(q, layer, batch)
+    want = kernels.triton_attend(q, layer, batch)
     padded = Batch(
         NOTHING, NOTHING, NOTHING, [0, 1, 2, 3], [0, 0, 0], [20, 7, 0], torch.cat((batch.tables, batch.tables[:1] * 0)), NOTHING
     )
-    got = kernels.attend(torch.cat((q, q[:1])), layer, padded)
+    got = kernels.triton_attend(torch.cat((q, q[:1])), layer, padded)
     assert torch.equal(got[:2], want) and torch.isfinite(got[2]).all()
 
 
@@ -118,7 +118,8 @@ def test_store_writes_each_slot_and_skips_minus_one(kv_heads, dim, dtype):
     merged = torch.randn((4, 3 * kv_heads, dim), generator=g).to(dtype)  # keys and values are views, as after a merged QKV
     k, v = merged[:, kv_heads : 2 * kv_heads], merged[:, 2 * kv_heads :]
     layer = LayerKV(*(torch.zeros((3, 16, kv_heads, dim), dtype=dtype) for _ in range(2)), 1.0)
-    kernels.store(k, v, layer, torch.tensor([40, -1, 0, 17]))
+    slots = torch.tensor([40, -1, 0, 17])
+    kernels.triton_store(k, v, layer, Batch(NOTHING, NOTHING, slots, [0, 4], [0], [4], NOTHING, NOTHING))
     flat_k, flat_v = layer.k.view(-1, kv_heads, dim), layer.v.view(-1, kv_heads, dim)
     for token, slot in ((0, 40), (2, 0), (3, 17)):
         assert torch.equal(flat_k[slot], k[token]) and torch.equal(flat_v[slot], v[token])

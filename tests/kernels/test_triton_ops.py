@@ -16,9 +16,8 @@ if os.environ["TRITON_INTERPRET"] != "1":
 
 from minieng.kernels import choose as attention
 from minieng.kernels import triton_ops
-from minieng.kernels.ops import Plain
+from minieng.kernels.ops import PLAIN
 
-PLAIN = Plain()
 LIMITS = [(torch.float32, 2e-6), (torch.float16, 4e-3), (torch.bfloat16, 3e-2)]
 
 
@@ -71,11 +70,11 @@ def test_no_tokens_no_launch():
 
 def test_the_self_test_passes_and_a_wrong_kernel_is_left_out(monkeypatch):
     cpu = torch.device("cpu")
-    assert triton_ops.self_test(cpu, torch.float32, 64) < 1e-5
-    assert attention.choose_ops(cpu, torch.float32, 64, 1e-4) == "triton"
+    assert attention.ops_self_test(triton_ops, cpu, torch.float32, 64) < 1e-5
+    assert attention.choose_ops(triton_ops, cpu, torch.float32, 64, 1e-4) is triton_ops
     monkeypatch.setattr(triton_ops, "silu_mul", lambda gate_up: PLAIN.silu_mul(gate_up) * 1.01)
     with pytest.warns(UserWarning, match="fused norms and rotation are not used: they are off by"):
-        assert attention.choose_ops(cpu, torch.float32, 64, 1e-4) == "plain"
+        assert attention.choose_ops(triton_ops, cpu, torch.float32, 64, 1e-4) is PLAIN
     monkeypatch.setattr(triton_ops, "silu_mul", None)
     with pytest.warns(UserWarning, match="TypeError.*falling back to plain torch"):
-        assert attention.choose_ops(cpu, torch.float32, 64, 1e-4) == "plain"
+        assert attention.choose_ops(triton_ops, cpu, torch.float32, 64, 1e-4) is PLAIN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sim_cases import RUNGS, TIMES, like_a_simulation, on_model, on_simulator, requests, run
+from support.sim_cases import RUNGS, TIMES, like_a_simulation, on_model, on_simulator, requests, run
 
 from minieng.scheduler import make_scheduler
 from minieng.sim.simulated import simulated_engine

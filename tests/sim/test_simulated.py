@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import os
@@ -17,10 +18,11 @@ import pytest
 
 from minieng import LLM, SamplingParams
 from minieng.config import EngineConfig
+from minieng.observe.metrics import ladder_table
 from minieng.observe.trace import Trace
 from minieng.parallel.router import ROUTERS, Load, make_router
 from minieng.request import Request
-from minieng.sim.cli import add_parser
+from minieng.sim.cli import simulate, simulate_flags
 from minieng.sim.cluster import Cluster
 from minieng.sim.cost_model import StepTimeModel, Work, decodes
 from minieng.sim.executor import END, Script, scripted_request, scripted_requests
@@ -75,6 +77,48 @@ def test_a_simulated_llm_needs_no_torch():
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+PAGE = """
+import sys
+for name in ("numpy", "torch", "transformers", "tokenizers", "safetensors", "matplotlib"):
+    sys.modules[name] = None  # importing it fails
+from minieng import LLM, SamplingParams, Workload
+from minieng.observe.metrics import ladder_table
+from minieng.sim import Cluster, StepTimeModel, scripted_requests, simulated_engine
+from minieng.sim.papers import measure, rerun, anyscale, orca, sarathi, sarathi_pp, vllm
+reports = {}
+for scheduler in ("static", "dynamic", "continuous", "chunked"):
+    with LLM.simulated("llama-7b", "A100-80G", scheduler=scheduler, num_blocks=200, checked=True) as llm:
+        llm.generate([[1, 2], [3]], SamplingParams(max_tokens=3, n=2))
+        llm.replay(llm.trace)
+        reports[scheduler] = llm.serve_workload(Workload.preset("bursty", 40, seed=3), goodput={"ttft": 500})
+        llm.explain()
+assert all(report.metrics.completed == 40 for report in reports.values())
+workload = Workload.preset("sharegpt", 30, seed=3)
+cluster = Cluster.replicas(2, StepTimeModel.named("llama-3-8b", "A100-80G"), simulated_engine().config)
+assert len(cluster.run(scripted_requests(workload))) == 30
+print(ladder_table(reports))
+print([tuple(job) for job in workload], workload.prompts(500, seed=1)[0])
+"""
+
+
+def test_everything_simulated_runs_without_numpy_and_torch_and_gives_the_same():
+    ran = subprocess.run([sys.executable, "-c", PAGE], check=True, capture_output=True, text=True).stdout
+    table, drawn = ran.strip().rsplit("\n", 1)
+    workload = Workload.preset("sharegpt", 30, seed=3)
+    assert drawn == f"{[tuple(job) for job in workload]} {workload.prompts(500, seed=1)[0]}"
+    with LLM.simulated("llama-7b", "A100-80G", scheduler="chunked", num_blocks=200) as llm:
+        report = llm.serve_workload(Workload.preset("bursty", 40, seed=3))
+    assert table.splitlines()[-1].split() == ladder_table({"chunked": report}).splitlines()[-1].split()
+
+
+@pytest.mark.parametrize("module", ["minieng.sim", "minieng.observe"])
+def test_a_package_shows_its_face(module):
+    package = importlib.import_module(module)
+    assert all(callable(getattr(package, name)) for name in package.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = package.nonsense
 
 
 def test_a_learners_scheduler_runs_simulated():
@@ -338,9 +382,8 @@ def test_fit_on_this_machine(shape, capsys):
 
 def command(*words: str) -> int:
     parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    args = parser.parse_args(["simulate", *words])
-    return args.run(args)
+    simulate_flags(parser)
+    return simulate(parser.parse_args(words))
 
 
 def test_the_command(tmp_path, capsys):

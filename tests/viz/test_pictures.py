@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from scripted import run
+from support.scripted import run
 
+from minieng.observe.latency import Latency, samples
 from minieng.viz import block_map, compare, kv_use, latency_cdf, padding_rectangle, roofline, timeline, tradeoff
 from minieng.viz.timeline import cells
 
@@ -50,7 +51,7 @@ def test_axes_have_labels(name, draw):
 def test_cells_cover_every_slice_once_and_never_overlap(scheduler):
     trace = run(scheduler=scheduler).trace
     found = cells(list(trace))
-    assert len({(c.slot, c.step) for c in found}) == len(found)
+    assert len({(c.seat, c.step) for c in found}) == len(found)
     slices = [(step, name) for step, record in enumerate(trace) for name, _, _ in record.slices]
     drawn = [(c.step, c.request) for c in found if c.kind != "finished"]
     assert sorted(slices) == sorted(drawn)
@@ -61,10 +62,10 @@ def test_cells_cover_every_slice_once_and_never_overlap(scheduler):
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_a_request_keeps_its_slot(scheduler):
+def test_a_request_keeps_its_seat(scheduler):
     found = cells(list(run(scheduler=scheduler).trace))
     for name in "ABCDEF":
-        assert len({c.slot for c in found if c.request == name}) == 1
+        assert len({c.seat for c in found if c.request == name}) == 1
 
 
 def test_preempted_request_may_come_back_elsewhere_and_is_drawn_as_recomputed():
@@ -72,6 +73,22 @@ def test_preempted_request_may_come_back_elsewhere_and_is_drawn_as_recomputed():
     assert trace.total("recomputed") > 0
     assert "recompute" in {c.kind for c in cells(list(trace))}
     assert "recomputed" in timeline(trace).alt_text()
+
+
+def test_a_place_in_the_batch_is_a_seat_and_its_older_name_still_works():
+    trace = run(scheduler="static").trace
+    picture = timeline(trace, seats=6)
+    assert picture.figure.axes[0].get_ylabel() == "seat" and "on 6 seats in" in picture.alt_text()
+    assert timeline(trace, slots=6).png() == picture.png()
+    assert compare({"": trace}, slots=6).alt_text() == compare({"": trace}, seats=6).alt_text() == picture.alt_text()
+
+
+@pytest.mark.parametrize("which", ["ttft", "itl", "e2el"])
+def test_a_curve_shows_the_latencies_that_the_metrics_have(which):
+    done = list(run(scheduler="continuous").trace.requests.values())
+    want = Latency.of(samples(done, which))
+    words = latency_cdf({"run": done}, which).alt_text()
+    assert f"P50 {want.p50:.1f} ms, P95 {want.p95:.1f} ms, P99 {want.p99:.1f} ms" in words
 
 
 def test_numbers_in_descriptions_are_the_data():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scripted import run
+from support.scripted import run
 
 from minieng.observe.trace import Trace
 from minieng.viz import player, step_in_words

@@ -159,7 +159,7 @@ static void product(struct matrix x, const struct weight *w, struct matrix y, in
     const int64_t count = panels_of(w), lines = lines_of(w), tiles = (rows + TALL - 1) / TALL;
     const int64_t first_of_next = next ? begin_of(panels_of(next), mine) * lines_of(next) : 0;
     struct tile t = {.row_step = x.step, .step = 1, .inner = w->in, .y_step = y.step};
-    struct prefetch ahead = {.panel_bytes = sizeof(float) * PANEL / tiles};
+    struct prefetch ahead = {.panel_bytes = tiles ? sizeof(float) * PANEL / tiles : 0};
     for (int64_t n = begin_of(count * tiles, mine); n < end_of(count * tiles, mine); n++) {
         const int64_t p = n / tiles, i = n % tiles, from = rows * i / tiles, left = w->out - p * PANEL;
         const float *panel = w->panels + p * lines * PANEL, *next_panel = panel + lines * PANEL;

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from statistics import median
 
-import numpy as np
-
 from ...config import EngineConfig
+from ...observe.latency import percentile, samples
 from ...request import Request
 from ..cluster import Cluster
 from ..cost_model import StepTimeModel
@@ -34,7 +33,7 @@ def normalized_latency(requests: list[Request]) -> float:
 
 def tail_gap(requests: list[Request], percent: float = 99) -> float:
     """Percentile of all gaps between the tokens of a request, pooled (Sarathi's TBT, vLLM's ITL)."""
-    return float(np.percentile(np.concatenate([np.diff(r.token_times) for r in requests if r.num_output_tokens > 1]), percent))
+    return percentile(sorted(samples(requests, "itl")), percent)
 
 
 def queueing(requests: list[Request]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+from random import Random
 
 from ...config import EngineConfig
 from ...request import Request
@@ -23,11 +23,9 @@ PIPELINE_BATCH, REPLICA_BATCH = 27, 11  # requests in a batch, as published
 def run(seed: int) -> Table:
     table = Table(
         "SARATHI: Efficient LLM Inference by Piggybacking Decodes with Chunked Prefills (2023), section 5.3",
-        f"GPT-3 175B on 64 A100-80G: 8 (tensor) x 8 (pipeline) with batches of {PIPELINE_BATCH}, or 8 replicas "
-        f"of 8 (tensor) with "
-        f"batches of {REPLICA_BATCH}; texts of 1K to 4K tokens, Zipf 0.4, prompt : output 10 : 1, all at once; "
-        f"chunks of 256. "
-        "Ratios of the time until all are done",
+        f"GPT-3 175B on 64 A100-80G: 8 (tensor) x 8 (pipeline) with batches of {PIPELINE_BATCH}, or 8 replicas of 8 "
+        f"(tensor) with batches of {REPLICA_BATCH}; texts of 1K to 4K tokens, Zipf {ZIPF}, prompt : output {RATIO} : 1, "
+        "all at once; chunks of 256. Ratios of the time until all are done",
         {
             "host time": "0 (the paper simulates too, from profiles of kernels)",
             "requests": f"{REQUESTS:,} with one seed (the paper: 10,000)",
@@ -46,9 +44,8 @@ def run(seed: int) -> Table:
     done = [finish(cluster, made) for cluster, made in zip((orca, chunked, replicas), requests, strict=True)]
     why = (
         "a whole prompt keeps a stage about six times as long as a batch of decodes, and all other batches queue "
-        "behind it: with "
-        "prompts spread evenly over time a stage is busy for a third of it. The paper's schedule or its profiles "
-        "lose less"
+        "behind it: with prompts spread evenly over time a stage is busy for a third of it. The paper's schedule or "
+        "its profiles lose less"
     )
     table.rows += [
         Row("pipeline, Orca over SARATHI", 1.91, done[0] / done[1], 1.3, 2.2, absolute=True, why=why),
@@ -71,10 +68,9 @@ def config(batch: int, knobs: dict) -> EngineConfig:
 
 def lengths(seed: int) -> list[tuple[int, int]]:
     """(prompt, output) tokens: whole texts with P(length) proportional to rank^-0.4, shortest first."""
-    whole = np.arange(SHORT, LONG + 1)
-    weights = np.arange(1, len(whole) + 1) ** -ZIPF
-    texts = np.random.default_rng(seed).choice(whole, REQUESTS, p=weights / weights.sum())
-    return [(int(n - n // (RATIO + 1)), int(n // (RATIO + 1))) for n in texts]
+    whole = range(SHORT, LONG + 1)
+    texts = Random(seed).choices(whole, [rank**-ZIPF for rank in range(1, len(whole) + 1)], k=REQUESTS)
+    return [(n - n // (RATIO + 1), n // (RATIO + 1)) for n in texts]
 
 
 def finish(cluster: Cluster, pairs: list[tuple[int, int]]) -> float:

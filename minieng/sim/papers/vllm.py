@@ -16,8 +16,9 @@ from .table import Row, Table
 
 SLOTS, BLOCK, LONGEST = 15_700, 16, 2048  # table 1: KV slots of OPT-13B on 40 GB; vLLM's block; OPT's longest text
 PAGED_KERNEL = 1.23  # section 7.1: the paged attention kernel is 20-26 % slower
+# preset, requests/s, requests here
 LOADS = {"ShareGPT": ("sharegpt", 2.0, 800), "Alpaca": ("alpaca", 30.0, 3000)}
-SEEDS = 3  # workloads averaged  # preset, requests/s, requests here
+SEEDS = 3  # workloads averaged
 
 # figure 13: mean number of batched requests; figure 2: percent of KV memory that holds tokens
 BATCHED = {
@@ -36,18 +37,16 @@ SYSTEMS: dict[str, tuple[str, Callable[[int], int]]] = {
 }
 
 REASONS = {
-    (
-        "Alpaca",
-        "Orca (Oracle)",
-    ): "the time of a step is a formula, and with so few tokens a request the batch is as large as "
-    "rate x time: host and layer times decide it",
+    ("Alpaca", "Orca (Oracle)"): (
+        "the time of a step is a formula, and with so few tokens a request the batch is as large as rate x time: host "
+        "and layer times decide it"
+    ),
     ("Alpaca", "Orca (Pow2)"): "as Oracle",
     ("Alpaca", "vLLM"): "as Oracle: never full, so the number in the batch is rate x time in the system",
-    (
-        "ShareGPT",
-        "vLLM",
-    ): "the lengths are log-normal with the published means, not the conversations themselves; below "
-    "saturation the batch is rate x time, and our steps are shorter than those of 2023",
+    ("ShareGPT", "vLLM"): (
+        "the lengths are log-normal with the published means, not the conversations themselves; below saturation the "
+        "batch is rate x time, and our steps are shorter than those of 2023"
+    ),
     ("ShareGPT", "Orca (Pow2)"): "depends on where lengths fall between powers of two; only their means are published",
 }
 
@@ -55,9 +54,8 @@ REASONS = {
 def run(seed: int) -> Table:
     table = Table(
         "Efficient Memory Management for LLM Serving with PagedAttention (SOSP 2023), figures 13 and 2",
-        f"OPT-13B, A100-40G, {SLOTS} KV slots; ShareGPT 2 requests/s, Alpaca 30/s, Poisson; Orca: prompts and "
-        f"decodes in one "
-        "step, slots reserved at admission; vLLM: prompts first, blocks of 16 as needed. Mean over time while "
+        f"OPT-13B, A100-40G, {SLOTS} KV slots; ShareGPT 2 requests/s, Alpaca 30/s, Poisson; Orca: prompts and decodes "
+        "in one step, slots reserved at admission; vLLM: prompts first, blocks of 16 as needed. Mean over time while "
         "requests arrive.",
         {
             "host time": f"{HOST_SECONDS['vllm 2024'] * 1e3:g} ms a step, all systems (fitted elsewhere to vLLM of mid-2024)",

@@ -1,5 +1,5 @@
 """Wrong and right answers to each task: the tests of the checks themselves.
 
-Each `lesson_NN.py` holds WRONG = {task id: [(function, words of its diagnosis), ...]} with at least five,
-and RIGHT = {task id: [function, ...]} with at least two that are designed differently.
+A file is a task, as in coursekit/tasks: ``lesson_NN/<task>.py`` holds WRONG = [(answer, words of its diagnosis), ...]
+with at least five, and RIGHT = [answer, ...] with at least two that are designed differently.
 """

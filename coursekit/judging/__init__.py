@@ -1,0 +1,1 @@
+"""What judges share: runs of a scheduler on a simulated engine, and operations on an object."""

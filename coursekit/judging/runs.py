@@ -1,0 +1,144 @@
+"""What a rule can ask of a run: plain data that a scheduler left behind (see scheduling.py). Nothing here runs an engine."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..task import Finding
+
+Step = dict[str, Any]
+
+Run = dict[str, Any]
+
+FAIR = "every request gets all of its tokens"
+
+RULES = {
+    "plan() returns a Plan": "plan() must return a Plan on every path, also when there is nothing to do",
+    "a plan changes nothing": "plan() moved requests between waiting and running. It only decides; the engine moves them later",
+    "never idle without a reason": "your plan is empty although requests wait or run, and nothing will wake the engine again",
+    "one slice per request": "your plan names one request twice",
+    "only running requests are preempted": "your plan preempts a request that holds no KV",
+    "no more KV than there is": "your plan takes more KV blocks than are free. Ask the ledger first: plan a request only if "
+    "kv.take(request, n) says True",
+    "at most max_num_seqs requests run": "your plan admits more requests than there are slots: max_num_seqs, less those running",
+    "the token budget": "your plan computes more tokens in one step than the budget allows",
+    "a rectangle is one block of rows": "the rows of your padded batch do not form one rectangle",
+    "only known requests": "your plan names a request that the engine does not know",
+    "no finished requests": "your plan names a request that is finished: it has nothing left to compute",
+    "a slice has at least one token": "your plan gives a request no token at all: leave such a request out of plan.extend",
+    "no more tokens than are left": "your plan gives a request more tokens than it has left (request.num_remaining_tokens)",
+}
+
+
+def rule_broken(run: Run) -> Finding | None:
+    """A Finding when a plan broke one of the engine's rules, else None."""
+    if not run["broken"]:
+        return None
+    rule, text = run["broken"]["rule"], run["broken"]["text"]
+    when = f"In step {len(run['steps'])}, counted from 0" if run["steps"] else "In the first step"
+    cause = f"{RULES.get(rule, f'your plan breaks the rule: {rule}')}. {when}: {text}"
+    return Finding(f"the engine's rule: {rule}", cause, f"rule: {rule}", "a plan that keeps the rule", timeline(run))
+
+
+def goes_on_for_ever(run: Run) -> Finding | None:
+    """A Finding when the run was stopped, with the requests that starved, else None."""
+    if not run["endless"]:
+        return None
+    names = ", ".join(starved(run)) or "nobody"
+    cause = f"the schedule comes to no end: {run['endless']}. Still unfinished: {names}"
+    return Finding(FAIR, cause, "never ends", "all requests finished", timeline(run))
+
+
+def starved(run: Run) -> list[str]:
+    """The requests that never finished."""
+    return [name for name, r in run["requests"].items() if r["finish"] is None]
+
+
+def finished_late(run: Run, limits: Mapping[str, float]) -> dict[str, float | None]:
+    """{id: its finish} of the requests that finished later than ``limits[id]`` seconds, or not at all."""
+    times = {name: run["requests"][name]["finish"] for name in limits}
+    return {name: end for name, end in times.items() if end is None or end > limits[name] + 1e-9}
+
+
+def steps_used(run: Run) -> int:
+    return len(run["steps"])
+
+
+def last_finish(run: Run) -> float | None:
+    """When the last request finished, in seconds; None if one never did."""
+    return None if starved(run) else max(r["finish"] for r in run["requests"].values())
+
+
+def idle_slots(run: Run, slots: int) -> int:
+    """Slot-steps that computed nothing for anybody: ``slots`` in each step, less the requests given tokens."""
+    return sum(slots - len(step["slices"]) for step in run["steps"])
+
+
+def most_tokens(run: Run) -> tuple[int, int]:
+    """(tokens, step) of the step that computed most, padding not counted."""
+    return max(((sum(n for _, _, n in step["slices"]), i) for i, step in enumerate(run["steps"])), default=(0, 0))
+
+
+def first_step(run: Run, name: str) -> int | None:
+    """The number of the step in which a request was first given tokens, or None."""
+    return next((i for i, step in enumerate(run["steps"]) if any(s[0] == name for s in step["slices"])), None)
+
+
+def waited(run: Run) -> dict[str, float | None]:
+    """{id: seconds between arrival and the start of its first step}; None for a request that never began."""
+    firsts = {name: first_step(run, name) for name in run["requests"]}
+    return {
+        name: None if at is None else run["steps"][at]["start"] - run["requests"][name]["arrival"] for name, at in firsts.items()
+    }
+
+
+def largest_gap(run: Run) -> tuple[float, str | None]:
+    """(seconds, id) of the longest time between two tokens of one request; (0.0, None) if nobody has two."""
+    gaps = [
+        (b - a, name)
+        for name, r in run["requests"].items()
+        for a, b in zip(r["token_times"], r["token_times"][1:])
+    ]  # fmt: skip
+    return max(gaps, default=(0.0, None))
+
+
+def blocks_used(run: Run) -> int:
+    """The most KV blocks that were held after a step."""
+    return max((step["blocks_total"] - step["blocks_free"] for step in run["steps"]), default=0)
+
+
+SIGNS = {"=": "done, its row computes on", "-": "runs, given nothing", ".": "waits"}
+
+
+def timeline(run: Run, columns: int = 16, rows: int = 10) -> str:
+    """The last steps as a text, a row for each request and a column for each step.
+
+    A key below it explains the signs that are in it: ``=``, ``-``, ``.``; a number says how many tokens were computed.
+    """
+    steps, first = run["steps"], max(0, len(run["steps"]) - columns)
+    if not steps:
+        return "(not one step was carried out)"
+    names = list(run["requests"])[:rows]
+    grid = [[str(i) for i in range(first, len(steps))]]
+    for name in names:
+        grid.append([sign(steps, i, name, run["requests"][name]) for i in range(first, len(steps))])
+    width = max((len(x) for row in grid for x in row), default=1)
+    heads = ["step", *names]
+    left = max(map(len, heads))
+    lines = [f"{head.ljust(left)}  {' '.join(x.rjust(width) for x in row)}".rstrip() for head, row in zip(heads, grid)]
+    signs = {sign: f"({sign} {says})" for sign, says in SIGNS.items() if any(sign in row for row in grid)}
+    key = ["(numbers: tokens computed)", *signs.values()]
+    return "\n".join(lines + (["..."] if len(run["requests"]) > rows else []) + key)
+
+
+def sign(steps: list[Step], at: int, name: str, request: dict[str, Any]) -> str:
+    """What step ``at`` was for one request, in one word."""
+    step = steps[at]
+    for other, _, n in step["slices"]:
+        if other == name:
+            return str(n)
+    if name in (step["rows"] or ()):
+        return "="
+    if request["arrival"] > step["start"] or any(name in s["finished"] for s in steps[:at]):
+        return ""
+    last = next((s for s in reversed(steps[: at + 1]) if name in s["preempted"] or any(x[0] == name for x in s["slices"])), None)
+    return "." if last is None or name in last["preempted"] else "-"

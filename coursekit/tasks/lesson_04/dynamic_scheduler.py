@@ -1,0 +1,129 @@
+"""A dynamic scheduler, judged by the batches it made in a simulated engine and the moments they began at."""
+
+import random
+from typing import Any
+
+from ...judging.runs import Run, timeline
+from ...judging.scheduling import Bench, random_jobs, scheduler_error
+from ...task import Args, Case, Finding
+from .moments import EPS, late_cause, moments
+
+BENCH = Bench(max_num_seqs=32, num_blocks=1024)
+STARTS = "a batch starts when it is full or when its oldest request has waited wait_window, as soon as the machine is free"
+SERVED = "a batch holds the first batch_size of those who wait, or all of them if they are fewer"
+
+
+def rules(args: Args, run: Run) -> Finding | None:
+    """Batch by batch: who is in it, and whether it began at its moment."""
+    steps, knobs = run["steps"], args[1]
+    if any(step["rows"] is None for step in steps):
+        cause = "your batch is packed, not padded: a Plan without rows. self.new_rectangle(now) makes a padded one"
+        return Finding("a dynamic batch runs as a padded rectangle", cause, "no rectangle", "rows in each step", timeline(run))
+    begins = [i for i, step in enumerate(steps) if any(before == 0 for _, before, _ in step["slices"])]
+    waiting, free = {name: r["arrival"] for name, r in run["requests"].items()}, 0.0
+    for begin, end in zip(begins, [*begins[1:], len(steps)]):
+        start, rows = steps[begin]["start"], steps[begin]["rows"]
+        finding = members(run, waiting, start, rows, knobs) or moment(run, waiting, free, start, rows, knobs)
+        if finding:
+            return finding
+        waiting = {name: at for name, at in waiting.items() if name not in rows}
+        free = steps[end - 1]["start"] + steps[end - 1]["duration"]
+    return None
+
+
+def members(run: Run, waiting: dict[str, float], start: float, rows: list[str], knobs: dict[str, Any]) -> Finding | None:
+    """Too many, somebody who came later, or a seat left empty while somebody waits."""
+    size, told = knobs["batch_size"], f"{', '.join(rows)} at {start:.4f} s"
+    present = [name for name, at in waiting.items() if at <= start + EPS]
+
+    def wrong(cause: str, slip: str) -> Finding:
+        return Finding(SERVED, cause, slip, f"a batch of {', '.join(present[:size])}", timeline(run))
+
+    if len(rows) > size:
+        return wrong(f"a batch holds more than batch_size = {size} requests: {told}", "batch too large")
+    if set(rows) - set(present[:size]):
+        return wrong(f"somebody overtakes: the batch is {told}. Serve the waiting in order of arrival", "overtakes")
+    if len(rows) < min(size, len(present)):
+        return wrong(f"a batch leaves out somebody who waits, although a seat is free: {told}", "batch too small")
+    return None
+
+
+def moment(
+    run: Run, waiting: dict[str, float], free: float, start: float, rows: list[str], knobs: dict[str, Any]
+) -> Finding | None:
+    """Too early or too late. At the very end of the jobs both are right: to start, or to wait for the window."""
+    window, times, told = knobs["wait_window"], list(waiting.values()), f"{', '.join(rows)} at {start:.4f} s"
+    full, due = moments(times, knobs["batch_size"], window)
+    latest = max(free, min(full, due))
+    earliest = max(free, min(full, due, times[-1]))
+    if earliest - EPS <= start <= latest + EPS:
+        return None
+    if start < earliest:
+        cause = (
+            f"a batch starts too early: {told}. It is not full, more can come, and its window of {window} s is not over. "
+            "Return Plan(wait_until=...) instead"
+        )
+        return Finding(STARTS, cause, "starts early", f"not before {earliest:.4f} s", timeline(run))
+    cause, slip = late_cause(times, free, start, len(rows) == knobs["batch_size"], full, due, window)
+    return Finding(STARTS, f"{cause}: {told}", slip, f"at {latest:.4f} s", timeline(run))
+
+
+OWN_WORDS = {
+    "rule: never idle without a reason": "your plan is empty although requests wait, and nothing will wake the engine: nobody "
+    "else can come. Give the plan a wait_until that lies ahead, or start the batch. Beware of rounding: 0.6 - 0.5 >= 0.1 is "
+    "False. Compute due = arrival + window once, wait until due, and compare now >= due",
+}
+
+
+def generate(rng: random.Random, size: int) -> tuple:
+    knobs = {"batch_size": rng.randint(1, 4), "wait_window": rng.choice([0.0305, 0.1205, 0.4105])}
+    return random_jobs(rng, size, spread=rng.choice([0.06, 0.2, 0.6])), knobs
+
+
+def valid(args: Args) -> bool:
+    jobs, knobs = args
+    fair = knobs.get("batch_size", 0) >= 1 and knobs.get("wait_window", -1) >= 0.01
+    return fair and BENCH.valid(args)
+
+
+def error(args: Args, error: str, text: str) -> str | None:
+    """Words for an exception; the commonest is a look at the first of nobody."""
+    if error == "IndexError" and "deque" in text:
+        return "self.waiting is empty: plan is asked also when nobody waits and nobody runs. Return Plan() then"
+    return scheduler_error(args, error, text)
+
+
+SPREAD = [[0.0, 3, 2], [0.02, 2, 3], [0.04, 4, 1], [0.9, 2, 2], [3.0, 3, 2]]
+RUSH = [[0.0, 3, 9], [0.011, 2, 9], [0.022, 4, 9], [0.033, 2, 9], [0.044, 3, 9], [0.055, 2, 9], [5.0, 1, 1]]
+
+TASK = BENCH.task(
+    id="04.1",
+    name="DynamicScheduler",
+    title="A dynamic scheduler",
+    points=45,
+    cases=(
+        Case(([[0.0, 2, 1]], {"batch_size": 1, "wait_window": 0.1}), None),
+        Case(([[0.0, 2, 1], [0.03, 2, 1]], {"batch_size": 2, "wait_window": 0.1}), None),
+        Case(([[0.0, 2, 1], [0.5, 2, 1]], {"batch_size": 2, "wait_window": 0.1}), None),
+        Case(([[0.0, 2, 1], [0.06, 2, 1], [0.5, 2, 1]], {"batch_size": 3, "wait_window": 0.1}), None),
+        Case((SPREAD, {"batch_size": 3, "wait_window": 0.2}), None),
+        Case((SPREAD, {"batch_size": 8, "wait_window": 0.03}), None),
+        Case((RUSH, {"batch_size": 4, "wait_window": 0.02}), None),
+    ),
+    on_error=error,
+    rules=rules,
+    words=OWN_WORDS,
+    generate=generate,
+    valid=valid,
+    hints=(
+        "plan(now) is asked again and again. There are four situations: a batch runs; nobody waits; somebody waits and the "
+        "moment has come; somebody waits and it has not. What is the right Plan for each?",
+        "The moment has come when batch_size requests wait, or nobody else can come (self.arrivals_open is False), or now "
+        "has reached the arrival_time of the oldest plus self.config.wait_window. Until then the plan says when to ask again.",
+        "if somebody runs: return the next step of the rectangle\n"
+        "if nobody waits: return an empty Plan\n"
+        "due = arrival of the oldest + window\n"
+        "if enough wait, or nobody else can come, or due has come: return a new rectangle\n"
+        "return a Plan that waits until due",
+    ),
+)

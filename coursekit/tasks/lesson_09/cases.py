@@ -1,0 +1,24 @@
+"""The jobs that both schedulers of this exercise are tried on."""
+
+from typing import Any
+
+from ...task import Case
+
+ALONE = [[0.0, 12, 3]]
+LATER = [[0.0, 1, 9], [0.0, 1, 9], [0.02, 20, 2]]
+THREE = [[0.0, 3, 6], [0.0, 14, 2], [0.0, 2, 4]]
+STREAM = [[0.0, 2, 6], [0.01, 30, 2], [0.02, 3, 4], [0.03, 3, 4], [0.04, 3, 4], [0.05, 3, 4], [0.06, 3, 4]]
+
+
+def knobs(budget: int, seats: int, **more: Any) -> dict[str, Any]:
+    return {"max_num_batched_tokens": budget, "max_num_seqs": seats, **more}
+
+
+CASES = (
+    Case((ALONE, knobs(16, 4)), None),
+    Case((ALONE, knobs(5, 4)), None),
+    Case((LATER, knobs(7, 4)), None),
+    Case((THREE, knobs(8, 4)), None),
+    Case((THREE, knobs(5, 2)), None),
+    Case((STREAM, knobs(6, 4)), None),
+)

@@ -1,0 +1,37 @@
+"""A chunked scheduler: decodes first, then as much of the prompts as the budget leaves."""
+
+from ...task import Case
+from .cases import CASES, knobs
+from .judge import scheduler_task
+
+TIGHT = [[0.0, 12, 12], [0.0, 12, 12], [0.0, 12, 12]]
+WAITS = [[0.0, 12, 12], [0.0, 8, 12], [0.0, 20, 12], [0.02, 2, 4]]
+LARGE = [[0.0, 8, 6], [0.0, 8, 4], [0.0, 2, 4]]  # in step 1 one block is left: not enough for the second, enough for the third
+
+TASK = scheduler_task(
+    id="09.1",
+    name="ChunkedScheduler",
+    title="A chunked scheduler",
+    points=50,
+    cases=(
+        *CASES,
+        Case((TIGHT, knobs(8, 4, num_blocks=3)), None),
+        Case((WAITS, knobs(8, 4, num_blocks=4)), None),
+        Case((LARGE, knobs(8, 4, num_blocks=4, block_size=4)), None),
+    ),
+    hints=(
+        "Three are writing, one has read 4 of its 20 prompt tokens, two have just come, and the budget is 8. Who gets how many "
+        "tokens? Write it down before you write code.",
+        "There is one loop over the running requests, those with is_decode first, and one over the waiting. Each takes "
+        "n = the smaller of what the request has left and what is left of the budget. Who gets nothing is not in the plan.",
+        "left = the budget\n"
+        "for each running request, decodes before unfinished prompts:\n"
+        "    n = the smaller of what it has left and what is left\n"
+        "    if n is not 0 and make_room says yes: into the plan\n"
+        "    what is left: the budget less the tokens of the plan (a victim gives its tokens back)\n"
+        "if nobody was preempted:\n"
+        "    for each waiting request, as long as there are seats and budget:\n"
+        "        n as above; if the ledger cannot take it: stop\n"
+        "        into the plan",
+    ),
+)

@@ -1,0 +1,32 @@
+"""A job: one request to come, of known lengths, before any token of it exists."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+MOST_TOKENS = 10_000_000  # of one prompt or answer; no model takes more
+
+
+class Job(NamedTuple):
+    """One request to come. ``deadline`` is in seconds after its arrival."""
+
+    arrival_s: float
+    prompt_tokens: int
+    output_tokens: int
+    user: str = ""
+    priority: int = 0
+    deadline: float | None = None
+
+
+def check_job(job: Job, where: str) -> None:
+    """Raises ValueError that begins with ``where`` for figures that no request has."""
+    if not 0 <= job.arrival_s < math.inf:
+        raise ValueError(f"{where}: arrival_s={job.arrival_s} must be a time from 0 on")
+    for name in ("prompt_tokens", "output_tokens"):
+        tokens = getattr(job, name)
+        if not 1 <= tokens <= MOST_TOKENS:
+            limit = "at least 1" if tokens < 1 else f"at most {MOST_TOKENS:,}"
+            raise ValueError(f"{where}: {name}={tokens} must be {limit}")
+    if job.deadline is not None and not job.deadline >= 0:
+        raise ValueError(f"{where}: deadline={job.deadline} must be seconds after the arrival, at least 0")

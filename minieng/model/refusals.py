@@ -1,0 +1,72 @@
+"""What cannot be right here, in the user's words: said before a weight is read where the config or a name tells it."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from ..hub.shelf import ModelError, Stored
+
+ENCODER, RECURRENT, ALIBI = "an encoder beside its decoder", "a recurrent state instead of KV", "ALiBi attention bias"
+REFUSED = {
+    "bloom": ALIBI,
+    "mpt": ALIBI,
+    "t5": "an encoder and a decoder",
+    "whisper": ENCODER,
+    "gpt_oss": "attention sinks",
+    "mamba": RECURRENT,
+    "mamba2": RECURRENT,
+    "falcon_mamba": RECURRENT,
+    "rwkv": RECURRENT,
+    "xlstm": RECURRENT,
+    "jamba": "recurrent layers",
+    "recurrent_gemma": "recurrent layers",
+}
+PLAIN = ("F64", "F32", "F16", "BF16")
+STATES = ("linear", "mamba", "conv", "recurrent")  # in the name of a layer's kind: it remembers more than keys and values
+
+
+class UnsupportedModel(ModelError):
+    """The architecture cannot be right on this engine; the message says why."""
+
+
+def refuse(config: Any, tensors: dict[str, Stored]) -> None:
+    """Raise UnsupportedModel for a model that would give wrong tokens, on either forward."""
+    text = config.get_text_config()
+    quantised = next((q for c in (config, text) if (q := quantisation(c))), None)
+    raw = next((name for name, t in tensors.items() if name.endswith("weight") and t.dtype not in PLAIN), None)
+    if quantised or raw:
+        what = f"its weights are quantised ({quantised})" if quantised else f"{raw} is stored as {tensors[raw].dtype}"
+        raise UnsupportedModel(
+            f"model type {config.model_type!r}: {what}, and minieng reads plain weights only: take the model it was made "
+            "from, or a copy that is saved in bfloat16 or as GGUF"
+        )
+    reason = REFUSED.get(text.model_type) or REFUSED.get(config.model_type)
+    if reason is None and getattr(config, "is_encoder_decoder", False):
+        reason = "an encoder and a decoder"
+    kinds = sorted({str(kind) for kind in getattr(text, "layer_types", None) or () if any(s in str(kind) for s in STATES)})
+    if reason is None and kinds:
+        reason = f"layers with a state of their own ({', '.join(kinds)})"
+    if reason is not None:
+        raise UnsupportedModel(f"model type {config.model_type!r} has {reason}, which a paged KV cache cannot hold")
+
+
+def quantisation(config: Any) -> str | None:
+    """The method by which config.json says that the weights were quantised, or None."""
+    found = getattr(config, "quantization_config", None) or getattr(config, "compression_config", None)
+    if not found:
+        return None
+    plain = found if isinstance(found, dict) else found.to_dict()
+    return str(plain.get("quant_method") or plain.get("quant_algo") or "by an unnamed method")
+
+
+def tell_unused(path: Path, names: Any) -> None:
+    """Warn of tensors in the files that config.json has no place for."""
+    unused = sorted(name for name in names if not name.endswith("rotary_emb.inv_freq"))  # computed, not read
+    if unused:
+        warnings.warn(f"{path}: config.json has no place for {unused[0]}{and_more(unused)}: left unused", stacklevel=2)
+
+
+def and_more(names: list[str]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""

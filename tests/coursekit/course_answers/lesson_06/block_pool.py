@@ -1,0 +1,270 @@
+"""Answers to task 06.2, ``BlockPool``: wrong ones with the words of their diagnoses, and right ones."""
+
+import math
+from collections import Counter
+
+
+class Pool:
+    """A right pool, made of small methods, to be spoilt one at a time."""
+
+    def __init__(self, num_blocks, block_size):
+        self.size, self.unused = block_size, list(range(num_blocks))
+        self.holders, self.rows, self.lengths = Counter(), {}, {}
+
+    def num_free(self):
+        return len(self.unused)
+
+    def tables(self):
+        return self.rows
+
+    def take(self):
+        block = self.unused.pop()
+        self.holders[block] = 1
+        return block
+
+    def missing(self, name, n):
+        return math.ceil((self.lengths.get(name, 0) + n) / self.size) - len(self.rows.get(name, []))
+
+    def to_copy(self, name):
+        row, first = self.rows.get(name, []), self.lengths.get(name, 0) // self.size
+        return first < len(row) and self.holders[row[first]] > 1
+
+    def check_room(self, name, n):
+        if self.missing(name, n) + self.to_copy(name) > len(self.unused):
+            raise MemoryError("too few blocks")
+
+    def pair(self, old, new):
+        return (old, new)
+
+    def allocate(self, name, n):
+        self.check_room(name, n)
+        copies, missing = [], self.missing(name, n)
+        if self.to_copy(name):
+            row, first = self.rows[name], self.lengths[name] // self.size
+            old, row[first] = row[first], self.take()
+            self.holders[old] -= 1
+            copies = [self.pair(old, row[first])]
+        self.rows.setdefault(name, []).extend(self.take() for _ in range(missing))
+        self.lengths[name] = self.lengths.get(name, 0) + n
+        return copies
+
+    def part(self, row, num_tokens):
+        return row[: math.ceil(num_tokens / self.size)]
+
+    def fork(self, parent, child, num_tokens):
+        self.rows[child], self.lengths[child] = self.part(self.rows[parent], num_tokens), num_tokens
+        self.holders.update(self.rows[child])
+
+    def free(self, name):
+        del self.lengths[name]
+        self.let_go(self.rows.pop(name))
+
+    def let_go(self, row):
+        for block in row:
+            self.holders[block] -= 1
+            if not self.holders[block]:
+                self.unused.append(block)
+
+
+class FreesShared(Pool):
+    def let_go(self, row):
+        self.unused += [block for block in row if block not in self.unused]
+
+
+class Leaks(Pool):
+    """The last block, often not full, never comes back."""
+
+    def let_go(self, row):
+        super().let_go(row[:-1])
+
+
+class WritesShared(Pool):
+    def to_copy(self, name):
+        return False
+
+
+class ForkCopies(Pool):
+    def fork(self, parent, child, num_tokens):
+        self.allocate(child, num_tokens)
+
+
+class TooEarly(Pool):
+    def missing(self, name, n):
+        return (self.lengths.get(name, 0) + n) // self.size + 1 - len(self.rows.get(name, []))
+
+
+class EachCall(Pool):
+    def missing(self, name, n):
+        return math.ceil(n / self.size)
+
+
+class RefusesHalfway(Pool):
+    """Takes blocks until there are none, then raises."""
+
+    def check_room(self, name, n):
+        missing = self.missing(name, n)
+        if missing > len(self.unused):
+            while self.unused:
+                self.take()
+            raise MemoryError
+
+
+class SameList(Pool):
+    def part(self, row, num_tokens):
+        return row if math.ceil(num_tokens / self.size) == len(row) else super().part(row, num_tokens)
+
+
+class SharesAll(Pool):
+    def part(self, row, num_tokens):
+        return list(row)
+
+
+class SharesFull(Pool):
+    def part(self, row, num_tokens):
+        return row[: num_tokens // self.size]
+
+
+class CopiesAlways(Pool):
+    def to_copy(self, name):
+        return self.lengths.get(name, 0) // self.size < len(self.rows.get(name, [])) and bool(self.unused)
+
+
+class TellsNothing(Pool):
+    def allocate(self, name, n):
+        super().allocate(name, n)
+
+
+class TellsEmpty(Pool):
+    def allocate(self, name, n):
+        super().allocate(name, n)
+        return []
+
+
+class Reversed(Pool):
+    def pair(self, old, new):
+        return (new, old)
+
+
+class OtherError(Pool):
+    """Finds out by popping from an empty list."""
+
+    def check_room(self, name, n):
+        pass
+
+
+class ReturnsFalse(Pool):
+    def allocate(self, name, n):
+        try:
+            return super().allocate(name, n)
+        except MemoryError:
+            return False
+
+
+class KeepsTable(Pool):
+    def free(self, name):
+        del self.lengths[name]
+        self.let_go(self.rows[name])
+
+
+class CountsAll(Pool):
+    def num_free(self):
+        return len(self.unused) + len(self.rows)
+
+
+class NoTail(Pool):
+    """Rounds down: the tokens of the last block have no room."""
+
+    def missing(self, name, n):
+        return max(0, (self.lengths.get(name, 0) + n) // self.size - len(self.rows.get(name, [])))
+
+
+class ParentsLength(Pool):
+    def fork(self, parent, child, num_tokens):
+        super().fork(parent, child, num_tokens)
+        self.lengths[child] = self.lengths[parent]
+
+
+class KeepsHolder(Pool):
+    """A copy does not let go of the old block."""
+
+    def allocate(self, name, n):
+        pairs = super().allocate(name, n)
+        self.holders.update(old for old, _ in pairs)
+        return pairs
+
+
+class ByOwners:
+    """Right, another way: for each block the set of its owners, and nothing else is counted."""
+
+    def __init__(self, num_blocks, block_size):
+        self.owners = [set() for _ in range(num_blocks)]
+        self.block_size, self.requests = block_size, {}
+
+    def spare(self):
+        return [block for block, owners in enumerate(self.owners) if not owners]
+
+    def num_free(self):
+        return len(self.spare())
+
+    def tables(self):
+        return {name: tuple(table) for name, (table, _) in self.requests.items()}
+
+    def allocate(self, name, n):
+        table, tokens = self.requests.get(name, ([], 0))
+        wanted, copies = [], []
+        for position in range(tokens, tokens + n):
+            index = position // self.block_size
+            if index >= len(table) or len(self.owners[table[index]]) > 1:
+                wanted.append(index)
+        wanted, spare = sorted(set(wanted)), self.spare()[::-1]
+        if len(wanted) > len(spare):
+            raise MemoryError
+        table = list(table)
+        for index, block in zip(wanted, spare):
+            if index < len(table):
+                copies.append([table[index], block])
+                self.owners[table[index]].remove(name)
+                table[index] = block
+            else:
+                table.append(block)
+            self.owners[block].add(name)
+        self.requests[name] = table, tokens + n
+        return copies
+
+    def fork(self, parent, child, num_tokens):
+        table = self.requests[parent][0][: (num_tokens + self.block_size - 1) // self.block_size]
+        self.requests[child] = table, num_tokens
+        for block in table:
+            self.owners[block].add(child)
+
+    def free(self, name):
+        self.requests.pop(name)
+        for owners in self.owners:
+            owners.discard(name)
+
+
+WRONG = [
+    (FreesShared, "another request still holds it"),
+    (Leaks, "they have leaked"),
+    (WritesShared, "still reads: copy it first"),
+    (ForkCopies, "where a fork shares"),
+    (TooEarly, "Nobody needs it before the next token comes"),
+    (EachCall, "you begin a new block with every call"),
+    (RefusesHalfway, "count before you take"),
+    (SameList, "A fork needs a list of its own"),
+    (SharesAll, "shares more blocks than hold"),
+    (SharesFull, "share it too, although it is not full"),
+    (CopiesAlways, "copying it is wasted work"),
+    (KeepsHolder, "makes one holder less"),
+    (ParentsLength, "not all of the parent's"),
+    (TellsNothing, "allocate returned None"),
+    (TellsEmpty, "nobody is told to copy"),
+    (Reversed, "the wrong way round"),
+    (OtherError, "told by a MemoryError"),
+    (ReturnsFalse, "yet nothing was raised"),
+    (KeepsTable, "still shows blocks for it"),
+    (CountsAll, "counts blocks that somebody holds"),
+    (NoTail, "its last tokens have no block"),
+]
+
+RIGHT = [Pool, ByOwners]
