@@ -208,6 +208,7 @@ class LLM:
             while self.engine.requests:  # an abort may let others of a static batch go
                 self.engine.abort(next(iter(self.engine.requests)))
             self._last_trace = self.engine.trace
+            self.runner.close()
         self.engine = self.runner = None
 
     def __enter__(self) -> LLM:
