@@ -268,7 +268,6 @@ class Decodes:
         before  the step that makes this one's tokens, which are not on the host yet (None: all tokens are known)
         """
         count, size, spare = len(rows), self.size, {}
-        stamp = self.cuda.stamp()
         self.place_tables(rows)
         slots = []
         for request, column in zip(rows, columns, strict=True):
@@ -286,7 +285,9 @@ class Decodes:
         numbers[2, :count] = slots
         numbers[3, :count] = [r.pad for r in rows]
         numbers[4, :count] = np.asarray(columns) + 1
-        self.numbers.copy_(pinned(numbers, self.model.device), non_blocking=True)
+        numbers = pinned(numbers, self.model.device)
+        stamp = self.cuda.stamp()  # just before the launch: what the host did until now is no time of the device
+        self.numbers.copy_(numbers, non_blocking=True)
         self.replays[self.bucket(count, max(columns))]()
         tokens = choose(self.model.logits(self.hidden[:count], self.attention), list(rows), ahead=not known)
         self.last[:count] = tokens.clamp(min=0)  # NONE would be no row of the embedding, if a step is on its way already
