@@ -82,7 +82,7 @@ def refuse_nan(tokens: list[int], dtype: torch.dtype) -> None:
         remedy = "dtype='float32'" + (" (or 'bfloat16' on a GPU of sm_80 and later)" if dtype == torch.float16 else "")
         raise FloatingPointError(
             f"the model's logits are not finite: a layer computed in {name}, whose largest number is "
-            f"{torch.finfo(dtype).max:.4g}, overflowed, or a weight is no number; use {remedy}, or fetch the model again"
+            f"{torch.finfo(dtype).max:.5g}, overflowed, or a weight is no number; use {remedy}, or fetch the model again"
         )
 
 

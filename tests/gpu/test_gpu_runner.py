@@ -168,7 +168,7 @@ def test_close_gives_the_memory_back_at_once(gpu_tiny):
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info()
     for _ in range(2):
-        llm = gpu_tiny.llm(memory_fraction=0.6, max_num_seqs=4096, max_prefill_tokens=4096)
+        llm = gpu_tiny.llm(memory_fraction=0.6, max_num_seqs=64)
         llm.close()
         assert torch.cuda.mem_get_info()[0] >= free - (1 << 30)
 

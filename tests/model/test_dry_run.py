@@ -10,12 +10,15 @@ import os
 
 import pytest
 import torch
+from support.attention_cases import make
 from support.stand_in import TOKEN, OnMeta
+from torch.utils._python_dispatch import TorchDispatchMode
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # before triton is imported
 
 from minieng import SamplingParams  # noqa: E402
 from minieng.kernels import torch_attention  # noqa: E402
+from minieng.kernels.batch import Batch, LayerKV  # noqa: E402
 from minieng.model.decoder import Decoder  # noqa: E402
 
 SCHEDULERS = {
@@ -120,3 +123,97 @@ def test_a_mask_in_the_padded_backend_would_be_seen(tiny, machine, monkeypatch):
     monkeypatch.setattr(torch_attention, "rectangle", masked)
     with pytest.raises((RuntimeError, NotImplementedError)), machine.llm(tiny.path, num_blocks=60) as llm:
         run(llm)
+
+
+class Variants:
+    """In place of a Triton kernel: notes what Triton would compile a variant for, and computes nothing.
+
+    That is the kinds of the tensors, whether their beginning is divisible by 16 bytes, ints that are 1 or divisible by
+    16 unless the kernel says otherwise, and all constants.
+    """
+
+    def __init__(self, kernel, free: set[str], seen: set) -> None:
+        self.name, self.names, self.free, self.seen = kernel.fn.__name__, kernel.arg_names, free, seen
+
+    def __getitem__(self, grid):
+        return self.launch
+
+    def launch(self, *args, **constants) -> None:
+        key = [self.name, *sorted(constants.items())]
+        for name, value in zip(self.names, args, strict=False):
+            if isinstance(value, torch.Tensor):
+                assert value.device.type == "meta", f"{self.name}: {name} is not on the device"
+                key.append((name, value.dtype, value.storage_offset() * value.element_size() % 16 == 0))
+            elif isinstance(value, int) and name not in self.free:
+                key.append((name, value == 1, value % 16 == 0, value >= 1 << 31))
+        self.seen.add(tuple(key))
+
+
+FREE = {"_attend": {"num_rows", "table_stride", "max_pieces"}, "_join": {"max_pieces"}, "_settle": {"num_pairs"}}
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["graphs", "eager"])
+@pytest.mark.parametrize("num_blocks", [None, 60])
+@pytest.mark.parametrize("scheduler", ["continuous", "chunked", "static"])
+def test_triton_compiles_nothing_after_the_start(shape, machine, monkeypatch, scheduler, num_blocks, eager):
+    """Whatever is asked of the engine afterwards: other numbers of rows and tokens, other lengths, spare blocks."""
+    pytest.importorskip("triton", reason="triton is not installed (Linux on x86-64 only)")
+    from minieng.kernels import triton_attention, triton_ops
+
+    seen: set = set()
+    for module, names in (
+        (triton_attention, ("_attend", "_join", "_store", "_settle")),
+        (triton_ops, ("_add_norm", "_norm_rotate", "_silu_mul")),
+    ):
+        for name in names:
+            monkeypatch.setattr(module, name, Variants(getattr(module, name), FREE.get(name, set()), seen))
+    monkeypatch.setattr(triton_attention, "SPLIT", 32)
+    knobs = {"num_blocks": num_blocks, "enforce_eager": eager, "max_num_seqs": 5, "block_size": 8, **SCHEDULERS[scheduler]}
+    with machine.llm(shape("qwen3").path, "triton", dtype="float16", **knobs) as llm:
+        compiled = set(seen)
+        assert {key[0] for key in compiled} >= {"_attend", "_store", "_add_norm", "_norm_rotate", "_silu_mul"}
+        assert eager or "_settle" in {key[0] for key in compiled}
+        for prompts in ([[5]], [[5, 6], [7] * 33], [[5], [6] * 16, [7] * 70, [8] * 2, [9] * 31]):
+            llm.generate(prompts, SamplingParams(max_tokens=40, ignore_eos=True))
+        assert seen == compiled, seen - compiled
+
+
+def test_what_is_not_specialised_is_what_the_kernels_say():
+    pytest.importorskip("triton", reason="triton is not installed (Linux on x86-64 only)")
+    import ast
+    import inspect
+
+    from minieng.kernels import triton_attention, triton_ops
+
+    told = {}
+    for module in (triton_attention, triton_ops):
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            for decorator in getattr(node, "decorator_list", []):
+                for keyword in getattr(decorator, "keywords", []):
+                    if keyword.arg == "do_not_specialize":
+                        told[node.name] = set(ast.literal_eval(keyword.value))
+    assert told == FREE
+
+
+class HostNumbers(TorchDispatchMode):
+    """How many numbers the largest tensor has that was made on the host."""
+
+    most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and out.device.type == "cpu":
+            self.most = max(self.most, out.numel())
+        return out
+
+
+@pytest.mark.parametrize("width", [0, 100], ids=["packed", "rectangle"])
+def test_masks_are_made_on_the_device(machine, width):
+    """A mask of 2 rows of 100 tokens over 300 keys has 60,000 numbers; the host makes a few for each token at most."""
+    q, layer, batch = make([(100, 300), (100, 250)], 4, 2, 64, 16)
+    batch = Batch(*(batch.token_ids,) * 3, batch.q_starts, batch.kv_starts, batch.kv_ends, batch.tables.to("meta"), q, width)
+    layer = LayerKV(layer.k.to("meta"), layer.v.to("meta"), layer.scale)
+    with HostNumbers() as host:
+        got = torch_attention.attend_padded(q.to("meta"), layer, batch)
+    assert got.shape == q.shape and 0 < host.most <= 200
+    assert [mask.shape for mask, *_ in batch.masks.values()] == [(2, 1, 100, 300)]
