@@ -51,5 +51,5 @@ def test_what_they_are_made_of_needs_nothing_else_either():
 
 
 def test_the_command_is_named():
-    for name in ("README.md", "Makefile"):
+    for name in ("README.md", "Makefile", "docs/FIRST_GPU_RUN.md"):
         assert COMMAND in (ROOT / name).read_text(encoding="utf-8"), name
