@@ -55,12 +55,12 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-stored test-unit test-notebooks test-all test-gpu test-hostile test-lax test-tiny test-colab bench notebooks lock clean model
+.PHONY: help lab test test-stored test-unit test-notebooks test-all test-gpu test-hostile test-wide models test-lax test-tiny test-colab bench notebooks lock clean model
 
 help: ## this list
 	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
 	@echo "make test          unit tests, then every notebook with the real model, outputs compared"
-	@echo "make test-all      make test, then: hostile submissions, lax, the tiny model, Colab's versions"
+	@echo "make test-all      make test, then: hostile submissions, every model type, lax, the tiny model, Colab's versions"
 	@echo "make test-gpu      the tests that need a GPU (skipped with the reason where there is none)"
 	@echo "make bench         measure minieng against other engines on this machine's CPU"
 	@echo "make notebooks     run all notebooks and store their outputs"
@@ -109,7 +109,7 @@ test-stored: $(READY)
 
 test-unit: model
 	@echo "==> unit tests"
-	$(TESTING) $(BIN)/python -m pytest -m "not hostile" tests
+	$(TESTING) $(BIN)/python -m pytest -m "not hostile and not wide" tests
 
 test-gpu: $(READY) ## by itself: the interpreter's tests switch compiled Triton off for a whole process
 	@echo "==> tests that need a GPU"
@@ -118,6 +118,13 @@ test-gpu: $(READY) ## by itself: the interpreter's tests switch compiled Triton 
 test-hostile: $(READY)
 	@echo "==> submissions that attack the grader"
 	$(BIN)/python -m pytest -m hostile tests/coursekit
+
+test-wide: $(READY)
+	@echo "==> every model type of transformers"
+	$(TESTING) $(BIN)/python -m pytest -m wide tests/model
+
+models: $(READY) ## docs/MODELS.md, anew
+	PYTHONPATH=tests $(BIN)/python -m support.sweep docs/MODELS.md
 
 # A shell fragment: $(call STRICT,python,settings,folder) compares each stored output of the folder's notebooks.
 define STRICT
@@ -136,6 +143,7 @@ test-notebooks: model
 test-all:
 	@$(MAKE) test
 	@$(MAKE) test-hostile
+	@$(MAKE) test-wide
 	@$(MAKE) test-lax
 	@$(MAKE) test-tiny
 	@$(MAKE) test-colab
@@ -146,7 +154,7 @@ test-lax: model
 
 test-tiny: $(READY)
 	@echo "==> everything with the tiny model"
-	MINIENG_MODEL=tiny $(TESTING) $(BIN)/python -m pytest
+	MINIENG_MODEL=tiny $(TESTING) $(BIN)/python -m pytest -m "not wide"
 
 $(COLAB_READY): requirements-colab-like.txt pyproject.toml
 	@$(FIND_PYTHON); $(call MAKE_VENV,$(COLAB))
