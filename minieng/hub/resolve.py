@@ -21,7 +21,6 @@ import zipfile
 from pathlib import Path
 
 from ..home import cache_home
-from .chat import bounded
 from .shelf import (
     ModelError,
     ModelNotFound,
@@ -113,7 +112,7 @@ def load_tokenizer(path: str | Path):
     from transformers import AutoTokenizer
 
     try:
-        return bounded(AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False))
+        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exception on a damaged file
         raise ModelError(
             f"no usable tokenizer in {path} ({last_line(error)}): copy tokenizer.json and tokenizer_config.json there"

@@ -22,6 +22,7 @@ from ..kernels.native import keep_freed_memory
 from ..kv.tensors import KVShape, KVTensors, choose_num_blocks
 from ..request import Request, SamplingParams
 from .adapter import Adapter
+from .chat import bounded
 from .decoder import Decoder, supports
 from .graphs import GATHER_BYTES, Cuda, Decodes, num_spare_blocks
 from .refusals import refuse
@@ -70,7 +71,7 @@ def load(name: str, config: EngineConfig, largest_step: Callable[[EngineConfig, 
     runner = ModelRunner(model, tensors, attention)
     if device.type == "cuda":
         capture(runner, config, max_model_len)
-    return Loaded(path, load_tokenizer(path), runner, max_model_len, text.vocab_size, eos_of(path, text))
+    return Loaded(path, bounded(load_tokenizer(path)), runner, max_model_len, text.vocab_size, eos_of(path, text))
 
 
 def make_cache(model: Decoder | Adapter, attention: Attention, config: EngineConfig, max_model_len: int, most: int) -> KVTensors:

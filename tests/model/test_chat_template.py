@@ -7,9 +7,9 @@ import time
 import pytest
 from support.models import make_tokenizer
 
-from minieng.hub import chat
 from minieng.hub.resolve import load_tokenizer
 from minieng.hub.shelf import ModelError
+from minieng.model import chat
 from minieng.prompts import tokens_of
 
 TURNS = [{"role": "user", "content": "the cat"}]
@@ -22,7 +22,7 @@ def tokenizer(folder, template: str):
     made = make_tokenizer()
     made.chat_template = template
     made.save_pretrained(folder)
-    return load_tokenizer(folder)
+    return chat.bounded(load_tokenizer(folder))
 
 
 def test_a_well_behaved_template_gives_transformers_text_and_tokens(tmp_path):

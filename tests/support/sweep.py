@@ -178,8 +178,8 @@ def table(found: list[Outcome]) -> str:
         return sorted(f"`{o.kind}`" for o in found if o.how == how)
 
     counts = {how: len(names(how)) for how in ("own", "adapter", "refused", "wrong", "unmade")}
-    words = {"own": "run on the own decoder", "adapter": "run through the adapter", "refused": "are refused", "wrong": "are wrong",
-             "unmade": "were not tried"}  # fmt: skip
+    words = {"own": "run on the own decoder", "adapter": "run through the adapter", "refused": "are refused",
+             "wrong": "are wrong", "unmade": "were not tried"}  # fmt: skip
     said = [f"{counts[how]} {text}" for how, text in words.items() if counts[how]]
     lines = [
         "# Which models run",

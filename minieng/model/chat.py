@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import Any
 
-from .shelf import ModelError
+from ..hub.shelf import ModelError
 
 START_SECONDS, SECONDS, MEMORY = 120.0, 5.0, 4 << 30
 OF_THE_CALL = {"tokenize", "chat_template", "return_tensors", "return_dict", "padding", "truncation", "max_length",
@@ -111,4 +111,5 @@ def bound() -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     soonest = int(used.ru_utime + used.ru_stime + 2 * SECONDS) + 1
     for kind, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CPU, soonest)):
-        resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
