@@ -22,8 +22,8 @@ from .refusals import UnsupportedModel, and_more, tell_unused
 from .trial import limits, lowered, trial
 
 NAME = "minieng_paged"
-KNOWN_ARGUMENTS = {"scaling", "dropout", "sliding_window", "softcap", "position_ids", "use_cache", "is_causal"}
-ELSEWHERE = "its layers need more than keys and values of the tokens before"
+UNHEARD = {"s_aux": "sinks", "position_bias": "a bias of its own for each distance"}  # arguments that change what is computed
+ELSEWHERE = "its layers need more than keys and values of the tokens before, or count positions another way"
 
 
 @dataclass
@@ -49,9 +49,8 @@ def attend(module, query, key, value, attention_mask, *, scaling=None, sliding_w
     step.seen.append((query.shape[1], key.shape[1], key.shape[3], value.shape[3]))
     if step.caches is None:
         return query.new_zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[3]), None
-    unknown = {name for name, given in rest.items() if given is not None and name not in KNOWN_ARGUMENTS}
-    if unknown & {"s_aux", "position_bias"}:
-        raise UnsupportedModel(f"{type(module).__name__} attends with {', '.join(sorted(unknown))}, which is not supported")
+    if unheard := next((what for name, what in UNHEARD.items() if rest.get(name) is not None), None):
+        raise UnsupportedModel(f"its attention has {unheard}")
     cache = next(step.caches)
     scale = cache.scale if scaling is None else scaling
     layer = LayerKV(cache.k, cache.v, scale, sliding_window, softcap)
@@ -77,7 +76,7 @@ class Adapter:
         except UnsupportedModel:
             raise
         except Exception as problem:
-            raise self.unsupported(f"it cannot be called with a text alone ({in_words(problem)})") from problem
+            raise self.unsupported("transformers' own code for it fails on a text alone, with this config.json") from problem
         self.scales, self.windows = [self.head_dim**-0.5] * self.num_layers, [None] * self.num_layers
         self.softcap = None  # scale, window and softcap are told by transformers, layer by layer
 
@@ -103,10 +102,10 @@ class Adapter:
         """What the trial found with texts of at most ``longest`` tokens, or None."""
         try:
             error = trial(self, longest)
-        except UnsupportedModel:
-            raise
-        except Exception as problem:
-            return f"or does not run at all ({in_words(problem)})"
+        except UnsupportedModel as refusal:
+            raise self.unsupported(str(refusal)) from None
+        except Exception:
+            return "or does not run in a packed batch at all"
         if error < (1e-3 if self.dtype == torch.float32 else 0.2):  # NaN is a fault too
             return None
         return f"off by {error:.2g}: {ELSEWHERE}"
@@ -161,7 +160,7 @@ def load_model(path: Path, kind: str, dtype: torch.dtype) -> torch.nn.Module:
         elif "Unrecognized configuration class" in str(problem):
             reason = "transformers has no causal language model of this type"
         else:
-            reason = f"transformers cannot load it ({in_words(problem)})"
+            reason = f"transformers cannot load it from {path} (its config.json and weights may not belong together)"
         raise UnsupportedModel(f"model type {kind!r}: {reason}") from problem
     if missing := sorted(report["missing_keys"]):
         raise UnsupportedModel(
@@ -170,8 +169,3 @@ def load_model(path: Path, kind: str, dtype: torch.dtype) -> torch.nn.Module:
         )
     tell_unused(path, report["unexpected_keys"])
     return model
-
-
-def in_words(problem: Exception) -> str:
-    lines = str(problem).strip().splitlines() or [type(problem).__name__]
-    return f"{lines[0]:.150}"

@@ -45,6 +45,8 @@ def refuse(config: Any, tensors: dict[str, Stored]) -> None:
     reason = REFUSED.get(text.model_type) or REFUSED.get(config.model_type)
     if reason is None and getattr(config, "is_encoder_decoder", False):
         reason = "an encoder and a decoder"
+    if reason is None and getattr(text, "index_topk", None):
+        reason = "an index of its own that picks the tokens to attend to"
     kinds = sorted({str(kind) for kind in getattr(text, "layer_types", None) or () if any(s in str(kind) for s in STATES)})
     if reason is None and kinds:
         reason = f"layers with a state of their own ({', '.join(kinds)})"

@@ -112,7 +112,7 @@ GPT_NEO = {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "loc
 REFUSED = {
     "deepseek_v32": ("DeepseekV32Config", MLA),
     "lfm2": ("Lfm2Config", {"layer_types": ["conv", "full_attention", "conv"]}),
-    "roberta": ("RobertaConfig", {"is_decoder": True}),
+    "roberta": ("RobertaConfig", {"is_decoder": True, "pad_token_id": 1}),
     "falcon": ("FalconConfig", {}),
     "gptj": ("GPTJConfig", {"n_embd": 48, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "num_key_value_heads": ABSENT}),
     "gpt_neo": ("GPTNeoConfig", GPT_NEO),

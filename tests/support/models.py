@@ -36,6 +36,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3": ("Gemma3TextConfig", {**SLIDING, "head_dim": 16, "query_pre_attn_scalar": 8}),
     "phi3": ("Phi3Config", {**SLIDING}),
     "olmo2": ("Olmo2Config", {}),
+    "diffllama": ("DiffLlamaConfig", {}),
     "cohere": ("CohereConfig", {"logit_scale": 1.0}),
 }  # fmt: skip
 

@@ -34,7 +34,7 @@ RUNS = {
 SMALL = [
     (r"(.*_)?vocab_size(_.*)?", VOCABULARY),
     (r"num_hidden_layers|(num_|n_)?(encoder_|decoder_)?layers?|depth", LAYERS),
-    (r"qk_nope_head_dim|qk_rope_head_dim", 8),
+    (r"qk_rope_head_dim|rotary_dim", 8),
     (r"(.*_)?head_dim|d_head|kv_channels|attention_key_size|d_kv", 16),
     (r"(.*_)?(moe|expert)_?.*(intermediate|hidden)_size|shared_expert_intermediate_size|(moe_)?ffn_hidden_size", 32),
     (r"(.*_)?(intermediate|ffn_hidden)_size(_mlp)?|(.*_)?ffn_(dim|embed)|n_inner|d_ff|dim_ff|hidden_dim|ffn_hidden", 128),
@@ -51,7 +51,15 @@ SMALL = [
 ]
 LEFT_OUT = {"transformers_version", "architectures", "_name_or_path", "dtype", "torch_dtype", "id2label", "label2id"}
 # what single types need besides
-MORE: dict[str, dict[str, Any]] = {}
+MLA = {"head_dim": 8, "num_key_value_heads": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1}
+MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_n_groups": 1}
+MORE: dict[str, dict[str, Any]] = {
+    "axk1": MLA,
+    "bamba": MAMBA,
+    "deepseek_v2": MLA,
+    "deepseek_v3": MLA,
+    "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2},
+}
 
 
 @dataclass(frozen=True)
@@ -76,15 +84,15 @@ def small(settings: dict[str, Any], layers: int | None) -> dict[str, Any]:
     for name, value in settings.items():
         if name in LEFT_OUT:
             continue
-        rule = next((to for pattern, to in SMALL if re.fullmatch(pattern, name)), None)
+        rule = next((to for pattern, to in SMALL if re.fullmatch(pattern, str(name))), None)
         if isinstance(value, dict):
-            value = small(value, depth(value) or layers)
+            value = small({k: v for k, v in value.items() if not str(k).isdigit() or int(k) < LAYERS}, depth(value) or layers)
         elif isinstance(value, list) and value and len(value) == layers:
             distinct = list(dict.fromkeys(map(str, value)))
             first = [next(v for v in value if str(v) == d) for d in distinct]
             value = (value[: max(0, LAYERS - len(first))] + first)[:LAYERS]
-        elif re.fullmatch(r".*_token_(id|index)|(bos|eos|pad)_.*id", name):
-            value = 0 if name == "eos_token_id" else None if name in ("bos_token_id", "pad_token_id") else 1
+        elif re.fullmatch(r".*_token_(id|index)|(bos|eos|pad)_.*id", str(name)):
+            value = 0 if name == "eos_token_id" else 1
         elif rule is not None and type(value) is int:
             value = rule
         elif name == "sliding_window" and value is None or name in ("is_decoder", "use_sliding_window"):
