@@ -89,7 +89,7 @@ class Adapter:
             wrong = self.fault(tokens)
         if wrong and found:
             nearest = min(value for _, _, value in found)
-            if not self.fault(min(tokens, nearest)):
+            if not self.fault(nearest):
                 names = ", ".join(sorted({f"{name}={value}" for _, name, value in found}))
                 wrong = f"from token {nearest} on ({names}): set max_model_len to {nearest} or less"
         if wrong:

@@ -1,6 +1,6 @@
 """Chat templates are programs that come with a model: they run in a child process, for a bounded time, in bounded memory.
 
-Their sandbox (Jinja's) keeps them from files and from Python's inside, but a loop in it may be endless, and 9**9**9 is
+Their sandbox (Jinja's) keeps them from files and from Python's inside, but a loop in it may be endless, and 9**(9**9) is
 computed in C, where no thread can stop it. One child serves the whole process; one that is late is killed.
 """
 

@@ -30,6 +30,9 @@ def supports(config: Any) -> str | None:
     """None if this forward is right for the model, else what it lacks."""
     if config.model_type not in FAMILY:
         return f"model type {config.model_type!r} is not of the Llama family"
+    stray = {"llama": ("sliding_window", "layer_types"), "mistral": ("layer_types",)}.get(config.model_type, ())
+    if found := [name for name in stray if getattr(config, name, None)]:
+        return f"{found[0]}, which transformers' model has no place for but its cache goes by"
     if config.hidden_act != "silu":
         return f"activation {config.hidden_act!r}"
     rope = getattr(config, "rope_parameters", None) or {}
@@ -40,11 +43,8 @@ def supports(config: Any) -> str | None:
 
 def window_of(config: Any, layer: int) -> int | None:
     """The sliding window of a layer in tokens, or None for full attention."""
-    if config.model_type == "llama":  # transformers' Llama has none, whatever its config says
-        return None
-    if config.model_type == "mistral":
-        return config.sliding_window
-    return config.sliding_window if config.layer_types[layer] == "sliding_attention" else None
+    kinds = getattr(config, "layer_types", None)
+    return None if kinds and kinds[layer] != "sliding_attention" else getattr(config, "sliding_window", None)
 
 
 def geometry(config: Any) -> tuple[int, int, int]:

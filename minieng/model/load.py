@@ -196,5 +196,5 @@ def eos_of(path: Path, config: Any) -> list[int]:
     found = None
     if (path / "generation_config.json").exists():
         found = GenerationConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False).eos_token_id
-    found = config.eos_token_id if found is None else found
+    found = getattr(config, "eos_token_id", None) if found is None else found
     return [] if found is None else [found] if isinstance(found, int) else list(found)

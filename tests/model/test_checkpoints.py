@@ -29,8 +29,8 @@ def llm(folder: Path, **knobs) -> LLM:
     return LLM(str(folder), **{"num_blocks": 64, "block_size": 4, "dtype": "float32", "device": "cpu", **knobs})
 
 
-def same_as_transformers(folder: Path) -> None:
-    with llm(folder) as engine:
+def same_as_transformers(folder: Path, **knobs) -> None:
+    with llm(folder, **knobs) as engine:
         out = engine.generate([PROMPT], SamplingParams(max_tokens=COUNT, ignore_eos=True))[0]
     Oracle(folder, folder.name, longest=COUNT).compare(PROMPT, out.outputs[0].token_ids, COUNT)
 
@@ -119,15 +119,18 @@ def test_a_tied_config_with_another_head_in_the_file_keeps_that_head(tmp_path):
 
 @pytest.mark.parametrize("shape", ["llama_untied_bias", "gpt_neox"])
 def test_a_head_that_transformers_would_fill_at_random_is_refused(tmp_path, shape):
-    head = "lm_head.weight" if shape == "llama_untied_bias" else "embed_out.weight"
-    folder = edit(make_model(tmp_path, shape), lambda w: w.pop(head))
-    with pytest.raises(ModelError, match=f"the weights lack .*{head}.*config.json asks for"):
+    stored = "lm_head.weight" if shape == "llama_untied_bias" else "embed_out.weight"
+    folder = edit(make_model(tmp_path, shape), lambda w: w.pop(stored))
+    with pytest.raises(ModelError, match="the weights lack lm_head.weight, which config.json asks for"):
         llm(folder)
 
 
-def test_a_window_in_the_config_of_a_llama_is_no_window(tmp_path):
-    folder = set_config(make_model(tmp_path, "llama"), sliding_window=3)
-    same_as_transformers(folder)
+def test_a_window_that_exists_in_transformers_cache_only_is_refused_beyond_its_length(tmp_path):
+    """transformers' Llama has no window, but the cache of its ``generate`` goes by any sliding_window in a config."""
+    folder = set_config(make_model(tmp_path, "llama"), sliding_window=16)
+    with pytest.raises(UnsupportedModel, match="sliding_window=16.*set max_model_len to 16 or less"):
+        llm(folder)
+    same_as_transformers(folder, max_model_len=16)
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------

@@ -51,14 +51,19 @@ SMALL = [
 ]
 LEFT_OUT = {"transformers_version", "architectures", "_name_or_path", "dtype", "torch_dtype", "id2label", "label2id"}
 # what single types need besides
+CORE = ("hidden_size", "num_attention_heads", "num_key_value_heads", "n_routed_experts", "num_experts_per_tok", "head_dim")
 MLA = {"head_dim": 8, "num_key_value_heads": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1}
 MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_n_groups": 1}
+ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}
 MORE: dict[str, dict[str, Any]] = {
-    "axk1": MLA,
-    "bamba": MAMBA,
-    "deepseek_v2": MLA,
-    "deepseek_v3": MLA,
-    "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2},
+    **dict.fromkeys(("axk1", "deepseek_v2", "deepseek_v3", "glm4_moe_lite", "longcat_flash", "minicpm3", "youtu"), MLA),
+    **dict.fromkeys(("bamba", "granitemoehybrid"), MAMBA),
+    **dict.fromkeys(("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral"), ROPE),
+    "dots1": {"n_shared_experts": 1, "n_group": 1, "topk_group": 1},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "mamba2": {"num_heads": 8, "head_dim": 16},
+    "reformer": {"axial_pos_embds_dim": [32, 32], "axial_pos_shape": [16, 16]},
+    "zaya": {"num_experts_per_tok": 1},
 }
 
 
@@ -93,7 +98,7 @@ def small(settings: dict[str, Any], layers: int | None) -> dict[str, Any]:
             value = (value[: max(0, LAYERS - len(first))] + first)[:LAYERS]
         elif re.fullmatch(r".*_token_(id|index)|(bos|eos|pad)_.*id", str(name)):
             value = 0 if name == "eos_token_id" else 1
-        elif rule is not None and type(value) is int:
+        elif rule is not None and (type(value) is int or value is None and name in CORE):
             value = rule
         elif name == "sliding_window" and value is None or name in ("is_decoder", "use_sliding_window"):
             value = True if name != "sliding_window" else 12
