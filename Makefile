@@ -13,6 +13,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 MODEL := smollm2-135m
 OMP_NUM_THREADS ?= 2
+WORKERS ?= 2
 GOMP_SPINCOUNT ?= 2000
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 QUIET := $(if $(V),,--quiet)
@@ -29,6 +30,11 @@ STORING := HF_HUB_DISABLE_PROGRESS_BARS=1 OMP_NUM_THREADS=$(OMP_NUM_THREADS)
 # times slower and cells run out of time. So they spin for some microseconds only and then sleep; to sleep at once
 # (OMP_WAIT_POLICY=PASSIVE) would cost an idle machine a third.
 TESTING := $(STORING) GOMP_SPINCOUNT=$(GOMP_SPINCOUNT)
+# Files side by side, a thread each: two processes use two cores better than two threads of one. What times something
+# or needs both threads carries the mark `apart` and runs alone afterwards. A file stays in one process, so that its
+# fixtures are made once.
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
+ONE_THREAD := OMP_NUM_THREADS=1
 
 # A shell fragment: leaves in $$python the interpreter named by PYTHON=, else python3 if it is one of 3.11-3.13,
 # else the newest of those that runs. (Asking it matters: a pyenv shim exists for versions that do not run.)
@@ -55,13 +61,19 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-stored test-unit test-notebooks test-all test-gpu test-hostile test-wide models test-lax test-tiny test-colab bench notebooks lock clean model
+.PHONY: help lab test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-lax test-tiny test-colab bench notebooks lock clean model
 
 help: ## this list
 	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
 	@echo "make test          unit tests, then every notebook with the real model, outputs compared"
-	@echo "make test-all      make test, then: hostile submissions, every model type, lax, the tiny model, Colab's versions"
+	@echo "make test-all      make test, then its slower parts, each a target of its own:"
+	@echo "    test-wide      whole grids, published experiments, every model type: make test takes a part"
+	@echo "    test-hostile   submissions that attack the grader"
+	@echo "    test-lax       all notebooks, exercises too: no cell may fail"
+	@echo "    test-tiny      everything with the tiny model"
+	@echo "    test-colab     the notebooks on the versions that Colab has"
 	@echo "make test-gpu      the tests that need a GPU (skipped with the reason where there is none)"
+	@echo "make models        write docs/MODELS.md anew: which model types run"
 	@echo "make bench         measure minieng against other engines on this machine's CPU"
 	@echo "make notebooks     run all notebooks and store their outputs"
 	@echo "make lock          write requirements-lock.txt anew (Linux x86_64)"
@@ -69,6 +81,7 @@ help: ## this list
 	@echo ""
 	@echo "TORCH=cpu     take PyTorch from its CPU index: for a machine without an NVIDIA GPU"
 	@echo "PYTHON=...    the interpreter for .venv (3.11, 3.12 or 3.13)"
+	@echo "WORKERS=n     so many test files side by side (2)"
 	@echo "V=1           show what pip does"
 
 # The stamp is written last: an interrupted set-up is taken up again by the next make.
@@ -109,41 +122,43 @@ test-stored: $(READY)
 
 test-unit: model
 	@echo "==> unit tests"
-	$(TESTING) $(BIN)/python -m pytest -m "not hostile and not wide" tests
+	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart)" tests
+	@echo "==> unit tests that want the machine to themselves"
+	$(TESTING) $(BIN)/python -m pytest -m "apart and not (hostile or wide)" tests
+
+test-wide: model
+	@echo "==> whole grids and published experiments"
+	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m wide tests
+
+models: $(READY) ## docs/MODELS.md, anew
+	PYTHONPATH=tests $(BIN)/python -m support.sweep docs/MODELS.md
 
 test-gpu: $(READY) ## by itself: the interpreter's tests switch compiled Triton off for a whole process
 	@echo "==> tests that need a GPU"
-	$(BIN)/python -m pytest tests/gpu
+	$(BIN)/python -m pytest -o addopts=--strict-markers tests/gpu
 
 test-hostile: $(READY)
 	@echo "==> submissions that attack the grader"
 	$(BIN)/python -m pytest -m hostile tests/coursekit
 
-test-wide: $(READY)
-	@echo "==> every model type of transformers"
-	$(TESTING) $(BIN)/python -m pytest -m wide tests/model
-
-models: $(READY) ## docs/MODELS.md, anew
-	PYTHONPATH=tests $(BIN)/python -m support.sweep docs/MODELS.md
-
-# A shell fragment: $(call STRICT,python,settings,folder) compares each stored output of the folder's notebooks.
+# A shell fragment: $(call STRICT,python,settings,folder,options of pytest) compares each stored output of the folder's notebooks.
 define STRICT
 if ls $(3)/*.ipynb >/dev/null 2>&1; then \
   echo "==> $(3)/ strictly: every stored output is compared"; \
-  $(TESTING) $(2) $(1) -m pytest -o addopts="" $(NBVAL) $(3); \
+  $(TESTING) $(2) $(1) -m pytest -o addopts="" $(NBVAL) $(4) $(3); \
 else echo "==> $(3)/ holds no notebook"; fi
 endef
 
 test-notebooks: model
 	@$(call STRICT,$(BIN)/python,,docs)
-	@$(call STRICT,$(BIN)/python,,notebooks)
-	@$(call STRICT,$(BIN)/python,COURSEKIT_STRICT=1,solutions)
+	@$(call STRICT,$(BIN)/python,$(ONE_THREAD),notebooks,$(SIDE_BY_SIDE))
+	@$(call STRICT,$(BIN)/python,$(ONE_THREAD) COURSEKIT_STRICT=1,solutions,$(SIDE_BY_SIDE))
 
 # One after the other whatever -j says: side by side they would disturb each other's timings.
 test-all:
 	@$(MAKE) test
-	@$(MAKE) test-hostile
 	@$(MAKE) test-wide
+	@$(MAKE) test-hostile
 	@$(MAKE) test-lax
 	@$(MAKE) test-tiny
 	@$(MAKE) test-colab
@@ -154,7 +169,7 @@ test-lax: model
 
 test-tiny: $(READY)
 	@echo "==> everything with the tiny model"
-	MINIENG_MODEL=tiny $(TESTING) $(BIN)/python -m pytest -m "not wide"
+	MINIENG_MODEL=tiny $(TESTING) $(BIN)/python -m pytest
 
 $(COLAB_READY): requirements-colab-like.txt pyproject.toml
 	@$(FIND_PYTHON); $(call MAKE_VENV,$(COLAB))

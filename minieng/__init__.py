@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-# Huge pages for torch's large tensors on Linux, read when torch first allocates: streaming the weights of a small model
-# through a CPU at every step is 5 % faster with them.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+from .lazy import on_demand
 
 __version__ = "0.1.0"
 
@@ -48,10 +45,4 @@ if TYPE_CHECKING:
     from .scheduler import Scheduler
     from .workload import Workload
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'minieng' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_WHERE[name], __name__), name)
+__getattr__ = on_demand(__name__, _WHERE)

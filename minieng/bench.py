@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .clock import VirtualClock, WallClock
+from .engine import Engine
 from .observe.metrics import Metrics, check_goodput
 from .observe.trace import Trace
 from .request import Request, SamplingParams
@@ -45,7 +46,7 @@ def requests_of(workload: Workload, vocab_size: int, seed: int) -> list[Request]
 
 
 def serve(
-    engine: Any, requests: Sequence[Request], max_model_len: int, *, virtual: bool = False,
+    engine: Engine, requests: Sequence[Request], max_model_len: int, *, virtual: bool = False,
     progress: bool = False, goodput: Mapping[str, float] | None = None,
 ) -> Report:  # fmt: skip
     """Run requests from arrival to end and measure. The engine keeps its own clock and trace for afterwards.
@@ -75,7 +76,7 @@ def serve(
         engine.clock, engine.trace = clock, trace
 
 
-def _let_in(engine: Any, requests: Sequence[Request], max_model_len: int) -> list[tuple[str, str]]:
+def _let_in(engine: Engine, requests: Sequence[Request], max_model_len: int) -> list[tuple[str, str]]:
     """Queue whoever can fit; (id, reason) of the others."""
     refused = []
     for request in requests:
@@ -91,7 +92,7 @@ def _let_in(engine: Any, requests: Sequence[Request], max_model_len: int) -> lis
     return refused
 
 
-def _run(engine: Any, total: int, progress: bool) -> None:
+def _run(engine: Engine, total: int, progress: bool) -> None:
     from tqdm.auto import tqdm
 
     with tqdm(total=total, desc=scheduler_name(engine.config.scheduler), unit="request", disable=not progress) as bar:

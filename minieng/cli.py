@@ -19,6 +19,7 @@ from .config import EngineConfig
 from .kernels.backend import BACKENDS
 from .request import SamplingParams
 from .scheduler import ADMISSIONS, ORDERS, SCHEDULERS, VICTIMS
+from .workload import PRESETS
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 MODEL = os.environ.get("MINIENG_MODEL", "smollm2-135m")
@@ -138,9 +139,8 @@ def generate_flags(parser: argparse.ArgumentParser) -> None:
 
 def bench_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    names = "uniform_short, mixed_length, bursty, chat, code, long_prompt, sharegpt, alpaca, azure_conv"
     columns = "arrival_s,prompt_tokens,output_tokens"
-    text = f"{names}, or a CSV of {columns} (default: %(default)s)"
+    text = f"{', '.join(PRESETS)}, azure_conv, or a CSV of {columns} (default: %(default)s)"
     add("--workload", default="mixed_length", metavar="NAME|CSV", help=text)
     add("--num-prompts", type=int, metavar="N", help="requests (default: 32 of a named workload, all of a CSV)")
     add("--rate", type=float, metavar="R", help="requests a second; inf: all at once (default: its own)")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .config import EngineConfig
 from .request import SamplingParams
-from .scheduler import SCHEDULERS, check_names
+from .scheduler import SCHEDULERS
 
 if TYPE_CHECKING:
     from .llm import LLM
@@ -38,7 +38,7 @@ def given(args: argparse.Namespace, kind: type, **renamed: str) -> dict[str, Any
 
 def generate(args: argparse.Namespace) -> int:
     params = SamplingParams(**given(args, SamplingParams, seed="seed_per_request"))
-    check_names(EngineConfig(**given(args, EngineConfig)))  # a wrong knob is found before torch is imported
+    EngineConfig(**given(args, EngineConfig))  # a wrong knob is found before torch is imported
     prompts = list(read_prompts(args.prompts))
     from .llm import LLM
 

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .config import EngineConfig
-from .engine import Engine
-from .kv.allocator import KVCache
+from .engine import Engine, Executor
+from .parts import Parts, loaded_parts
 from .prompts import Prompt, as_list, each_of, progress_bar, tokens_of
-from .request import CompletionOutput, Request, RequestMetrics, RequestOutput, SamplingParams, TokenEvent, sample_key
-from .scheduler import check_names, make_scheduler
-from .scheduler.admission import reservation_of
+from .request import (
+    CompletionOutput,
+    Request,
+    RequestMetrics,
+    RequestOutput,
+    SamplingParams,
+    Status,
+    TokenEvent,
+    sample_key,
+)
 from .text import TextStream
 
 if TYPE_CHECKING:
@@ -36,18 +42,19 @@ class LLM:
     A context manager; ``close()`` gives the cache's memory back. Engines of one process share a model's weights.
     """
 
-    def __init__(self, model: str = "smollm2-135m", *, checked: bool = False, **knobs: Any) -> None:
-        config = EngineConfig(**knobs)
-        check_names(config)  # a wrong one is told before a model is loaded
-        from .model.load import load  # torch comes with it
-
-        loaded = load(str(model), config, make_scheduler(config.scheduler).largest_step)
-        tensors, reservation = loaded.runner.tensors, reservation_of(config.admission)
-        kv = KVCache(tensors.num_blocks, config.block_size, config.enable_prefix_caching, reservation, len(tensors.host))
-        engine = Engine(loaded.runner, kv, config, checked=checked)
-        engine.trace.meta |= {"model": str(model), "device": loaded.runner.device_name, "date": date.today().isoformat()}
-        self._take(engine, str(model), loaded.tokenizer, loaded.max_model_len, loaded.vocab_size, loaded.eos_token_ids)
-        self.path = loaded.path
+    def __init__(self, model: str | Parts = "smollm2-135m", *, checked: bool = False, **knobs: Any) -> None:
+        parts = model if isinstance(model, Parts) else loaded_parts(str(model), checked, knobs)
+        self.engine: Engine | None = parts.engine
+        self.config = parts.engine.config
+        self.runner: Executor | None = parts.engine.executor
+        self.model_name, self.path = parts.name, parts.path
+        self.tokenizer = parts.tokenizer
+        self.max_model_len, self.vocab_size = parts.max_model_len, parts.vocab_size
+        self.eos_token_ids = parts.eos_token_ids
+        self._streams: dict[Request, TextStream] = {}
+        self._ids = itertools.count()
+        self._last_trace = parts.engine.trace
+        self.engine.on_token = self._on_token
 
     @classmethod
     def simulated(
@@ -69,19 +76,7 @@ class LLM:
         own = {} if host is None else {"host": host}
         engine = simulated_engine(model, gpu, tensor=tensor, stages=stages, checked=checked, **own, **knobs)
         spec = engine.executor.model.model
-        longest = engine.config.max_model_len or spec.max_len
-        llm = cls.__new__(cls)
-        llm._take(engine, spec.name, NoTokenizer(), longest, spec.vocab, [])
-        llm.path = None
-        return llm
-
-    def _take(self, engine: Engine, name: str, tokenizer: Any, longest: int, vocab_size: int, eos: list[int]) -> None:
-        """The rest of construction, whatever carries the plans out."""
-        self.engine, self.config, self.runner, self.model_name = engine, engine.config, engine.executor, name
-        self.tokenizer, self.max_model_len, self.vocab_size, self.eos_token_ids = tokenizer, longest, vocab_size, eos
-        self._streams: dict[Request, TextStream] = {}
-        self._ids = itertools.count()
-        engine.on_token = self._on_token
+        return cls(Parts(engine, spec.name, NoTokenizer(), engine.config.max_model_len or spec.max_len, spec.vocab, []))
 
     # -- what a reader types ----------------------------------------------------------------------------
 
@@ -106,25 +101,34 @@ class LLM:
         """
         groups = self._submit(prompts, params, priority, deadline, user, request_ids, arrivals)
         try:
-            with progress_bar(progress, len(groups)) as bar:
-                while any(r.request_id in self.engine.requests for group in groups for r in group):
-                    record = self.engine.step()
-                    bar.update(len(record.finished) if record else 0)
+            left = deque(itertools.chain.from_iterable(groups))
+            with progress_bar(progress, len(left)) as bar:
+                while left:
+                    if left[0].status is Status.FINISHED:  # all must end, so it is enough to look at one
+                        left.popleft()
+                    elif record := self.engine.step():
+                        bar.update(len(record.finished))
             return [self._output(group) for group in groups]
         finally:
             self._forget(groups)
 
     def stream(
-        self, prompts: Prompt | Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None,
-        *, request_ids: Sequence[str] | None = None, **keywords: Any,
-    ) -> Iterator[TokenEvent]:  # fmt: skip
-        """Token by token, of one prompt or of several at once. Leaving the loop early aborts the requests."""
-        groups = self._submit(prompts, params, keywords.pop("priority", 0), keywords.pop("deadline", None),
-                              keywords.pop("user", ""), request_ids, None)  # fmt: skip
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        priority: int | Sequence[int] = 0,
+        deadline: float | Sequence[float | None] | None = None,
+        user: str | Sequence[str] = "",
+        request_ids: Sequence[str] | None = None,
+    ) -> Iterator[TokenEvent]:
+        """Token by token, of one prompt or of several at once. Leaving the loop early aborts the requests.
+
+        The keywords are those of ``generate``. Prompts are checked and queued when the first token is asked for.
+        """
+        groups = self._submit(prompts, params, priority, deadline, user, request_ids, None)
         seen: dict[Request, int | None] = dict.fromkeys(itertools.chain.from_iterable(groups), 0)
         try:
-            if keywords:
-                raise TypeError(f"stream() has no keyword {next(iter(keywords))!r}")
             while seen:
                 self.engine.step()
                 for request in list(seen):
@@ -156,12 +160,12 @@ class LLM:
 
     def abort(self, request_id: str) -> None:
         """End a request and all its samples. Raises KeyError for an unknown id."""
-        ids = [i for i in self.engine.requests if i == request_id or i.rpartition("#")[0] == request_id]
-        if not ids:
+        samples = [r for r in self.engine.requests.values() if r.prompt_id == request_id]
+        if not samples:
             raise KeyError(f"no request {request_id!r}: unknown, or finished already")
-        for each in ids:
-            if each in self.engine.requests:  # an abort may let others of a static batch go
-                self.engine.abort(each)
+        for request in samples:
+            if request.status is not Status.FINISHED:  # an abort may let others of a static batch go
+                self.engine.abort(request.request_id)
 
     @property
     def trace(self) -> Trace:
@@ -235,11 +239,17 @@ class LLM:
             raise ValueError(f"{len(ids)} request_ids for {count} prompts: give one for each")
         if wrong := [i for i in ids if not isinstance(i, str) or not i]:
             raise ValueError(f"request id {wrong[0]!r}: must be a string of at least one character")
+        taken = {r.prompt_id for r in self.engine.requests.values()}
+        for each in ids:
+            if each in taken:
+                raise ValueError(f"request id {each!r} is in use: choose another or abort it first")
+            taken.add(each)
         groups: list[list[Request]] = []
         try:
             for i, prompt in enumerate(prompts):
                 own = {name: values[i] for name, values in spread.items()}
                 groups.append(self._requests(ids[i], prompt, now, **own))
+            self._name_apart(itertools.chain.from_iterable(groups))
             self._streams |= {r: TextStream(self.tokenizer, r) for r in itertools.chain.from_iterable(groups)}
             for first, *others in groups:
                 self.engine.add_request(first)
@@ -248,6 +258,14 @@ class LLM:
             self._forget(groups)
             raise
         return groups
+
+    def _name_apart(self, requests: Iterable[Request]) -> None:
+        """No two sequences bear one name: "doc#1" is a sample of "doc", and may be what a user called another prompt."""
+        names = set(self.engine.requests)
+        for request in requests:
+            while request.request_id in names:
+                request.request_id += "'"
+            names.add(request.request_id)
 
     def _requests(self, request_id, prompt, now, params, priority, deadline, user, arrivals) -> list[Request]:
         """The ``n`` samples of one prompt. Raises ValueError naming what is wrong with the prompt."""
@@ -259,17 +277,16 @@ class LLM:
             )
         if not math.isfinite(arrivals) or arrivals < 0 or deadline is not None and not math.isfinite(deadline):
             raise ValueError(f"request {request_id!r}: arrival {arrivals} and deadline {deadline} must be seconds from now")
-        requests = []
-        for index in range(params.n):
-            request = Request(
+        return [
+            Request(
                 request_id if params.n == 1 else f"{request_id}#{index}", token_ids, params, prompt=text,
+                prompt_id=request_id, sample_index=index,
+                sample_key=sample_key(params.seed, self.config.seed, request_id, index),
                 arrival_time=now + arrivals, priority=priority, deadline=None if deadline is None else now + deadline,
                 user=user, max_model_len=self.max_model_len, eos_token_ids=self.eos_token_ids,
-            )  # fmt: skip
-            request.sample_index = index
-            request.sample_key = sample_key(params.seed, self.config.seed, request_id, index)
-            requests.append(request)
-        return requests
+            )
+            for index in range(params.n)
+        ]  # fmt: skip
 
     # -- from tokens to answers -------------------------------------------------------------------------
 
@@ -277,7 +294,8 @@ class LLM:
         stream = self._streams.get(request)
         return stream is not None and bool(request.params.stop) and stream.push()
 
-    def _finish(self, request: Request) -> TextStream:
+    def _ended(self, request: Request) -> TextStream:
+        """The stream of a request that is over, with all its text."""
         stream = self._streams[request]
         if not request.params.stop:
             stream.push()
@@ -292,15 +310,14 @@ class LLM:
         tokens, over = request.output_token_ids, request.is_done
         if seen[request] is None or len(tokens) == seen[request] and not over:
             return
-        stream = self._finish(request) if over else self._streams[request]
+        stream = self._ended(request) if over else self._streams[request]
         if not over and not request.params.stop:
             stream.push()
         fresh, seen[request] = tokens[seen[request] :], None if over else len(tokens)
         for i, token in enumerate(fresh or [None]):
             last = i == len(fresh) - 1 or token is None
-            name = request.request_id.rpartition("#")[0] or request.request_id
             yield TokenEvent(
-                name, request.sample_index, token, stream.new_text() if last else "",
+                request.prompt_id, request.sample_index, token, stream.new_text() if last else "",
                 request.finish_reason if last and over else None,
             )  # fmt: skip
 
@@ -308,7 +325,7 @@ class LLM:
         first = group[0]
         outputs = [
             CompletionOutput(
-                r.sample_index, self._finish(r).text, r.output_token_ids, r.finish_reason,
+                r.sample_index, self._ended(r).text, r.output_token_ids, r.finish_reason,
                 r.logprobs if r.params.logprobs is not None else None,
             )
             for r in group
@@ -317,8 +334,7 @@ class LLM:
             first.arrival_time, first.admitted_time, first.token_times, max(r.finish_time for r in group),
             sum(r.num_preemptions for r in group), sum(r.num_cached_tokens for r in group),
         )  # fmt: skip
-        name = first.request_id if len(group) == 1 else first.request_id.rpartition("#")[0]
-        return RequestOutput(name, first.prompt, first.token_ids[: first.num_prompt_tokens], outputs, metrics)
+        return RequestOutput(first.prompt_id, first.prompt, first.token_ids[: first.num_prompt_tokens], outputs, metrics)
 
     def _forget(self, groups: list[list[Request]]) -> None:
         """Whatever of these still runs is aborted (Ctrl-C, an early exit, a refused neighbour); streams are dropped."""

@@ -78,18 +78,13 @@ def _check(trace: Trace, engine: Engine) -> None:
     if engine.has_work:
         raise ValueError("the engine still has requests: let it finish, then replay")
     if trace.dropped or not trace.detail:
-        raise TraceError(
-            "the trace does not hold every step with all names: record it with a larger limit and detail=True"
-        )
+        raise TraceError("the trace does not hold every step with all names: record it with a larger limit and detail=True")
     named = {name for record in trace for name, _, _ in record.slices}
     if named - trace.requests.keys():
-        raise TraceError(
-            f"the trace plans {sorted(named - trace.requests.keys())[0]!r} but holds no such request: it was cut"
-        )
+        raise TraceError(f"the trace plans {sorted(named - trace.requests.keys())[0]!r} but holds no such request: it was cut")
     if trace.meta.get("num_blocks", engine.kv.pool.num_blocks) > engine.kv.pool.num_blocks:
         raise TraceError(
-            f"recorded with {trace.meta['num_blocks']} blocks, the engine has {engine.kv.pool.num_blocks}: "
-            "raise num_blocks"
+            f"recorded with {trace.meta['num_blocks']} blocks, the engine has {engine.kv.pool.num_blocks}: raise num_blocks"
         )
 
 

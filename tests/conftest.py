@@ -4,41 +4,29 @@ from __future__ import annotations
 
 import signal
 import sys
-from pathlib import Path
+from dataclasses import asdict
 
 import pytest
+from support.tally import TALLY, TOKENS_PER_TIE
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C, and so would what they start
 
 
-class Kit:
-    """A model, its oracle, and engines on it. Weights are loaded once: engines of a process share them."""
-
-    def __init__(self, path: Path, name: str, longest: int) -> None:
-        from support.oracle import Oracle
-
-        from minieng import LLM
-
-        self.path, self.oracle = path, Oracle(path, name, longest)
-        self._keep = LLM(str(path), num_blocks=1, device="cpu", dtype="float32").runner.model
-
-    def llm(self, **knobs):
-        from minieng import LLM
-
-        return LLM(str(self.path), **{"checked": True, "device": "cpu", "dtype": "float32", **knobs})
-
-
 @pytest.fixture(scope="session")
-def tiny() -> Kit:
+def tiny():
     """The repository's own story model."""
+    from support.kit import Kit
+
     from minieng.model import resolve
 
     return Kit(resolve("tiny"), "tiny", longest=24)
 
 
 @pytest.fixture(scope="session")
-def smollm2() -> Kit:
+def smollm2():
     """SmolLM2-135M, if it is here or can be fetched."""
+    from support.kit import Kit
+
     from minieng.hub import resolve as loader
 
     try:
@@ -51,6 +39,7 @@ def smollm2() -> Kit:
 @pytest.fixture(scope="session")
 def shape(tmp_path_factory):
     """shape("gpt2") → a small random model of that architecture and its oracle."""
+    from support.kit import Kit
     from support.models import make_model
 
     known: dict[str, Kit] = {}
@@ -71,17 +60,23 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
-def pytest_terminal_summary(terminalreporter) -> None:
-    oracle = sys.modules.get("support.oracle")
-    if oracle and oracle.TALLY.tokens:
-        terminalreporter.write_line(f"same tokens: {oracle.TALLY}")
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    """A worker of pytest-xdist has ended: count what it compared."""
+    TALLY.add(**getattr(node, "workeroutput", {}).get("tally", {"tokens": 0, "ties": 0, "by_model": {}}))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def few_ties():
+def pytest_sessionfinish(session: pytest.Session) -> None:
     """The contract's excuse has a limit: at most one tie in 2,000 tokens over the whole run."""
-    yield
-    oracle = sys.modules.get("support.oracle")
-    if oracle:
-        allowed = max(1, oracle.TALLY.tokens // oracle.TOKENS_PER_TIE)
-        assert oracle.TALLY.ties <= allowed, f"too many ties: {oracle.TALLY}"
+    told = getattr(session.config, "workeroutput", None)  # in a worker: the first process counts and judges
+    if told is not None:
+        told["tally"] = asdict(TALLY)
+    elif TALLY.too_many_ties and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if TALLY.tokens:
+        terminalreporter.write_line(f"same tokens: {TALLY}")
+    if TALLY.too_many_ties:
+        terminalreporter.write_line(f"FAILED: more ties than one in {TOKENS_PER_TIE:,} tokens", red=True)

@@ -11,6 +11,7 @@ pytest.importorskip("psutil")
 import batching_grid  # noqa: E402
 
 REPO = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.apart  # cells that others disturb are measured again
 
 FIGURES = {"mean_ms", "p95_ms", "requests_per_s", "tokens_per_s", "busy", "seats"}
 

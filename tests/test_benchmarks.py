@@ -19,6 +19,7 @@ from peers.child import Child, Patience, PeerFailed, PeerSkipped, measure, media
 from peers.comparison import Benchmark  # noqa: E402
 
 REPO = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.apart  # runs that others disturb are repeated
 
 SMOLLM2 = {
     "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,

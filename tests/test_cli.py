@@ -11,10 +11,10 @@ import sys
 import pytest
 
 from minieng import SamplingParams
-from minieng.cli import NO_FLAG, main, make_parser
-from minieng.commands import SCHEDULERS, given
+from minieng.cli import LISTS, NO_FLAG, choices_of, main, make_parser
+from minieng.commands import given
 from minieng.config import EngineConfig
-from minieng.scheduler import SCHEDULERS as KNOWN_SCHEDULERS
+from minieng.scheduler import SCHEDULERS
 
 COMMANDS = ("generate", "bench", "simulate", "doctor", "fetch")
 PYTHON = [sys.executable, "-m", "minieng"]
@@ -183,8 +183,11 @@ def test_flags_reach_the_dataclasses():
     assert given(args, SamplingParams, seed="seed_per_request") == {"seed": 9, "stop": ["a"], "stop_token_ids": [5]}
 
 
-def test_every_scheduler_has_a_name_on_the_command_line():
-    assert set(SCHEDULERS) == set(KNOWN_SCHEDULERS)
+def test_every_list_of_names_is_the_flags_choice_and_holds_the_default():
+    for field in dataclasses.fields(EngineConfig):
+        if field.name in LISTS:
+            assert set(choices_of(field)) == {*LISTS[field.name], field.default}
+    assert {"scheduler", "order", "admission", "victim", "attention"} == set(LISTS)
 
 
 def test_help_and_version_are_quick_because_nothing_heavy_is_imported():

@@ -187,6 +187,7 @@ def test_config_and_tokenizer_say_what_is_wrong(tmp_path):
 # --- the cache -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.apart
 def test_made_once_then_found_at_once(home, conversions, monkeypatch):
     said = []
     path = resolve("smollm2-135m", said.append)

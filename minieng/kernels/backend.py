@@ -40,7 +40,7 @@ class Backend:
     devices       where "auto" tries it
     capability    compute capability that a GPU must have for it
     rectangles    knows padding; the padded batches of others are computed by "padded"
-    whole_layers  comes with ``native.layers``, which computes all layers in one call where products are its own, too
+    whole_layers  comes with ``native.native_layers``, which computes all layers in one call where products are its own, too
     skips_slots   does not store where the slot is −1
     capturable    computes decodes from tensors alone (``Batch.decode_rows``), as a CUDA graph needs it
     gathers       copies all keys and values that a step sees, up to the width of the block tables
@@ -84,7 +84,7 @@ def load_native() -> Kernels:
     """A small C kernel that walks the block table, compiled on first use (native.py)."""
     from . import native, ops
 
-    return Kernels(native.attend, native.store, ops.NATIVE)
+    return Kernels(native.native_attention, native.native_store, ops.NATIVE)
 
 
 def load_padded() -> Kernels:
@@ -106,7 +106,7 @@ BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
         Backend("triton", load_triton, ("cuda",), capability=(8, 0), skips_slots=True, capturable=True),
-        Backend("native", load_native, ("cpu",), whole_layers=True),
+        Backend("native", load_native, ("cpu",), rectangles=True, whole_layers=True),
         Backend("padded", load_padded, ("cuda",), rectangles=True, capturable=True, gathers=True),
         Backend("torch", load_torch),
     )

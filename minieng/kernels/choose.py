@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from typing import Any
@@ -72,9 +73,9 @@ def choose_attention(
 ) -> Attention:
     """The first candidate that agrees with plain torch on this model's shapes; a warning for each that does not."""
     check_name(asked)
-    *tried, last = candidates(device, asked)
+    found = candidates(device, asked)
     limit = 1e-4 if dtype == torch.float32 else 3e-2
-    for backend, following in zip(tried, [*tried[1:], last], strict=True):
+    for backend, following in itertools.pairwise(found):
         try:
             error = self_test(backend, device, dtype, heads, kv_heads, head_dim, block_size)
         except Exception as problem:  # whatever a compiler or a driver may throw
@@ -87,7 +88,7 @@ def choose_attention(
         warnings.warn(
             f"attention backend {backend.name!r} is not used: {reason}; falling back to {following.name!r}", stacklevel=2
         )
-    return Attention(last, f"plain torch, one request after the other{passed_over(last, device)}")
+    return Attention(found[-1], f"plain torch, one request after the other{passed_over(found[-1], device)}")
 
 
 def choose_ops(ops: Any, device: torch.device, dtype: torch.dtype, head_dim: int, limit: float) -> Any:

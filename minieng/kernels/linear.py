@@ -2,7 +2,7 @@
 
 torch's fp32 ``F.linear`` re-reads the weight in an order that suits no CPU at 2 to 128 rows. Laid out once
 ("packed"), a weight streams through memory once and the product takes a half to a quarter of the time. Two packed
-forms exist: oneDNN's, which inductor uses too, and our own kernel (native.c), which keeps weights that were published
+forms exist: oneDNN's, which inductor uses too, and our own kernel (native/products.h), which keeps weights that were published
 in bfloat16 as such and widens them in registers: the numbers are the same, and half as many bytes come from memory.
 Which form to use is timed when the first model is loaded; where one is missing, wrong or slower, plain ``F.linear`` stays.
 """

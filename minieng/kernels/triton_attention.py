@@ -68,6 +68,23 @@ def _pieces(kv_end, length, SPLIT: tl.constexpr, MAX_PIECES: tl.constexpr, TILE:
     return split, tl.where(length == 1, tl.maximum((kv_end + split - 1) // split, 1), 1)
 
 
+@triton.jit
+def _product(a, b, EXACT: tl.constexpr):
+    """a·b in fp32; EXACT: also multiplied in fp32, where tensor cores would round to TF32."""
+    if EXACT:
+        result = tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
+    else:
+        result = tl.dot(a, b).to(tl.float32)
+    return result
+
+
+@triton.jit
+def _capped(scores, softcap):
+    """softcap · tanh(scores / softcap), written so that nothing overflows."""
+    scaled = tl.exp(-2.0 * tl.abs(scores / softcap))
+    return softcap * tl.where(scores < 0, -1.0, 1.0) * (1.0 - scaled) / (1.0 + scaled)
+
+
 @triton.jit(do_not_specialize=["num_rows", "table_stride", "max_pieces"])
 def _attend(
     q, k_cache, v_cache, out, part, part_max, part_sum, tables, starts, kv_starts, kv_ends, num_rows, q_stride, table_stride,
@@ -125,13 +142,9 @@ def _attend(
             page = tl.load(tables + row * table_stride + slot // BLOCK_SIZE, mask=held, other=0).to(tl.int64)
             at = (page * BLOCK_SIZE + slot % BLOCK_SIZE) * (KV_HEADS * DIM) + head * DIM
             key = tl.load(k_cache + at[None] + column[:, None], mask=held[None] & inside[:, None], other=0.0)
-            if EXACT:
-                scores = tl.dot(query.to(tl.float32), key.to(tl.float32), input_precision="ieee") * scale
-            else:
-                scores = tl.dot(query, key).to(tl.float32) * scale
+            scores = _product(query, key, EXACT) * scale
             if CAPPED:
-                scaled = tl.exp(-2.0 * tl.abs(scores / softcap))  # tanh, written so that nothing overflows
-                scores = softcap * tl.where(scores < 0, -1.0, 1.0) * (1.0 - scaled) / (1.0 + scaled)
+                scores = _capped(scores, softcap)
             seen = held[None] & (slot[None] <= position[:, None]) & real[:, None]
             if WINDOW > 0:
                 seen = seen & (slot[None] > position[:, None] - WINDOW)
@@ -141,10 +154,7 @@ def _attend(
             weight = tl.exp(scores - safe[:, None])
             shrink = tl.exp(top - safe)
             value = tl.load(v_cache + at[:, None] + column[None], mask=held[:, None] & inside[None], other=0.0)
-            if EXACT:
-                gained = tl.dot(weight, value.to(tl.float32), input_precision="ieee")
-            else:
-                gained = tl.dot(weight.to(value.dtype), value).to(tl.float32)
+            gained = _product(weight.to(value.dtype), value, EXACT)
             result = result * shrink[:, None] + gained
             total = total * shrink + tl.sum(weight, 1)
             top = higher

@@ -108,15 +108,17 @@ class Decoder:
     def hidden(self, batch: Batch, kv: list[LayerKV], attention: Attention, before: torch.Tensor | None = None) -> torch.Tensor:
         """What the layers make of the tokens in ``batch.logit_rows``: [E, hidden], before the last norm.
 
-        After the model's last attention nobody asks for the others any more. native.layers is the same in C.
+        After the model's last attention nobody asks for the others any more. native.native_layers is the same in C.
         """
         ops, delta = attention.ops, None
         x = before if self.embedding is None else F.embedding(batch.token_ids, self.embedding)
         if self.lm_head is None:  # more layers follow, which need every token
             batch = replace(batch, logit_rows=torch.arange(len(x), device=x.device))
         cos, sin = self.cos[batch.positions], self.sin[batch.positions]
-        if self.runs_whole(attention) and not batch.width:
-            return native.layers(self.in_panels, x, self.config.intermediate_size, cos, sin, self.eps, self.heads, kv, batch)
+        if self.runs_whole(attention):
+            return native.native_layers(
+                self.in_panels, x, self.config.intermediate_size, cos, sin, self.eps, self.heads, kv, batch
+            )
         for layer, cache in zip(self.layers, kv, strict=True):
             norm = layer.input_norm
             h = ops.rms_norm(x, norm, self.eps) if delta is None else ops.add_norm(x, delta, norm, self.eps)
@@ -129,12 +131,12 @@ class Decoder:
         return x
 
     def runs_whole(self, attention: Attention) -> bool:
-        """Whether ``native.layers`` computes the layers of packed steps: it needs products and attention to be its own."""
+        """Whether ``native.native_layers`` computes the layers: it needs products and attention to be its own."""
         return attention.backend.whole_layers and self.in_panels is not None
 
     @functools.cached_property
     def in_panels(self) -> ctypes.Array | None:
-        """The layers' weights for ``native.layers``, or None where the products are not done by it."""
+        """The layers' weights for ``native.native_layers``, or None where the products are not done by it."""
         products = {type(p) for layer in self.layers for p in (layer.qkv, layer.o, layer.gate_up, layer.down)}
         return native.layer_weights(self.layers) if products == {Native} else None
 

@@ -1,6 +1,9 @@
-"""What happened: one plain record a step (trace), and what it was worth (metrics)."""
+"""What happened: one plain record a step (record, trace, trace_file), and what it was worth (metrics)."""
 
 from .latency import Latency
 from .metrics import Metrics, ladder_table, table
+from .record import StepRecord
+from .trace import Trace
+from .trace_file import TraceError
 
-__all__ = ["Latency", "Metrics", "ladder_table", "table"]
+__all__ = ["Latency", "Metrics", "StepRecord", "Trace", "TraceError", "ladder_table", "table"]

@@ -279,7 +279,7 @@ def _spread(heading: str, name: str) -> list[tuple]:
     """Mean and percentiles of one latency."""
     whats = ("mean", "p50", "p95", "p99")
     return [
-        (heading if i == 0 else "", what, 7 if i == 0 else 6, ".0f", lambda m, field=f"{what}_{name}_ms": getattr(m, field))
+        (heading if i == 0 else "", what, 7 if i == 0 else 6, ".0f", lambda m, what=what: getattr(getattr(m, name), what))
         for i, what in enumerate(whats)
     ]
 

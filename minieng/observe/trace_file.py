@@ -85,9 +85,7 @@ def _check_head(path: str | Path, head: Any) -> None:
     if not isinstance(head, dict) or head.get("schema") != SCHEMA:
         raise TraceError(f"{path}: not a trace: its first line does not say schema {SCHEMA!r}")
     if head.get("version") != VERSION:
-        raise TraceError(
-            f"{path}: a trace of version {head.get('version')}, this program reads version {VERSION}: update it"
-        )
+        raise TraceError(f"{path}: a trace of version {head.get('version')}, this program reads version {VERSION}: update it")
     missing = {"requests", "steps", "dropped", "detail", "meta"} - head.keys()
     if missing:
         raise TraceError(f"{path}, line 1: the first line lacks {', '.join(sorted(missing))}")

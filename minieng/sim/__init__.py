@@ -5,7 +5,9 @@ Runs on plain Python, in a web page too: no numpy and no torch. (Fitting the for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import on_demand
 
 _WHERE = {
     "Cluster": ".cluster",
@@ -25,10 +27,4 @@ if TYPE_CHECKING:
     from .hardware import GPU, ModelSpec
     from .simulated import simulated_engine
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'minieng.sim' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_WHERE[name], __name__), name)
+__getattr__ = on_demand(__name__, _WHERE)

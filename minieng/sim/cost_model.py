@@ -145,6 +145,7 @@ class StepTimeModel:
         pair_flops = 4 * m.layers * m.heads * m.head_size / t
         return Terms(
             linear=norm2(2 * m.linear_params * work.new / compute, b * m.linear_params / memory),
+            # times the comparison: no logits, no head, for one step and for an array of them
             head=norm2(2 * m.head_params * work.logits / compute, b * m.head_params / memory * (work.logits > 0)),
             kv_read=self.kv_penalty * kv * work.context / (g.eta_kv * g.bandwidth),
             attention=self.kv_penalty * pair_flops * work.pairs / (g.eta_a * g.flops),

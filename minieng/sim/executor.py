@@ -98,29 +98,26 @@ class SimExecutor:
         self.model, self.kv_nbytes_per_token = model, model.model.kv_nbytes_per_token
         self.block_nbytes = self.kv_nbytes_per_token * block_size
 
+    @property
+    def device_name(self) -> str:
+        return f"simulated {self.model.gpu.name}"
+
     def facts(self) -> dict[str, str]:
         """What runs here, for ``explain()``."""
         return {"device": f"{self.model.gpu.name}, simulated: nothing is computed, a formula says how long each step takes"}
 
     def execute(self, plan: Plan) -> StepResult:
-        # The one loop over requests; all else is O(1). It adds up what Work.of_plan does (a test holds the two
-        # together): a loop for the tokens and another one there would take a long simulation SHARE longer.
-        tokens: list[int | None] = []
-        new = logits = context = pairs = 0
-        for request, n in plan.extend:
-            end = request.num_computed_tokens + n
-            context += end
-            if n > 1:
-                pairs += n * (end - n) + n * (n + 1) / 2
-            new += n
-            if end == len(request.token_ids):
-                logits += 1
-                script, made = request.scripted_output, end - request.num_prompt_tokens
-                tokens.append(own_token(request.sequence) if script is None or made >= len(script) else script[made])
-            else:
-                tokens.append(None)
-        work = Work(new, logits, context, pairs) if plan.rows is None else Work.of_plan(plan)
+        work, tokens = Work.of_plan(plan), [self._token(request, n) for request, n in plan.extend]
         return StepResult(tokens, self.seconds(work) + self.move_seconds(plan))
+
+    @staticmethod
+    def _token(request: Request, n: int) -> int | None:
+        """What a request says after ``n`` more tokens are computed; None while its prompt is not whole."""
+        end = request.num_computed_tokens + n
+        if end < len(request.token_ids):
+            return None
+        script, made = request.scripted_output, end - request.num_prompt_tokens
+        return own_token(request.sequence) if script is None or made >= len(script) else script[made]
 
     def seconds(self, work: Work) -> float:
         return self.model.seconds(work) if work.new else 0.0
@@ -150,7 +147,7 @@ class PipelineExecutor(SimExecutor):
         begin = leaves = self.now()
         hop = self.model.hop(work.new)
         for stage, seconds in enumerate(self.model.stage_seconds(work)):
-            enters = max(leaves + hop * (stage > 0), self.free_at[stage])
+            enters = max(leaves + hop if stage else leaves, self.free_at[stage])
             leaves = self.free_at[stage] = enters + seconds
             self.busy += seconds
         return leaves - begin

@@ -117,11 +117,11 @@ class ModelSpec:
         """From a transformers configuration of the Llama family. ``nbytes``: of one weight and one KV element."""
         heads = config.num_attention_heads
         return cls(
-            name or config.model_type, config.num_hidden_layers, config.hidden_size, heads,
-            getattr(config, "num_key_value_heads", heads),
-            getattr(config, "head_dim", None) or config.hidden_size // heads,
-            config.intermediate_size, config.vocab_size, True, config.tie_word_embeddings,
-            config.max_position_embeddings, nbytes, nbytes, source="its own config.json",
+            name=name or config.model_type, layers=config.num_hidden_layers, width=config.hidden_size, heads=heads,
+            kv_heads=getattr(config, "num_key_value_heads", heads),
+            head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
+            ff_width=config.intermediate_size, vocab=config.vocab_size, tied=config.tie_word_embeddings,
+            max_len=config.max_position_embeddings, weight_bytes=nbytes, kv_bytes=nbytes, source="its own config.json",
         )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def engine_of(
     host_blocks = int(config.swap_space_gb * 2**30 // executor.block_nbytes) if config.preemption == "swap" else 0
     kv = KVCache(blocks, config.block_size, config.enable_prefix_caching, reservation_of(config.admission), host_blocks)
     engine = Engine(executor, kv, config, VirtualClock(), checked=checked, trace=trace)
-    engine.trace.meta |= {"device": f"simulated {times.gpu.name}", "model": times.model.name, "virtual": True}
+    engine.trace.meta |= {"device": executor.device_name, "model": times.model.name, "virtual": True}
     if isinstance(executor, PipelineExecutor):
         executor.now = engine.clock.now
     return engine

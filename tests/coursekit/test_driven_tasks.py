@@ -8,7 +8,6 @@ import random
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from support.course import ROOT
@@ -93,7 +92,7 @@ def course(tmp_path_factory):
     shutil.copytree(ROOT / "coursekit", root / "coursekit", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "minieng", root / "minieng", ignore=shutil.ignore_patterns("__pycache__", "tiny", "*.so"))
     (root / "coursekit" / "tasks" / "lesson_90").mkdir()
-    shutil.copy(Path(__file__).with_name("toy_task.py"), root / "coursekit" / "tasks" / "lesson_90" / "__init__.py")
+    shutil.copy(ROOT / "tests" / "support" / "toy_task.py", root / "coursekit" / "tasks" / "lesson_90" / "__init__.py")
     master = {"cells": [cell(GIVEN, "given"), cell(HEAD + RIGHT), cell(POOL)], "metadata": {}}
     (root / "solutions").mkdir()
     (root / "solutions" / "90_toy.ipynb").write_text(json.dumps(master))
@@ -107,7 +106,7 @@ def cell(source, *tags):
 @pytest.fixture(scope="module")
 def toy():
     """The toy task in this process."""
-    spec = importlib.util.spec_from_file_location("coursekit.tasks.toy", Path(__file__).with_name("toy_task.py"))
+    spec = importlib.util.spec_from_file_location("coursekit.tasks.toy", ROOT / "tests" / "support" / "toy_task.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

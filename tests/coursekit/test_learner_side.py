@@ -233,6 +233,7 @@ def test_two_kernels_may_write_at_once(own_progress):
     assert set(stored(own_progress)["tasks"]) == {"02.1", "02.2", "02.3"}
 
 
+@pytest.mark.apart
 def test_importing_is_light():
     code = (
         "import sys, time; t = time.perf_counter(); import coursekit; from coursekit.task import lessons, tasks_of; "

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from support.cases import RUNGS
 
@@ -180,3 +184,15 @@ def test_explain_names_what_runs(tiny):
         "prefix caching on",
     ):
         assert words in told, told
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="huge pages are asked for on Linux")
+def test_loading_a_model_asks_for_huge_pages_in_time_and_importing_does_not_ask():
+    """torch puts tensors of at least 2 MiB on a page's edge when it was told to, and reads that once."""
+    code = (
+        "import os, minieng, torch; assert 'THP_MEM_ALLOC_ENABLE' not in os.environ\n"
+        "llm = minieng.LLM('tiny', num_blocks=8)\n"
+        "assert [torch.empty(2**22 + i, dtype=torch.uint8).data_ptr() % 4096 for i in range(4)] == [0] * 4"
+    )
+    clean = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=clean)

@@ -6,6 +6,7 @@ import pytest
 
 from minieng import LLM, SamplingParams
 from minieng.cli import main
+from minieng.kernels.backend import BACKENDS, Backend
 from minieng.parallel.router import ROUTERS, LeastWork
 from minieng.scheduler import ADMISSIONS, ORDERS, SCHEDULERS, VICTIMS, ContinuousScheduler
 from minieng.scheduler.admission import Admission
@@ -83,6 +84,29 @@ def test_a_new_router_works_on_the_command_line(monkeypatch, capsys):
     words = ["--workload", "uniform_short", "--num-prompts", "5", "--replicas", "3"]
     assert main(["simulate", *words, "--router", "mine"]) == 0 and picked == [2] * 5
     assert main(["simulate", "--help"]) == 0 and f"{{{','.join(ROUTERS)}}}" in capsys.readouterr().out
+
+
+def test_a_new_attention_backend_works_from_python_and_on_the_command_line(monkeypatch, shape, capsys):
+    attended = []
+
+    def load_mine():
+        kernels = BACKENDS["padded"].load()
+
+        def attend(*args):
+            attended.append(args)
+            return kernels.attend(*args)
+
+        return kernels._replace(attend=attend)
+
+    monkeypatch.setitem(BACKENDS, "mine", Backend("mine", load_mine))
+    with shape("llama").llm(num_blocks=60, attention="mine", scheduler="continuous") as llm:
+        llm.generate("the cat", SamplingParams(max_tokens=4))
+        assert "mine" in llm.explain()
+    assert attended
+    attended.clear()
+    words = ["the cat", "--max-tokens", "4", "--num-blocks", "60", "--model", str(shape("llama").path)]
+    assert main(["generate", *words, "--attention", "mine"]) == 0 and attended
+    assert main(["generate", "--help"]) == 0 and f"{{auto,{','.join(BACKENDS)}}}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("knob", LISTS)

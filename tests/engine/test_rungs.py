@@ -6,6 +6,7 @@ import pytest
 from support.fakes import ask, fake_engine, finish
 
 from minieng.plan import Mode
+from minieng.scheduler import SCHEDULERS
 
 
 def planned(engine) -> list[dict[str, int]]:
@@ -253,3 +254,17 @@ def test_the_budget_of_a_victim_that_was_planned_already_is_free_again():
     engine.scheduler.max_num_batched_tokens = 2
     plan = engine.scheduler.plan(1.0)
     assert [r.request_id for r in plan.preempt] == ["a"] and [r.request_id for r, _ in plan.extend] == ["b", "c"]
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_no_step_is_larger_than_the_scheduler_says(scheduler, mixed):
+    """Memory is set aside for the largest step before the cache is sized; the widest case comes near it."""
+    knobs = {"max_num_seqs": 4, "batch_size": 4, "max_prefill_tokens": 20, "max_num_batched_tokens": 10, "mixed": mixed}
+    engine = fake_engine(scheduler, num_blocks=64, **knobs)
+    for i, (prompt, output) in enumerate([(12, 8), (1, 2), (12, 8), (24, 1), (12, 8), (12, 8), (24, 1)]):
+        ask(engine, f"r{i}", prompt, output, at=i * 0.5)
+    finish(engine)
+    computed = [record.num_tokens + record.padding + record.finished_rows for record in engine.trace]
+    most = SCHEDULERS[scheduler].largest_step(engine.config, 25)
+    assert most / 2 < max(computed) <= most

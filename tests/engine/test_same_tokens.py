@@ -9,14 +9,13 @@ import zlib
 
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
-from support.cases import PREEMPTIONS, RUNGS, Case, run_case, shared_prompts
+from support.cases import PREEMPTIONS, RUNGS, Case, grid, run_case, shared_prompts
 from support.strategies import cases
 
+GRID = {"rung": list(RUNGS), "block_size": [1, 4, 16], "prefix": [True, False], "preemption": list(PREEMPTIONS)}
 
-@pytest.mark.parametrize("preemption", PREEMPTIONS)
-@pytest.mark.parametrize("prefix", [True, False], ids=["prefix", "no prefix"])
-@pytest.mark.parametrize("block_size", [1, 4, 16])
-@pytest.mark.parametrize("rung", RUNGS)
+
+@pytest.mark.parametrize(", ".join(GRID), grid(GRID))
 def test_any_workload_gives_the_oracles_tokens(tiny, rung, block_size, prefix, preemption):
     prompts = shared_prompts(tiny.oracle.model.config.vocab_size)
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import itertools
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,10 +14,14 @@ from minieng.kernels import linear, native, ops
 from minieng.kernels.backend import BACKENDS
 from minieng.kernels.batch import Batch, LayerKV
 from minieng.kernels.choose import Attention
-from minieng.kernels.torch_attention import attend_by_request
+from minieng.kernels.declarations import Declarations
+from minieng.kernels.torch_attention import attend_by_request, attend_padded
 from minieng.model import decoder, weights
 
-pytestmark = pytest.mark.skipif(not native.shutil.which("cc"), reason="no C compiler on this machine")
+pytestmark = [
+    pytest.mark.skipif(not native.shutil.which("cc"), reason="no C compiler on this machine"),
+    pytest.mark.apart,  # several threads share the work
+]
 LIMITS = [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)]
 
 
@@ -120,30 +129,99 @@ def random_step(sizes, heads, kv_heads, dim, block_size, dtype, **constants):
 @pytest.mark.parametrize("heads, kv_heads, dim", [(4, 2, 24), (9, 3, 64), (2, 1, 80), (4, 4, 128)])
 def test_attention_of_any_shape(heads, kv_heads, dim, block_size, sizes, dtype, limit):
     step = random_step(sizes, heads, kv_heads, dim, block_size, dtype)
-    assert (native.attend(*step) - attend_by_request(*step)).abs().max() <= limit
+    assert (native.native_attention(*step) - attend_by_request(*step)).abs().max() <= limit
 
 
 @pytest.mark.parametrize("constants", [{"window": 20}, {"softcap": 5.0}, {"window": 20, "softcap": 5.0}], ids=str)
 def test_attention_with_a_window_or_a_softcap(constants):
     step = random_step(MANY, 9, 3, 64, 16, torch.float32, **constants)
-    assert (native.attend(*step) - attend_by_request(*step)).abs().max() <= 1e-5
+    assert (native.native_attention(*step) - attend_by_request(*step)).abs().max() <= 1e-5
 
 
 def test_attention_of_rows_that_begin_with_padding():
     q, layer, batch = random_step(MANY, 9, 3, 64, 16, torch.float32)
     batch.kv_starts[:] = [min(5, keys - new) for new, keys in MANY]
-    assert (native.attend(q, layer, batch) - attend_by_request(q, layer, batch)).abs().max() <= 1e-5
+    assert (native.native_attention(q, layer, batch) - attend_by_request(q, layer, batch)).abs().max() <= 1e-5
 
 
 def test_what_a_token_sees_does_not_depend_on_its_neighbours():
     sizes = [(1, 300), (30, 30), (1, 70), (2, 33)] * 3
     q, layer, batch = random_step(sizes, 9, 3, 64, 16, torch.float32)
-    together = native.attend(q, layer, batch)
+    together = native.native_attention(q, layer, batch)
     for row in range(len(sizes)):
         first, last = batch.q_starts[row : row + 2]
         alone = Batch(batch.token_ids, batch.positions, batch.slots, [0, last - first], [0], [batch.kv_ends[row]],
                       batch.tables[row : row + 1], batch.logit_rows)  # fmt: skip
-        assert torch.equal(native.attend(q[first:last], layer, alone), together[first:last])
+        assert torch.equal(native.native_attention(q[first:last], layer, alone), together[first:last])
+
+
+RECTANGLES = {  # padding of each row, tokens in a row, slots filled after them
+    "prompts": ([0, 7, 29, 12], 30, 30),
+    "all but one token is padding": ([0, 269, 100], 270, 270),
+    "one column": ([0, 7, 29, 12], 1, 31),
+    "a column of long rows": ([0, 150, 299], 1, 300),
+    "rows that were taken up again": ([3, 0, 9, 45], 40, 50),
+}
+
+
+def random_rectangle(rectangle, heads, kv_heads, dim, block_size, dtype, **constants):
+    pads, width, end = rectangle
+    q, layer, batch = random_step([(width, end)] * len(pads), heads, kv_heads, dim, block_size, dtype, **constants)
+    batch.kv_starts[:], batch.width = pads, width
+    return q, layer, batch
+
+
+@pytest.mark.parametrize("dtype, limit", LIMITS, ids=str)
+@pytest.mark.parametrize("rectangle", RECTANGLES.values(), ids=RECTANGLES)
+@pytest.mark.parametrize("heads, kv_heads, dim, block_size", [(4, 2, 24, 4), (9, 3, 64, 16), (2, 1, 80, 1), (4, 4, 128, 40)])
+def test_rectangles_of_any_shape(heads, kv_heads, dim, block_size, rectangle, dtype, limit):
+    step = random_rectangle(rectangle, heads, kv_heads, dim, block_size, dtype)
+    got = native.native_attention(*step)
+    assert torch.isfinite(got).all() and (got - attend_padded(*step)).abs().max() <= limit, "padding sees its own slot"
+
+
+@pytest.mark.parametrize("constants", [{"window": 1}, {"window": 20}, {"softcap": 5.0}, {"window": 20, "softcap": 5.0}], ids=str)
+@pytest.mark.parametrize("rectangle", RECTANGLES.values(), ids=RECTANGLES)
+def test_rectangles_with_a_window_or_a_softcap(rectangle, constants):
+    step = random_rectangle(rectangle, 9, 3, 64, 16, torch.float32, **constants)
+    got = native.native_attention(*step)
+    assert torch.isfinite(got).all() and (got - attend_padded(*step)).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("dtype, limit", LIMITS, ids=str)
+@pytest.mark.parametrize("rectangle", RECTANGLES.values(), ids=RECTANGLES)
+def test_a_rows_tokens_do_not_depend_on_the_padding_before_them(rectangle, dtype, limit):
+    q, layer, batch = random_rectangle(rectangle, 9, 3, 64, 16, dtype)
+    got, (pads, width, end) = native.native_attention(q, layer, batch), rectangle
+    for row, pad in enumerate(pads):
+        last, new = (row + 1) * width, min(width, end - pad)
+        alone = Batch(batch.token_ids, batch.positions, batch.slots, [0, new], [pad], [end], batch.tables[row : row + 1],
+                      batch.logit_rows)  # fmt: skip
+        assert torch.equal(native.native_attention(q[last - new : last], layer, alone), got[last - new : last])
+
+
+def test_what_lies_in_the_slots_of_padding_reaches_no_token():
+    q, layer, batch = random_rectangle(([5, 20], 30, 30), 9, 3, 64, 4, torch.float32)
+    for x in (layer.k.view(-1, 3, 64), layer.v.view(-1, 3, 64)):
+        x[batch.tables[0, 1] * 4] = x[batch.tables[1, 3] * 4 + 2] = float("nan")  # slots 4 and 14
+    got = native.native_attention(q, layer, batch).view(2, 30, -1).isnan().any(-1)
+    assert got[0, 4] and got[1, 14] and not got[0, 5:].any() and not got[1, 20:].any()
+
+
+def test_paged_attention_gives_rectangles_to_the_kernel():
+    q, layer, batch = random_rectangle(RECTANGLES["prompts"], 4, 2, 24, 4, torch.float32)
+    chosen = Attention(BACKENDS["native"], "a test asked for it")
+    batch.slots = torch.tensor(list(itertools.chain(*slots_of(batch, 4))))
+    k, v = torch.randn(2, len(q), 2, 24)
+    got = chosen.paged_attention(q, k, v, layer, batch)
+    assert torch.equal(got, native.native_attention(q, layer, batch))
+    assert (got - attend_padded(q, layer, batch)).abs().max() <= 1e-5
+
+
+def slots_of(batch, size):
+    """Of each row, the slots of its last tokens."""
+    for table, end, (first, last) in zip(batch.tables.tolist(), batch.kv_ends, itertools.pairwise(batch.q_starts)):
+        yield [table[i // size] * size + i % size for i in range(end - (last - first), end)]
 
 
 SIZES = {
@@ -171,37 +249,152 @@ def shape(request, tmp_path_factory):
     return path, model.config
 
 
-@pytest.mark.parametrize("published", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("wanted", ["all", "last", "none"])
-def test_whole_layers_are_the_layers_one_by_one(shape, sizes, wanted, published, monkeypatch):
+def native_model(shape, published, monkeypatch):
+    """The model with products in C, its weights rounded to what they were published in."""
     path, config = shape
     monkeypatch.setattr(linear, "fastest_form", lambda dtype: linear.Native)
     read = weights.Weights.get
     rounded = lambda self, name: None if (t := read(self, name)) is None else t.to(published).float()  # noqa: E731
     monkeypatch.setattr(weights.Weights, "get", rounded)
     model = decoder.Decoder(path, config, torch.float32, torch.device("cpu"))
+    assert model.runs_whole(Attention(BACKENDS["native"], "a test asked for it")) and model.weight_nbytes == published.itemsize
+    return model
+
+
+def both_ways(model, cache, batch):
+    """Hidden states and caches of a step: whole layers in C, and one by one with torch's attention."""
+    found = []
+    for backend in ("native", "torch"):
+        kv = [LayerKV(cache.k.clone(), cache.v.clone(), cache.scale, window) for window in model.windows]
+        with torch.inference_mode():
+            found.append((model.hidden(batch, kv, Attention(BACKENDS[backend], "a test asked for it")), kv))
+    return found
+
+
+def tokens_of(sizes):
+    """A cache, and a step of rows of these (new tokens, keys) with tokens, positions and slots."""
     _, cache, batch = random_step(sizes, 6, 2, 16, 4, torch.float32)
-    starts, size = batch.q_starts, cache.k.shape[1]
     batch.positions = torch.cat([torch.arange(end - new, end) for new, end in sizes])
-    rows = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor([new for new, _ in sizes]))
-    batch.slots = batch.tables[rows, batch.positions // size].long() * size + batch.positions % size
+    batch.slots = torch.tensor(list(itertools.chain(*slots_of(batch, 4))))
     batch.token_ids = torch.randint(0, 90, batch.positions.shape)
-    last = torch.tensor(starts[1:]) - 1
-    batch.logit_rows = {"all": torch.arange(starts[-1]), "last": last, "none": last[:0]}[wanted]
-    whole, single = (
-        [LayerKV(cache.k.clone(), cache.v.clone(), cache.scale, window) for window in model.windows] for _ in range(2)
-    )
-    chosen = Attention(BACKENDS["native"], "a test asked for it")
-    assert model.runs_whole(chosen) and model.weight_nbytes == published.itemsize
+    return cache, batch
+
+
+def assert_close(one, other):
+    (got, kv), (want, kv_too) = one, other
+    assert got.shape == want.shape and torch.isfinite(got).all() and torch.allclose(got, want, atol=1e-4)
+    for mine, theirs in zip(kv, kv_too, strict=True):
+        assert torch.allclose(mine.k, theirs.k, atol=1e-4) and torch.allclose(mine.v, theirs.v, atol=1e-4)
+
+
+@pytest.mark.parametrize("published", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("wanted", ["all", "last", "none"])
+def test_whole_layers_are_the_layers_one_by_one(shape, sizes, wanted, published, monkeypatch):
+    cache, batch = tokens_of(sizes)
+    last = torch.tensor(batch.q_starts[1:]) - 1
+    batch.logit_rows = {"all": torch.arange(batch.q_starts[-1]), "last": last, "none": last[:0]}[wanted]
+    found = both_ways(native_model(shape, published, monkeypatch), cache, batch)
+    assert found[0][0].shape == (len(batch.logit_rows), 48)
+    assert_close(*found)
+
+
+@pytest.mark.parametrize("rectangle", RECTANGLES.values(), ids=RECTANGLES)
+@pytest.mark.parametrize("wanted", ["all", "last"])
+def test_whole_layers_of_rectangles(shape, rectangle, wanted, monkeypatch):
+    pads, width, end = rectangle
+    cache, batch = tokens_of([(width, end)] * len(pads))
+    batch.kv_starts[:], batch.width = pads, width
+    batch.positions = (batch.positions.view(-1, width) - torch.tensor(pads)[:, None]).clamp(0, 255).flatten()
+    batch.logit_rows = torch.arange(width * len(pads)) if wanted == "all" else torch.arange(1, len(pads) + 1) * width - 1
+    assert_close(*both_ways(native_model(shape, torch.bfloat16, monkeypatch), cache, batch))
+
+
+def test_prompts_in_a_rectangle_and_packed_come_to_the_same_bits(shape, monkeypatch):
+    """Static and continuous batching differ in their schedules, not in what they compute of a request."""
+    lengths, pads, chosen = [5, 30, 130], [125, 100, 0], Attention(BACKENDS["native"], "a test asked for it")
+    model = native_model(shape, torch.bfloat16, monkeypatch)
+    cache, packed = tokens_of([(n, n) for n in lengths])
+    packed.logit_rows = torch.tensor(packed.q_starts[1:]) - 1
+    texts = packed.token_ids.split(lengths)
+    cache_too, padded = tokens_of([(130, 130)] * 3)
+    padded.kv_starts[:], padded.width, padded.logit_rows = pads, 130, torch.tensor([129, 259, 389])
+    padded.token_ids = torch.cat([torch.cat((text.new_zeros(pad), text)) for pad, text in zip(pads, texts)])
+    padded.positions = (padded.positions.view(3, -1) - torch.tensor(pads)[:, None]).clamp(0, 255).flatten()
     with torch.inference_mode():
-        got = model.hidden(batch, whole, chosen)
-        batch.step = None
-        want = model.hidden(batch, single, Attention(BACKENDS["torch"], "a test asked for it"))
-    assert got.shape == want.shape == (len(batch.logit_rows), 48)
-    assert torch.allclose(got, want, atol=1e-4)
-    for one, other in zip(whole, single, strict=True):
-        assert torch.allclose(one.k, other.k, atol=1e-4) and torch.allclose(one.v, other.v, atol=1e-4)
+        got, want = (
+            model.hidden(batch, [LayerKV(c.k.clone(), c.v.clone(), c.scale, window) for window in model.windows], chosen)
+            for batch, c in ((padded, cache_too), (packed, cache))
+        )
+    assert torch.equal(got, want)
+
+
+WRONG = {  # what is handed over instead of a right tensor
+    "precision": lambda x: x.double() if x.is_floating_point() else x.short(),
+    "too few": lambda x: x[:-1],
+    "with gaps": lambda x: x.repeat_interleave(2, -1)[..., ::2],
+    "not on a CPU": lambda x: x.to("meta"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("name", ["token_ids", "slots", "logit_rows", "tables"])
+def test_a_wrong_tensor_is_refused_before_c_reads_it(name, wrong):
+    _, layer, batch = random_step([(3, 9), (2, 8)], 4, 2, 24, 4, torch.float32)
+    batch.slots, batch.logit_rows = torch.tensor([9, 10, 11, 12, 13]), torch.tensor([2, 4])
+    x, cos, weights_of = torch.randn(5, 32), torch.randn(5, 24), (native.LayerWeights * 1)()
+    right = {"token_ids": x, "slots": batch.slots, "logit_rows": batch.logit_rows, "tables": batch.tables}[name]
+    if name == "logit_rows" and wrong is WRONG["too few"]:
+        pytest.skip("fewer rows may be wanted")
+    if name == "token_ids":
+        x = wrong(x)
+    else:
+        setattr(batch, name, wrong(right))
+    with pytest.raises(RuntimeError, match="C kernel"):
+        native.native_layers(weights_of, x, 64, cos, cos, 1e-5, 4, [layer], batch)
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_wrong_rows_are_refused(wrong):
+    x, weight, cos = torch.randn(4, 6, 8), torch.randn(8), torch.randn(4, 1, 8)
+    with pytest.raises(RuntimeError, match="C kernel"):
+        native.rms_norm(x, wrong(weight), 1e-5)
+    with pytest.raises(RuntimeError, match="C kernel"):
+        native.rotate(x, wrong(cos), cos)
+    _, layer, batch = random_step([(1, 9)], 4, 2, 24, 4, torch.float32)
+    k = torch.randn(1, 2, 24)
+    batch.slots = wrong(torch.tensor([3]))
+    if wrong is not WRONG["with gaps"]:  # one number has none
+        with pytest.raises(RuntimeError, match="C kernel"):
+            native.native_store(k, k, layer, batch)
+
+
+def test_more_slots_than_the_tables_name_are_refused():
+    q, layer, batch = random_step([(1, 9)], 4, 2, 24, 4, torch.float32)
+    batch.kv_ends[0] = 13
+    with pytest.raises(RuntimeError, match="13 slots"):
+        native.native_attention(q, layer, batch)
+
+
+def test_prototypes_are_those_of_the_source():
+    found = Declarations(
+        "struct one { /* a comment; with a field */\n    const float *x, *y;\n    int64_t n;\n    float eps;\n};\n"
+        "struct two {\n    struct one first;\n    const struct one *others;\n};\n"
+        "static int hidden(int x) {\n}\nEXPORT int shown(const struct two *t,\n          float *x, int64_t n) {\n}\n"
+        "EXPORT void quiet(void) {\n}\n"
+    )
+    one, two = found.structs["one"], found.structs["two"]
+    pointer = ctypes.c_void_p
+    assert one._fields_ == [("x", pointer), ("y", pointer), ("n", ctypes.c_int64), ("eps", ctypes.c_float)]
+    assert two._fields_ == [("first", one), ("others", ctypes.POINTER(one))]
+    shown = [ctypes.POINTER(two), pointer, ctypes.c_int64]
+    assert found.functions == {"shown": (shown, ctypes.c_int), "quiet": ([], None)}
+
+
+def test_every_function_that_is_called_is_declared_in_the_source():
+    text = Path(native.__file__).read_text(encoding="utf-8")
+    called = set(re.findall(r"(?:kernel|library\([^)]*\))\.(native_\w+)\(", text))
+    assert called == set(native.C.functions)
 
 
 def test_processors_with_fewer_registers_get_narrower_panels(monkeypatch):
@@ -210,7 +403,7 @@ def test_processors_with_fewer_registers_get_narrower_panels(monkeypatch):
     monkeypatch.setattr(native, "FLAGS", (*native.FLAGS, "-mno-avx512f", "-Wno-psabi"))
     native.library.cache_clear()
     try:
-        assert native.library(torch.float32).panel_width() == 16
+        assert native.library(torch.float32).native_panel_width() == 16
         test_linear(19, 70, 47, True)
         test_weights_that_are_bfloat16_numbers_take_half_the_room_and_give_the_same_bits(71, 47)
         test_attention_of_any_shape(9, 3, 64, 16, MANY, torch.float32, 1e-5)

@@ -7,6 +7,7 @@ import pytest
 from minieng.sim.papers import PAPERS, Row, rerun
 
 pytestmark = pytest.mark.slow
+WIDE = {"sarathi"}  # looks for the highest rate that keeps a limit, again and again: minutes, in `make test-wide`
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,7 @@ def test_orca(tables):
     assert row(table, "Orca over FasterTransformer, batch 8").ours > 5
 
 
+@pytest.mark.wide
 def test_sarathi(tables):
     table = tables("sarathi")
     assert 2 <= row(table, "openchat, strict: Sarathi over vLLM").ours <= 4
@@ -57,7 +59,7 @@ def test_anyscale(tables):
     assert not row(table, "15 ms host time").reproduced
 
 
-@pytest.mark.parametrize("paper", PAPERS)
+@pytest.mark.parametrize("paper", [pytest.param(paper, marks=[pytest.mark.wide] * (paper in WIDE)) for paper in PAPERS])
 def test_every_table_says_all_that_one_must_know(tables, paper):
     table = tables(paper)
     text = str(table)

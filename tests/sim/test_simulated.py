@@ -21,12 +21,11 @@ from minieng.config import EngineConfig
 from minieng.observe.metrics import ladder_table
 from minieng.observe.trace import Trace
 from minieng.parallel.router import ROUTERS, Load, make_router
-from minieng.plan import Plan, StepResult
 from minieng.request import Request
 from minieng.sim.cli import simulate, simulate_flags
 from minieng.sim.cluster import Cluster
 from minieng.sim.cost_model import StepTimeModel, Work, decodes
-from minieng.sim.executor import END, Script, SimExecutor, scripted_request, scripted_requests
+from minieng.sim.executor import END, Script, scripted_request, scripted_requests
 from minieng.sim.fit import annotate, fit_report, machine
 from minieng.sim.hardware import find_model
 from minieng.sim.simulated import simulated_engine
@@ -166,32 +165,6 @@ def test_a_step_takes_what_the_formula_says():
     assert second.duration == pytest.approx(times.seconds(Work(3, 3, 101 + 102 + 103, 0)))
     assert engine.clock.now() == pytest.approx(first.duration + second.duration)
     assert times.predict(first) == pytest.approx(first.duration)
-
-
-@pytest.mark.parametrize("knobs", [
-    {"scheduler": "chunked", "max_num_batched_tokens": 64},
-    {"scheduler": "continuous", "mixed": True},
-    {"scheduler": "static", "batch_size": 3},
-])  # fmt: skip
-def test_the_executors_sums_are_those_of_a_plans_work(knobs):
-    seen: list[tuple[Work, Work]] = []
-
-    class Both(SimExecutor):
-        def execute(self, plan: Plan) -> StepResult:
-            self.expected = Work.of_plan(plan)
-            return super().execute(plan)
-
-        def seconds(self, work: Work) -> float:
-            seen.append((work, self.expected))
-            return super().seconds(work)
-
-    engine = simulated_engine("llama-7b", "A100-80G", **knobs)
-    engine.executor = Both(engine.executor.model)
-    for i, (prompt, output) in enumerate([(10, 2), (90, 6), (25, 4), (70, 1), (1, 9)]):
-        engine.add_request(scripted_request(i, prompt, output, arrival=0.01 * i))
-    engine.run()
-    assert len(seen) > 8 and all(ours == plans for ours, plans in seen)
-    assert any(work.pairs for work, _ in seen) and any(not work.pairs for work, _ in seen)
 
 
 def test_a_rectangle_is_charged_whole():

@@ -8,7 +8,7 @@ import pytest
 from support.fakes import ask, fake_engine, finish
 from support.sim_cases import RUNGS, on_model, on_simulator, requests, run
 
-from minieng import SamplingParams
+from minieng import LLM, SamplingParams
 from minieng.observe.trace import Trace
 from minieng.observe.trace_file import TraceError
 from minieng.replay import replay
@@ -185,3 +185,22 @@ def new_blocks(record, engine) -> int:
     given_back = {b for name, table in before.items() if name in record.preempted and name not in gone for b in table}
     taken = {b for _, blocks in record.taken for b in blocks} | {new for _, _, new in record.copied}
     return len(taken - old - given_back) + len(taken & given_back - old)
+
+
+def test_a_file_holds_prompt_ids_and_an_older_file_without_them_is_read(tmp_path):
+    """Older files hold no ``prompt_id``, and fields of a request that are no more."""
+    with LLM.simulated(num_blocks=40, block_size=8) as llm:
+        llm.generate([[1, 2, 3], [4, 5]], SamplingParams(max_tokens=4, n=2, ignore_eos=True), request_ids=["a#1", "b"])
+        trace = saved(llm.engine, tmp_path)
+        named = [(r.prompt_id, r.sample_index) for r in trace.requests.values()]
+        assert named == [("a#1", 0), ("a#1", 1), ("b", 0), ("b", 1)]
+        head, *lines = (tmp_path / "run.trace").read_text().splitlines()
+        entries = [json.loads(line) for line in lines]
+        for entry in entries[:4]:
+            del entry["prompt_id"]
+            entry |= {"stop_at": 3, "text": "x"}
+        (tmp_path / "old.trace").write_text("\n".join([head, *map(json.dumps, entries)]) + "\n")
+        old = Trace.load(tmp_path / "old.trace")
+        assert [r.prompt_id for r in old.requests.values()] == list(old.requests)
+        assert [r.sample_index for r in old.requests.values()] == [0, 1, 0, 1] and list(old) == list(trace)
+        assert replay(old, llm.engine).outputs() == replay(trace, llm.engine).outputs() == trace.outputs()

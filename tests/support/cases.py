@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import pytest
 
 from minieng.clock import VirtualClock
 from minieng.plan import Plan, StepResult
@@ -166,3 +169,10 @@ def pairs(options: dict[str, list]) -> list[dict]:
 def met(row: dict, names: list[str]) -> set[tuple]:
     given = [name for name in names if name in row]
     return {(a, row[a], b, row[b]) for i, a in enumerate(given) for b in given[i + 1 :]}
+
+
+def grid(options: dict[str, list]) -> list:
+    """Every combination, as parameters; `make test` takes those in which any two values meet, `make test-wide` the rest."""
+    few = pairs(options)
+    rows = [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
+    return [pytest.param(*row.values(), marks=[] if row in few else [pytest.mark.wide]) for row in rows]

@@ -1,35 +1,17 @@
 """What transformers' own ``generate`` answers to a prompt alone, and how an engine's answer is held against it.
 
 The contract: greedy tokens are equal. The one excuse: where they part, the oracle's two best logits lie within 1e-4
-of each other (a tie, which rounding decides). Ties are counted and printed; more than one in 2,000 tokens fails.
+of each other (a tie, which rounding decides). Ties are counted and printed (``tally``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-TIE = 1e-4
-TOKENS_PER_TIE = 2_000
-
-
-@dataclass
-class Tally:
-    """All comparisons of a test run, printed at its end."""
-
-    tokens: int = 0
-    ties: int = 0
-    by_model: dict[str, int] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        models = ", ".join(f"{name} {count:,}" for name, count in self.by_model.items())
-        return f"{self.tokens:,} greedy tokens equal to transformers' generate ({models}), {self.ties} ties within {TIE}"
-
-
-TALLY = Tally()
+from support.tally import TALLY, TIE
 
 
 class Oracle:
@@ -71,8 +53,7 @@ class Oracle:
         assert count <= self.longest, f"this oracle looks {self.longest} tokens ahead"
         want, gaps = self.tokens(prompt, count, ends), self.answer(prompt)[1]
         same = next((i for i, (a, b) in enumerate(zip(got, want, strict=False)) if a != b), min(len(got), len(want)))
-        TALLY.tokens += same
-        TALLY.by_model[self.name] = TALLY.by_model.get(self.name, 0) + same
+        TALLY.add(same, 0, {self.name: same})
         if same == len(got) and (same == len(want) or not whole):
             return
         assert same < min(len(got), len(want)), (
@@ -81,4 +62,4 @@ class Oracle:
         assert gaps[same] < TIE, (
             f"token {same} of a prompt of {len(prompt)} is {got[same]}, transformers' is {want[same]} by {gaps[same]:.2g}"
         )
-        TALLY.ties += 1
+        TALLY.add(0, 1, {})

@@ -1,0 +1,333 @@
+/* Attention over a paged cache: one token of a row with its keys as they lie in memory, or several tokens as
+ * a product. */
+
+/* A layer's cache: k, v [blocks, block_size, kv_heads, dim]; window: a token sees that many slots, its own
+ * among them, 0: all; softcap: 0 for none. */
+struct cache {
+    num_t *k, *v;
+    int64_t window;
+    float scale, softcap;
+};
+
+/* Some tokens of one row: the first one's place in q, how many, the row's first slot that is no padding, and
+ * one past the last slot that the first token sees. */
+struct task {
+    int32_t row, token, tokens, padding, end;
+};
+
+/* A step's rows. tables [rows, table_width] name their blocks; tasks [num_tasks]. longest: slots that a task
+ * sees, at most. together: K/V heads worked through as one task; fewer than all where there are too few tasks
+ * for all threads. */
+struct step {
+    const int32_t *tables;
+    const struct task *tasks;
+    int64_t table_width, num_tasks, longest, together, heads, kv_heads, dim, block_size;
+};
+
+/* What a thread works through at a time: a task's tokens with some K/V heads, whose first numbers the
+ * pointers name. Tokens lie q_step and out_step apart; out may be q. */
+struct piece {
+    const num_t *q, *k, *v;
+    num_t *out;
+    int64_t q_step, out_step;
+    const int32_t *table;
+    int64_t tokens, padding, end;
+};
+
+#define STRETCH                                                                                              \
+    16 /* slots of a block worked through at a time: their keys lie in the nearest cache for all heads */
+#define LINES 4 /* query heads of one K/V head worked through at once */
+#define SPAN 64 /* slots gathered at a time for several tokens */
+
+/* The first slot that a token sees which sees none from end on. Padding sees its own: a softmax over nothing
+ * is NaN. */
+static inline int64_t first_slot(const struct cache *c, int64_t padding, int64_t end) {
+    const int64_t first = c->window && end - c->window > padding ? end - c->window : padding;
+    return first < end ? first : end - 1;
+}
+
+/* Where a row's slot lies in a cache. */
+static inline const num_t *row_at(const struct step *s, const num_t *cache, const int32_t *table,
+                                  int64_t slot) {
+    const int64_t at = table[slot / s->block_size] * s->block_size + slot % s->block_size;
+    return cache + at * s->kv_heads * s->dim;
+}
+
+static inline void cap_scores(float *score, int64_t n, float softcap) {
+    if (softcap > 0)
+        for (int64_t i = 0; i < n; i++) score[i] = softcap * tanhf(score[i] / softcap);
+}
+
+/* One past the last slot of the stretch that begins at s: slots of one block, one after the other in memory.
+ */
+static inline int64_t stretch_end(int64_t s, int64_t end, int64_t block_size) {
+    const int64_t block_end = (s / block_size + 1) * block_size, far = s + STRETCH < end ? s + STRETCH : end;
+    return block_end < far ? block_end : far;
+}
+
+/* Keys or values of a stretch's slots, ``step`` numbers apart. Meanwhile memory brings as many slots from
+ * next on. */
+struct stretch {
+    const num_t *first, *next;
+    int64_t step, slots;
+};
+
+/* Scores [lines, longest] of some lines of one K/V head. */
+INLINE void score_slots(const float *query, struct stretch keys, float *scores, int64_t longest,
+                        const int64_t lines, const int64_t dim) {
+    const int64_t whole = dim / LANES * LANES;
+    for (int64_t s = 0; s < keys.slots; s++, keys.first += keys.step, keys.next += keys.step) {
+        vec dot[LINES] = {0};
+        for (int64_t d = 0; d < whole; d += LANES) {
+            vec key = numbers(keys.first + d);
+            KEEP_IN_REGISTER(key);
+            __builtin_prefetch(keys.next + d, 0, 2);
+            for (int64_t l = 0; l < lines; l++) dot[l] += floats(query + l * dim + d) * key;
+        }
+        for (int64_t l = 0; l < lines; l++) {
+            float total = total_of(dot[l]);
+            for (int64_t d = whole; d < dim; d++) total += query[l * dim + d] * load(keys.first[d]);
+            scores[l * longest + s] = total;
+        }
+    }
+}
+
+/* Add the values of such slots, each times its weight, to the lines' sums [lines, dim]. */
+INLINE void add_values(const float *weights, int64_t longest, struct stretch values, float *sums,
+                       const int64_t lines, const int64_t dim) {
+    const int64_t whole = dim / LANES * LANES;
+    for (int64_t d = 0; d < whole; d += 4 * LANES) { /* four vectors of each line: they stay in registers */
+        const int64_t n = whole - d < 4 * LANES ? (whole - d) / LANES : 4;
+        vec part[LINES][4];
+        for (int64_t l = 0; l < lines; l++) memcpy(part[l], sums + l * dim + d, n * sizeof(vec));
+        for (int64_t s = 0; s < values.slots; s++)
+            for (int64_t i = 0; i < n; i++) {
+                const int64_t at = s * values.step + d + i * LANES;
+                vec value = numbers(values.first + at);
+                KEEP_IN_REGISTER(value);
+                __builtin_prefetch(values.next + at, 0, 2);
+                for (int64_t l = 0; l < lines; l++) part[l][i] += weights[l * longest + s] * value;
+            }
+        for (int64_t l = 0; l < lines; l++) memcpy(sums + l * dim + d, part[l], n * sizeof(vec));
+    }
+    for (int64_t l = 0; l < lines; l++)
+        for (int64_t s = 0; s < values.slots; s++)
+            for (int64_t d = whole; d < dim; d++)
+                sums[l * dim + d] += weights[l * longest + s] * load(values.first[s * values.step + d]);
+}
+
+/* One of the two: numbers are queries, to be scored, or sums, to be added to. */
+INLINE void some_lines(const int adding, struct stretch slots, float *numbers, float *scores, int64_t longest,
+                       const int64_t lines, const int64_t dim) {
+    if (adding) add_values(scores, longest, slots, numbers, lines, dim);
+    else score_slots(numbers, slots, scores, longest, lines, dim);
+}
+
+/* The same for all lines of some heads: up to LINES of a head at a time, and how many of them as a literal
+ * number. */
+INLINE void all_lines(const int adding, struct stretch slots, float *numbers, float *scores, int64_t longest,
+                      int64_t heads, int64_t group, const int64_t dim) {
+    for (int64_t h = 0; h < heads; h++, slots.first += dim, slots.next += dim)
+        for (int64_t g = 0; g < group; g += LINES) {
+            float *own = numbers + (h * group + g) * dim, *score = scores + (h * group + g) * longest;
+            switch (group - g) {
+            case 1: some_lines(adding, slots, own, score, longest, 1, dim); break;
+            case 2: some_lines(adding, slots, own, score, longest, 2, dim); break;
+            case 3: some_lines(adding, slots, own, score, longest, 3, dim); break;
+            default: some_lines(adding, slots, own, score, longest, LINES, dim);
+            }
+        }
+}
+
+/* One token: scores of its lines (query heads), softmax, weighted sum; keys and values stream through in the
+ * order in which they lie in memory. scratch: heads * group * (2 * dim + longest) numbers. Always inlined: a
+ * caller who writes dim as a number gets loops without a branch. */
+INLINE void attend_one(const struct step *s, const struct cache *c, struct piece p, const int64_t dim,
+                       float *scratch) {
+    const int64_t heads = s->together, group = s->heads / s->kv_heads, lines = heads * group,
+                  width = s->kv_heads * dim;
+    const int64_t longest = s->longest, start = first_slot(c, p.padding, p.end), length = p.end - start;
+    float *query = scratch, *sum = query + lines * dim, *scores = sum + lines * dim;
+    for (int64_t i = 0; i < lines * dim; i++) query[i] = load(p.q[i]) * c->scale, sum[i] = 0;
+    for (int64_t from = start, to; from < p.end; from = to) {
+        to = stretch_end(from, p.end, s->block_size);
+        const num_t *next = to < p.end ? row_at(s, p.k, p.table, to) : row_at(s, p.v, p.table, start);
+        const struct stretch keys = {row_at(s, p.k, p.table, from), next, width, to - from};
+        all_lines(0, keys, query, scores + from - start, longest, heads, group, dim);
+    }
+    for (int64_t l = 0; l < lines; l++) {
+        float *score = scores + l * longest, top = -INFINITY, total = 0;
+        cap_scores(score, length, c->softcap);
+        for (int64_t i = 0; i < length; i++) top = score[i] > top ? score[i] : top;
+        for (int64_t i = 0; i < length; i++) total += score[i] = exp_negative(score[i] - top);
+        for (int64_t i = 0; i < length; i++) score[i] /= total;
+    }
+    for (int64_t from = start, to; from < p.end; from = to) {
+        to = stretch_end(from, p.end, s->block_size);
+        const num_t *values = row_at(s, p.v, p.table, from),
+                    *next = row_at(s, p.v, p.table, to < p.end ? to : from);
+        all_lines(1, (struct stretch){values, next, width, to - from}, sum, scores + from - start, longest,
+                  heads, group, dim);
+    }
+    for (int64_t i = 0; i < lines * dim; i++) p.out[i] = save(sum[i]);
+}
+
+/* Copy what slots from … to hold of one K/V head, as floats: gathered [to - from, dim]. */
+static void gather(const struct step *s, const num_t *cache, const int32_t *table, int64_t from, int64_t to,
+                   float *gathered) {
+    for (int64_t slot = from; slot < to; slot++, gathered += s->dim) {
+        const num_t *x = row_at(s, cache, table, slot);
+        for (int64_t d = 0; d < s->dim; d++) gathered[d] = load(x[d]);
+    }
+}
+
+/* Lines of a panel, which are tokens times query heads: which slots each sees, its highest score, and the sum
+ * of its weights. */
+struct lines {
+    int32_t sees_from[PANEL], sees_to[PANEL];
+    float top[PANEL], total[PANEL];
+};
+
+/* Lay the queries of a piece out as a panel [dim, PANEL]; lines beyond the last see what that sees. */
+static void queries_of(const struct cache *c, struct piece p, int64_t group, int64_t dim, float *query,
+                       struct lines *all) {
+    for (int64_t l = 0; l < PANEL; l++) {
+        const int64_t token = l < p.tokens * group ? l / group : p.tokens - 1, last = p.end + token;
+        all->sees_to[l] = last;
+        all->sees_from[l] = first_slot(c, p.padding, last);
+        all->top[l] = -INFINITY, all->total[l] = 0;
+        const num_t *head = p.q + token * p.q_step + l % group * dim;
+        for (int64_t d = 0; d < dim && l < p.tokens * group; d++)
+            query[d * PANEL + l] = load(head[d]) * c->scale;
+    }
+}
+
+/* Several tokens of a row and one K/V head. Their lines lie side by side, as the outputs of a panel do, so
+ * that scores and sums are tiles of matrix products, and softmax goes through all lines at once. scratch:
+ * PANEL * (longest + 2 * dim) + SPAN * dim numbers. */
+static void attend_many(const struct step *step, const struct cache *c, struct piece p, float *scratch) {
+    const int64_t dim = step->dim, group = step->heads / step->kv_heads;
+    const int64_t end = p.end + p.tokens - 1;
+    const int64_t start = first_slot(c, p.padding, p.end), last_start = first_slot(c, p.padding, end);
+    float *query = scratch, *sum = query + PANEL * dim, *gathered = sum + PANEL * dim,
+          *scores = gathered + SPAN * dim;
+    struct lines all;
+    memset(query, 0, sizeof(float) * 2 * PANEL * dim); /* and the sums */
+    queries_of(c, p, group, dim, query, &all);
+    for (int64_t from = start; from < end; from += SPAN) {
+        const int64_t to = from + SPAN < end ? from + SPAN : end;
+        float *score = scores + (from - start) * PANEL;
+        gather(step, p.k, p.table, from, to, gathered);
+        multiply_rows((struct tile){gathered, dim, 1, dim, zeros, query, score, PANEL, PANEL}, to - from, 0);
+        cap_scores(score, (to - from) * PANEL, c->softcap);
+        for (int64_t s = from; s < to; s++, score += PANEL) {
+            if (s >= p.end || s < last_start) /* not all lines see it */
+                for (int64_t l = 0; l < PANEL; l++)
+                    score[l] = s >= all.sees_from[l] && s < all.sees_to[l] ? score[l] : -INFINITY;
+            for (int64_t l = 0; l < PANEL; l++) all.top[l] = score[l] > all.top[l] ? score[l] : all.top[l];
+        }
+    }
+    for (int64_t from = start; from < end; from += SPAN) {
+        const int64_t to = from + SPAN < end ? from + SPAN : end;
+        float *score = scores + (from - start) * PANEL, *weight = score;
+        for (int64_t s = from; s < to; s++, weight += PANEL)
+            for (int64_t l = 0; l < PANEL; l++) {
+                weight[l] = weight[l] == -INFINITY ? 0 : exp_negative(weight[l] - all.top[l]);
+                all.total[l] += weight[l];
+            }
+        gather(step, p.v, p.table, from, to, gathered);
+        multiply_rows((struct tile){gathered, 1, dim, to - from, zeros, score, sum, PANEL, PANEL}, dim, 1);
+    }
+    for (int64_t l = 0; l < PANEL; l++) all.total[l] = 1 / all.total[l];
+    for (int64_t d = 0; d < dim; d++)
+        for (int64_t l = 0; l < PANEL; l++) sum[d * PANEL + l] *= all.total[l];
+    for (int64_t l = 0; l < p.tokens * group; l++) {
+        num_t *into = p.out + l / group * p.out_step + l % group * dim;
+        for (int64_t d = 0; d < dim; d++) into[d] = save(sum[d * PANEL + l]);
+    }
+}
+
+/* The scratch numbers of a thread, or null. Called by all threads of a team, who then know whether one of
+ * them failed. */
+static float *scratch_for(const struct step *s, int *failed) {
+    const int64_t own = s->together * (s->heads / s->kv_heads), lines = own > PANEL ? own : PANEL;
+    const int64_t bytes = sizeof(float) * (lines * (s->longest + 2 * s->dim) + SPAN * s->dim);
+    float *scratch = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!scratch) {
+#pragma omp atomic write
+        *failed = 1;
+    }
+#pragma omp barrier
+    return scratch;
+}
+
+/* All rows of a step: q, out [tokens, heads, dim], whose tokens lie q_step and out_step apart; out may be q.
+ * Called by all threads of a team, which divide the tasks among them and wait for each other at the end. */
+static void attend_rows(const struct step *s, const struct cache *c, const num_t *q, int64_t q_step,
+                        num_t *out, int64_t out_step, float *scratch) {
+    const int64_t group = s->heads / s->kv_heads, parts = s->kv_heads / s->together;
+#pragma omp for schedule(static, 1)
+    for (int64_t i = 0; i < s->num_tasks * parts; i++) {
+        const struct task task = s->tasks[i / parts];
+        const int64_t first = i % parts * s->together, last = first + s->together;
+        struct piece p = {
+            .q_step = q_step, .out_step = out_step, .table = s->tables + task.row * s->table_width};
+        p.tokens = task.tokens, p.padding = task.padding, p.end = task.end;
+        for (int64_t h = first; h < last; h += task.tokens > 1 ? 1 : s->together) {
+            p.q = q + task.token * q_step + h * group * s->dim;
+            p.out = out + task.token * out_step + h * group * s->dim;
+            p.k = c->k + h * s->dim, p.v = c->v + h * s->dim;
+            if (task.tokens > 1) attend_many(s, c, p, scratch);
+            else if (s->dim == 64) attend_one(s, c, p, 64, scratch);
+            else if (s->dim == 128) attend_one(s, c, p, 128, scratch);
+            else attend_one(s, c, p, s->dim, scratch);
+        }
+    }
+}
+
+/* Returns 0, or 1 if there was no memory for the scratch numbers. */
+EXPORT int native_attention(const struct step *s, const struct cache *c, const num_t *q, int64_t q_step,
+                            num_t *out, int64_t out_step) {
+    int failed = 0;
+#pragma omp parallel
+    {
+        float *scratch = scratch_for(s, &failed);
+        if (!failed) attend_rows(s, c, q, q_step, out, out_step, scratch);
+        free(scratch);
+    }
+    return failed;
+}
+
+#ifndef BF16
+/* How far a thread has come in having the blocks brought that its own tasks of one token will read: which of
+ * all parts of tasks, from slot on. Products leave memory idle where rows are many; attention then finds its
+ * keys and values in the caches. cache: null if there is nothing to come. */
+struct upcoming_kv {
+    const struct step *step;
+    const struct cache *cache;
+    int64_t part, slot;
+};
+
+/* Have the next such block brought, bit by bit during a tile of so many lines. */
+static void prefetch_next_block(struct upcoming_kv *kv, struct prefetch *prefetch, int64_t lines) {
+    const struct step *s = kv->step;
+    const int64_t parts = s->kv_heads / s->together, width = s->kv_heads * s->dim;
+    prefetch->k = prefetch->v = prefetch->panel;
+    while (kv->cache && kv->part < s->num_tasks * parts) {
+        const int64_t number = kv->part / parts;
+        const struct task *task = s->tasks + number;
+        const int32_t *table = s->tables + task->row * s->table_width;
+        const int64_t start = first_slot(kv->cache, task->padding, task->end);
+        const int64_t slot = kv->slot > start ? kv->slot : start;
+        if (task->tokens == 1 && slot < task->end) {
+            prefetch->k = (const char *)row_at(s, kv->cache->k, table, slot);
+            prefetch->v = (const char *)row_at(s, kv->cache->v, table, slot);
+            prefetch->kv_bytes = (s->block_size * width * sizeof(num_t) + lines - 1) / lines;
+            kv->slot = (slot / s->block_size + 1) * s->block_size;
+            return;
+        }
+        while (kv->part / parts == number) kv->part += omp_get_num_threads();
+        kv->slot = 0;
+    }
+}
+#endif

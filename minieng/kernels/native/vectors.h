@@ -1,0 +1,81 @@
+/* Numbers and vectors: float or bfloat16 in memory, float in registers.
+ *
+ * The five files are one translation unit (layers.c includes the others), compiled once for float and once
+ * for bfloat16 (BF16), see native.py. What is marked EXPORT is called from Python. */
+#include <math.h>
+#include <omp.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORT __attribute__((visibility("default")))
+#define INLINE static inline __attribute__((always_inline))
+
+/* The same 32 bits as a number and as a word. */
+union bits {
+    uint32_t word;
+    float number;
+};
+
+#define LANES 16 /* numbers in a vector register, or in several where registers are narrower */
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef uint32_t words __attribute__((vector_size(4 * LANES)));
+typedef vec vec_anywhere __attribute__((aligned(2), may_alias));
+typedef words words_anywhere __attribute__((aligned(2), may_alias));
+
+static inline vec floats(const float *x) { return *(const vec_anywhere *)x; }
+
+/* The lower and the upper bfloat16 of sixteen words. */
+static inline vec lower(const void *x) { return (vec)(*(const words_anywhere *)x << 16); }
+static inline vec upper(const void *x) { return (vec)(*(const words_anywhere *)x & 0xffff0000); }
+
+#ifdef BF16
+typedef uint16_t num_t;
+typedef num_t halves __attribute__((vector_size(2 * LANES)));
+typedef halves halves_anywhere __attribute__((aligned(2), may_alias));
+static inline float load(num_t x) { return ((union bits){(uint32_t)x << 16}).number; }
+static inline num_t save(float x) { /* round to nearest even, as torch does */
+    const uint32_t word = ((union bits){.number = x}).word;
+    return (num_t)((word + 0x7fff + ((word >> 16) & 1)) >> 16);
+}
+static inline vec numbers(const num_t *x) {
+    return (vec)(__builtin_convertvector(*(const halves_anywhere *)x, words) << 16);
+}
+#else
+typedef float num_t;
+static inline float load(num_t x) { return x; }
+static inline num_t save(float x) { return x; }
+static inline vec numbers(const num_t *x) { return floats(x); }
+#endif
+
+/* e^x for x <= 0, to a relative error below 2e-7; unlike the library's, compilers turn it into vector code.
+ * e^x = 2^n e^r with n = round(x / ln 2); the polynomial for e^r on [-ln2/2, ln2/2] is the one of Cephes'
+ * expf. */
+static inline float exp_negative(float x) {
+    x = x < -87.0f ? -87.0f : x;
+    const float n = __builtin_rintf(x * 1.44269504f);
+    const float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return p * ((union bits){(uint32_t)((int32_t)n + 127) << 23}).number; /* times 2^n */
+}
+
+#define SHARED_WORK 16384 /* numbers; for fewer, waking another thread costs more than it saves */
+
+/* For a value that the compiler would rather load anew for each use, and have loads bound the loop. */
+#ifdef __AVX512F__
+#define KEEP_IN_REGISTER(x) __asm__("" : "+v"(x))
+#else
+#define KEEP_IN_REGISTER(x) (void)(x)
+#endif
+
+static inline float total_of(vec x) {
+    float total = 0;
+    for (int i = 0; i < LANES; i++) total += x[i];
+    return total;
+}
