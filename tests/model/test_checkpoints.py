@@ -110,6 +110,12 @@ def test_a_plain_model_is_loaded_without_a_word(tmp_path):
         llm(make_model(tmp_path / "other", "gpt2")).close()
 
 
+def test_another_file_of_weights_in_the_folder_is_not_mixed_in(tmp_path):
+    folder, other = make_model(tmp_path / "mine", "llama"), make_model(tmp_path / "other", "llama", seed=1)
+    (other / "model.safetensors").rename(folder / "consolidated.safetensors")
+    same_as_transformers(folder)
+
+
 def test_a_tied_config_with_another_head_in_the_file_keeps_that_head(tmp_path):
     def head(weights):
         weights["lm_head.weight"] = torch.randn(320, 48)

@@ -55,10 +55,14 @@ CORE = ("hidden_size", "num_attention_heads", "num_key_value_heads", "n_routed_e
 MLA = {"head_dim": 8, "num_key_value_heads": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1}
 MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_n_groups": 1}
 ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}
+SLIDING = ["sliding_attention", "full_attention"] * 2
 MORE: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("axk1", "deepseek_v2", "deepseek_v3", "glm4_moe_lite", "longcat_flash", "minicpm3", "youtu"), MLA),
     **dict.fromkeys(("bamba", "granitemoehybrid"), MAMBA),
     **dict.fromkeys(("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral"), ROPE),
+    **dict.fromkeys(("dots3_note", "dots3_note_text"), {"num_key_value_heads": 4}),
+    **dict.fromkeys(("gemma3n_text", "gemma4_unified_assistant"), {"layer_types": SLIDING, "num_kv_shared_layers": 2}),
+    "cohere_compass_text": {"layer_types": SLIDING, "rope_parameters": dict.fromkeys(SLIDING, ROPE["rope_parameters"])},
     "dots1": {"n_shared_experts": 1, "n_group": 1, "topk_group": 1},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "mamba2": {"num_heads": 8, "head_dim": 16},
