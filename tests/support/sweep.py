@@ -122,8 +122,10 @@ def make(kind: str, folder: Path) -> Path:
     from support.models import make_tokenizer, spread
 
     base = CONFIG_MAPPING[kind]()
-    settings = base.to_dict()
-    config = type(base)(**{**small(settings, depth(settings)), **MORE.get(kind, {})})
+    settings = small(base.to_dict(), depth(base.to_dict()))
+    if settings.get("sliding_window") and set(settings.get("layer_types") or ()) == {"full_attention"}:
+        settings["layer_types"] = SLIDING
+    config = type(base)(**{**settings, **MORE.get(kind, {})})
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, trust_remote_code=False).eval()
     spread(model)
@@ -192,7 +194,7 @@ def table(found: list[Outcome]) -> str:
     import transformers
 
     def names(how: str) -> list[str]:
-        return sorted(f"`{o.kind}`" for o in found if o.how == how)
+        return [f"`{kind}`" for kind in sorted(o.kind for o in found if o.how == how)]
 
     counts = {how: len(names(how)) for how in ("own", "adapter", "refused", "wrong", "unmade")}
     words = {"own": "run on the own decoder", "adapter": "run through the adapter", "refused": "are refused",
@@ -206,8 +208,8 @@ def table(found: list[Outcome]) -> str:
         f"had {', '.join(map(str, LENGTHS))}; they ran continuous, chunked (9 tokens a step), static and with padded attention,",
         "in blocks of 4. Each token was compared with transformers' `generate` of the prompt alone.",
         "",
-        f"Written by `make models` on {datetime.date.today()}",
-        f"(transformers {transformers.__version__}, torch {torch.__version__}). Of {len(found)} types {', '.join(said)}.",
+        f"Written by `make models` on {datetime.date.today()}, with transformers {transformers.__version__} and torch",
+        f"{torch.__version__}. Of {len(found)} types {', '.join(said)}.",
         "A refusal that names `max_model_len` is of its windows only: up to that length the model runs.",
         "",
         "## On the own decoder",
