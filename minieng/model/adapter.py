@@ -19,10 +19,11 @@ import torch
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention
 from .refusals import UnsupportedModel, and_more, tell_unused
-from .trial import limits, lowered, trial
+from .trial import LENGTHS, limits, lowered, trial
 
 NAME = "minieng_paged"
 UNHEARD = {"s_aux": "sinks", "position_bias": "a bias of its own for each distance"}  # arguments that change what is computed
+NO_MEMORY = (MemoryError, torch.OutOfMemoryError)  # of the machine, not of the model
 ELSEWHERE = "its layers need more than keys and values of the tokens before, or count positions another way"
 
 
@@ -69,11 +70,12 @@ class Adapter:
     def __init__(self, path: Path, config: Any, dtype: torch.dtype, device: torch.device) -> None:
         self.kind, self.config, self.reached = config.model_type, config.get_text_config(), 0
         self.dtype, self.device = dtype, device
+        self._alone = threading.RLock()  # engines share a model: none steps while another's trial changes its attention
         self.model = load_model(path, self.kind, dtype).eval().to(device)
         self.weight_nbytes = dtype.itemsize  # of one weight in memory
         try:
             self.heads, self.kv_heads, self.head_dim, self.num_layers = self.geometry()
-        except UnsupportedModel:
+        except (UnsupportedModel, *NO_MEMORY):
             raise
         except Exception as problem:
             raise self.unsupported("transformers' own code for it fails on a text alone, with this config.json") from problem
@@ -84,12 +86,12 @@ class Adapter:
         """Try the model on texts of up to ``tokens`` tokens. Raises UnsupportedModel if it is not right for all of them."""
         if tokens <= self.reached:
             return
-        found = limits(self.model, tokens)
-        with lowered(found):
-            wrong = self.fault(tokens)
-        if wrong and found:
-            nearest = min(value for _, _, value in found)
-            if not self.fault(nearest):
+        with self._alone:
+            found = limits(self.model, tokens)
+            with lowered(found):
+                wrong = self.fault(tokens)
+            nearest = min((value for _, _, value in found), default=0)
+            if wrong and nearest > min(LENGTHS) and not self.fault(nearest):
                 names = ", ".join(sorted({f"{name}={value}" for _, name, value in found}))
                 wrong = f"from token {nearest} on ({names}): set max_model_len to {nearest} or less"
         if wrong:
@@ -104,6 +106,8 @@ class Adapter:
             error = trial(self, longest)
         except UnsupportedModel as refusal:
             raise self.unsupported(str(refusal)) from None
+        except NO_MEMORY:
+            raise
         except Exception:
             return "or does not run in a packed batch at all"
         if error < (1e-3 if self.dtype == torch.float32 else 0.2):  # NaN is a fault too
@@ -131,13 +135,14 @@ class Adapter:
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: list[LayerKV], attention: Attention) -> torch.Tensor:
         """Logits [E, vocabulary] of the positions in ``batch.logit_rows``."""
-        _running.step = Step(batch, iter(kv), attention, [])
-        logits = self.model(
-            input_ids=batch.token_ids[None],
-            position_ids=batch.positions[None],
-            use_cache=False,
-            logits_to_keep=batch.logit_rows,
-        ).logits[0]
+        with self._alone:
+            _running.step = Step(batch, iter(kv), attention, [])
+            logits = self.model(
+                input_ids=batch.token_ids[None],
+                position_ids=batch.positions[None],
+                use_cache=False,
+                logits_to_keep=batch.logit_rows,
+            ).logits[0]
         # a model that knows no logits_to_keep gives all rows
         return logits if len(logits) == len(batch.logit_rows) else logits[batch.logit_rows]
 
@@ -152,6 +157,8 @@ def load_model(path: Path, kind: str, dtype: torch.dtype) -> torch.nn.Module:
             path, dtype=dtype, attn_implementation=NAME, trust_remote_code=False, use_safetensors=True,
             local_files_only=True, output_loading_info=True,
         )  # fmt: skip
+    except NO_MEMORY:
+        raise
     except Exception as problem:
         # a KeyError: the table of its attentions has no place for ours
         own_code = isinstance(problem, KeyError) and NAME in str(problem) or "attention implementation" in str(problem)

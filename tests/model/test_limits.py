@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from support.models import ABSENT, SHAPES, make_model
 from support.oracle import Oracle
@@ -74,6 +76,25 @@ def test_engines_that_share_weights_are_tried_each_as_far_as_it_goes(tmp_path):
         assert isinstance(short.runner.model, Adapter) and short.runner.model.reached == 20
         with pytest.raises(UnsupportedModel, match="set max_model_len to 20"):
             served(folder, PROMPTS, max_model_len=200)
+
+
+def test_nobody_steps_while_a_trial_changes_the_attention(tmp_path):
+    """Engines share a model: a step in one thread waits while the trial for another engine has the model to itself."""
+    folder = made(tmp_path, "phimoe window", max_position_embeddings=256)
+    with LLM(str(folder), num_blocks=64, block_size=4, dtype="float32", device="cpu", max_model_len=20) as first:
+        model, steps = first.runner.model, threading.Event()
+        want = tokens_of(first)
+        with model._alone:
+            side = threading.Thread(target=lambda: (tokens_of(first), steps.set()))
+            side.start()
+            assert not steps.wait(0.5)
+        assert steps.wait(20)
+        side.join()
+        assert tokens_of(first) == want
+
+
+def tokens_of(llm) -> list[int]:
+    return llm.generate([PROMPTS[0]], SamplingParams(max_tokens=4, ignore_eos=True))[0].outputs[0].token_ids
 
 
 def test_windows_that_are_told_to_the_attention_are_no_reason_to_refuse(shape):
