@@ -9,6 +9,7 @@ from typing import Any
 from ..hub.shelf import ModelError, Stored
 
 ENCODER, RECURRENT, ALIBI = "an encoder beside its decoder", "a recurrent state instead of KV", "ALiBi attention bias"
+DRAFTER = "only the keys and values of the model that it drafts for"
 REFUSED = {
     "bloom": ALIBI,
     "mpt": ALIBI,
@@ -22,6 +23,8 @@ REFUSED = {
     "xlstm": RECURRENT,
     "jamba": "recurrent layers",
     "recurrent_gemma": "recurrent layers",
+    "gemma4_assistant": DRAFTER,
+    "gemma4_unified_assistant": DRAFTER,
 }
 PLAIN = ("F64", "F32", "F16", "BF16")
 STATES = ("linear", "mamba", "conv", "recurrent")  # in the name of a layer's kind: it remembers more than keys and values

@@ -60,9 +60,9 @@ MORE: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("axk1", "deepseek_v2", "deepseek_v3", "glm4_moe_lite", "longcat_flash", "minicpm3", "youtu"), MLA),
     **dict.fromkeys(("bamba", "granitemoehybrid"), MAMBA),
     **dict.fromkeys(("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral"), ROPE),
-    **dict.fromkeys(("dots3_note", "dots3_note_text"), {"num_key_value_heads": 4}),
-    **dict.fromkeys(("gemma3n_text", "gemma4_unified_assistant"), {"layer_types": SLIDING, "num_kv_shared_layers": 2}),
+    "gemma3n_text": {"layer_types": SLIDING, "num_kv_shared_layers": 2},
     "cohere_compass_text": {"layer_types": SLIDING, "rope_parameters": dict.fromkeys(SLIDING, ROPE["rope_parameters"])},
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 1e4}},
     "dots1": {"n_shared_experts": 1, "n_group": 1, "topk_group": 1},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "mamba2": {"num_heads": 8, "head_dim": 16},
@@ -145,14 +145,27 @@ def try_kind(kind: str, folder: Path) -> Outcome:
 
     try:
         make(kind, folder)
-    except Exception as problem:
-        return Outcome(kind, "unmade", f"{type(problem).__name__}: {problem}")
+    except Exception as problem:  # often its refusal needs no weights
+        return refusal_of(kind) or Outcome(kind, "unmade", f"{type(problem).__name__}: {problem}")
     try:
         return Outcome(kind, serve(kind, folder))
     except ModelError as refusal:
         return Outcome(kind, "refused", str(refusal))
     except (Exception, AssertionError) as problem:
         return Outcome(kind, "wrong", f"{type(problem).__name__}: {problem}")
+
+
+def refusal_of(kind: str) -> Outcome | None:
+    """How the type's default configuration is refused, if it is."""
+    from transformers import CONFIG_MAPPING
+
+    from minieng.model.refusals import UnsupportedModel, refuse
+
+    try:
+        refuse(CONFIG_MAPPING[kind](), {})
+    except UnsupportedModel as refusal:
+        return Outcome(kind, "refused", str(refusal))
+    return None
 
 
 def serve(kind: str, folder: Path) -> str:
