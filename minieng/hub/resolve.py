@@ -223,7 +223,7 @@ def _find_gguf(path: Path) -> Path | None:
     """The GGUF file that `path` is or, in a directory without safetensors, the only one it holds."""
     if path.is_file():
         return path if path.suffix == ".gguf" else None
-    files = sorted(path.glob("*.gguf"))
+    files = sorted(file for file in path.glob("*.gguf") if file.is_file())  # not a pipe
     if not files or any(path.glob("*.safetensors")):
         return None
     if len(files) > 1:

@@ -203,6 +203,13 @@ def test_a_pipe_in_place_of_a_file_is_refused_at_once(tmp_path, name):
         resolve(folder)
 
 
+def test_a_pipe_in_place_of_a_gguf_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "model.gguf")
+    for name in (tmp_path, tmp_path / "model.gguf"):
+        with pytest.raises(ModelError, match="config.json is missing|is not a directory"):
+            resolve(name)
+
+
 def header(content: object, data: int = 24, length: int | None = None):
     def write(file: Path) -> None:
         text = json.dumps(content).encode()
