@@ -156,7 +156,7 @@ def try_kind(kind: str, folder: Path) -> Outcome:
 
 
 def refusal_of(kind: str) -> Outcome | None:
-    """How the type's default configuration is refused, if it is."""
+    """How the type's default configuration is refused, if it is and can be made."""
     from transformers import CONFIG_MAPPING
 
     from minieng.model.refusals import UnsupportedModel, refuse
@@ -165,6 +165,8 @@ def refusal_of(kind: str) -> Outcome | None:
         refuse(CONFIG_MAPPING[kind](), {})
     except UnsupportedModel as refusal:
         return Outcome(kind, "refused", str(refusal))
+    except Exception:  # not even the configuration can be made
+        pass
     return None
 
 
