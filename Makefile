@@ -61,11 +61,12 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-lax test-tiny test-colab bench notebooks lock clean model
+.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-lax test-tiny test-colab bench notebooks lock clean model
 
 help: ## this list
 	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
-	@echo "make test          unit tests, then every notebook with the real model, outputs compared"
+	@echo "make lint          style, types, the layout of the C files, the schema of the workflows: seconds"
+	@echo "make test          make lint, unit tests, then every notebook with the real model, outputs compared"
 	@echo "make test-all      make test, then its slower parts, each a target of its own:"
 	@echo "    test-wide      whole grids, published experiments, every model type: make test takes a part"
 	@echo "    test-hostile   submissions that attack the grader"
@@ -113,7 +114,15 @@ lab: $(READY)
 	exec $(BIN)/python -m jupyterlab -y $$flags --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
-test: test-stored test-unit test-notebooks ## what CI runs
+test: lint test-stored test-unit test-notebooks ## what CI runs
+
+lint: $(READY) ## what .pre-commit-config.yaml runs too
+	@echo "==> style, types, C, workflows"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(wildcard minieng/kernels/native/*.[ch])
+	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(wildcard .github/workflows/*.yml)
 
 test-stored: $(READY)
 	@echo "==> exercises as their masters say, notebooks as a run left them"
@@ -210,5 +219,5 @@ lock:
 	@echo "==> wrote requirements-lock.txt"
 
 clean: ## models already fetched and the notebooks' outputs stay
-	rm -rf $(VENV) $(COLAB) .venv-lock build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(COLAB) .venv-lock build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
