@@ -22,7 +22,9 @@ class SamplingParams:
 
     ``temperature=0`` is greedy. ``top_k=0`` and ``top_p=1`` switch those filters off. ``max_tokens`` counts
     output tokens. ``stop`` strings end the text before them, also where they cross a token border; so do tokens
-    of ``stop_token_ids``, which stay in the list of tokens.
+    of ``stop_token_ids``, which stay in the list of tokens. With ``include_stop_str_in_output`` the text keeps what
+    ended it. Within the first ``min_tokens`` tokens nothing ends a text. ``skip_special_tokens=False`` shows them in
+    the text; with ``detokenize=False`` no text is made at all.
     ``n`` samples of one prompt share its KV. ``seed`` makes a sampled text the same on every run, whatever
     else is in the batch. ``logprobs=k`` returns the k most likely tokens beside the chosen one.
     """
@@ -34,7 +36,10 @@ class SamplingParams:
     min_tokens: int = 0
     stop: str | Sequence[str] = ()
     stop_token_ids: Sequence[int] = ()
+    include_stop_str_in_output: bool = False
     ignore_eos: bool = False
+    skip_special_tokens: bool = True
+    detokenize: bool = True
     n: int = 1
     seed: int | None = None
     logprobs: int | None = None
@@ -53,6 +58,11 @@ class SamplingParams:
                 raise ValueError(f"stop={text!r}: each stop must be a string of at least one character")
         for token in self.stop_token_ids:
             _integer("stop_token_ids", token, 0)
+        for name in ("include_stop_str_in_output", "ignore_eos", "skip_special_tokens", "detokenize"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}={getattr(self, name)!r}: must be True or False")
+        if self.stop and not self.detokenize:
+            raise ValueError("stop strings are looked for in the text: leave detokenize=True, or use stop_token_ids")
         if self.seed is not None:
             _integer("seed", self.seed, None)
         if self.logprobs is not None:
@@ -104,7 +114,7 @@ class Request:
     __slots__ = (
         "request_id", "prompt", "token_ids", "num_prompt_tokens", "max_num_tokens", "params", "sample_index",
         "arrival_time", "sequence", "priority", "deadline", "user", "scripted_output", "eos_token_ids",
-        "status", "finish_reason", "stop_at", "num_computed_tokens", "num_cached_tokens", "high_water", "num_preemptions",
+        "status", "finish_reason", "stop_reason", "num_computed_tokens", "num_cached_tokens", "high_water", "num_preemptions",
         "block_table", "block_hashes", "host_blocks", "pad", "span", "fork_of", "num_published",
         "text", "logprobs", "admitted_time", "token_times", "finish_time", "sample_key",
     )  # fmt: skip
@@ -131,7 +141,7 @@ class Request:
         self.arrival_time, self.sequence, self.sample_index = arrival_time, 0, 0
         self.priority, self.deadline, self.user = priority, deadline, user
         self.eos_token_ids, self.scripted_output = frozenset(eos_token_ids), scripted_output
-        self.status, self.finish_reason, self.stop_at = Status.WAITING, None, None
+        self.status, self.finish_reason, self.stop_reason = Status.WAITING, None, None
         self.num_computed_tokens = self.num_cached_tokens = self.high_water = self.num_preemptions = 0
         self.block_table: list[int] = []
         self.block_hashes: list[bytes] = []
@@ -179,9 +189,10 @@ class Request:
             self.finish_reason = "length"
         params = self.params
         if len(self.token_ids) - self.num_prompt_tokens >= params.min_tokens:
-            ends = not params.ignore_eos and token in self.eos_token_ids
-            if ends or token in params.stop_token_ids:
+            if not params.ignore_eos and token in self.eos_token_ids:
                 self.finish_reason = "stop"
+            elif token in params.stop_token_ids:
+                self.finish_reason, self.stop_reason = "stop", token
 
     def __repr__(self) -> str:
         return f"Request({self.request_id!r}, {self.num_computed_tokens}/{self.num_tokens} tokens, {self.status.value})"

@@ -22,7 +22,7 @@ from .trace import StepRecord, Trace
 SCHEMA, VERSION = "minieng.trace", 1
 REQUEST_FIELDS = (
     "arrival_time", "sequence", "priority", "deadline", "user", "sample_index", "max_num_tokens", "finish_reason",
-    "stop_at", "num_preemptions", "num_cached_tokens", "admitted_time", "token_times", "finish_time",
+    "stop_reason", "num_preemptions", "num_cached_tokens", "admitted_time", "token_times", "finish_time",
 )  # fmt: skip
 
 
