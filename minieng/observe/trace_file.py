@@ -22,7 +22,7 @@ from .record import StepRecord
 SCHEMA, VERSION = "minieng.trace", 1
 REQUEST_FIELDS = (
     "prompt_id", "sample_index", "arrival_time", "sequence", "priority", "deadline", "user", "max_num_tokens",
-    "finish_reason", "num_preemptions", "num_cached_tokens", "admitted_time", "token_times", "finish_time",
+    "finish_reason", "stop_reason", "num_preemptions", "num_cached_tokens", "admitted_time", "token_times", "finish_time",
 )  # fmt: skip
 
 
