@@ -8,7 +8,7 @@ from typing import Any
 
 from .build import as_text
 from .cells import Book, Cell
-from .setup_cell import IMPORTS, SETUP
+from .setup_cell import IMPORTS, SETUP, cell_metadata
 
 LESSON = '''"""Exercise {number}: {title}."""
 
@@ -147,7 +147,7 @@ def cell(name: str, kind: str, tags: list[str], source: str) -> Cell:
     new: Cell = {
         "cell_type": kind,
         "id": name,
-        "metadata": {"tags": tags} if tags else {},
+        "metadata": cell_metadata(source, tags),
         "source": source.splitlines(keepends=True),
     }
     return {**new, "execution_count": None, "outputs": []} if kind == "code" else new

@@ -9,11 +9,10 @@ import pytest
 from support.course import ROOT, master_of, put
 
 from coursekit import cells
-from coursekit.badges import REPO_FIELD
 from coursekit.build import CannotBuild, build, exercise_of, stub
 from coursekit.cells import source_of
 from coursekit.new import CannotBegin, begin
-from coursekit.setup_cell import SETUP
+from coursekit.setup_cell import REPO_FIELD, SETUP
 from coursekit.task import tasks_of
 
 STEM = "02_padding_and_masks"
@@ -161,5 +160,6 @@ def test_a_bug_hunt_gives_the_broken_code_out_in_place_of_the_solution():
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_every_notebook_has_the_one_set_up_cell(path):
-    sources = [REPO_FIELD.sub('REPO_URL = ""', source_of(c)) for c in cells.read(path)["cells"] if c["cell_type"] == "code"]
-    assert sources[0] == SETUP, f"{path.name}: copy it from coursekit/setup_cell.py"
+    first, *others = [c for c in cells.read(path)["cells"] if c["cell_type"] == "code"]
+    assert REPO_FIELD.sub('REPO_URL = ""', source_of(first)) == SETUP, f"{path.name}: copy it from coursekit/setup_cell.py"
+    assert first["metadata"]["jupyter"] == {"source_hidden": True} and not any("jupyter" in c["metadata"] for c in others)
