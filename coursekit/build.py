@@ -76,7 +76,7 @@ def stub(source: str) -> str:
         elif mark in (BEGIN_BROKEN, END_BROKEN):
             broken = mark == BEGIN_BROKEN
         elif not inside:
-            out.append(re.sub(r"^(\s*)# ?", r"\1", line) if broken else line)
+            out.append(re.sub(r"^(\s*)# ?", r"\1", line).rstrip() if broken else line)
     if inside or broken or not written:
         raise CannotBuild(f"task {task_id}: {BEGIN} without {END}")
     return "\n".join(out).rstrip("\n")
