@@ -26,7 +26,7 @@ class CannotBuild(Exception):
 
 def exercise_of(master: Book, stem: str) -> Book:
     """The exercise notebook made from the master: a dict, ready to be written."""
-    cells = []
+    cells: list[Cell] = []
     for cell in master["cells"]:
         if LEFT_OUT in tags(cell):
             continue
