@@ -326,9 +326,7 @@ print(store.cached("both", make, print))
 
 
 def test_the_loader_stays_light():
-    script = (
-        "import sys, minieng.hub.resolve as l; l.resolve('tiny'); print(*map(sys.modules.__contains__, sys.argv[1:]))"
-    )
+    script = "import sys, minieng.hub.resolve as l; l.resolve('tiny'); print(*map(sys.modules.__contains__, sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", script, "torch", "transformers"], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -52,6 +52,7 @@ def attend(module, query, key, value, attention_mask, *, scaling=None, sliding_w
         return query.new_zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[3]), None
     if unheard := next((what for name, what in UNHEARD.items() if rest.get(name) is not None), None):
         raise UnsupportedModel(f"its attention has {unheard}")
+    assert step.attention is not None and step.batch is not None
     cache = next(step.caches)
     scale = cache.scale if scaling is None else scaling
     layer = LayerKV(cache.k, cache.v, scale, sliding_window, softcap)
@@ -117,7 +118,8 @@ class Adapter:
     @torch.inference_mode()
     def geometry(self) -> tuple[int, int, int, int]:
         """Query heads, K/V heads, head size and layers, from what the layers really pass to their attention."""
-        _running.step = Step(None, None, None, seen := [])
+        seen: list[tuple[int, int, int, int]] = []
+        _running.step = Step(None, None, None, seen)
         self.model(input_ids=torch.tensor([[1]], device=self.device), use_cache=False)
         if not seen:
             raise self.unsupported("its attention is written into its own code and does not go through AttentionInterface")

@@ -69,12 +69,14 @@ class Child:
 
     def ask(self, line: str, seconds: float) -> dict | None:
         """The child's answer, or None if it gives none in time; then it is dead."""
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin is not None and stdout is not None  # both are pipes
         late = threading.Timer(seconds, self.process.kill)
         late.start()
         try:
-            self.process.stdin.write(line + "\n")
-            self.process.stdin.flush()
-            answer = self.process.stdout.readline()
+            stdin.write(line + "\n")
+            stdin.flush()
+            answer = stdout.readline()
         except OSError:
             answer = ""
         finally:

@@ -111,11 +111,12 @@ class Decoder:
         After the model's last attention nobody asks for the others any more. native.native_layers is the same in C.
         """
         ops, delta = attention.ops, None
-        x = before if self.embedding is None else F.embedding(batch.token_ids, self.embedding)
+        x: torch.Tensor = before if self.embedding is None else F.embedding(batch.token_ids, self.embedding)
         if self.lm_head is None:  # more layers follow, which need every token
             batch = replace(batch, logit_rows=torch.arange(len(x), device=x.device))
         cos, sin = self.cos[batch.positions], self.sin[batch.positions]
         if self.runs_whole(attention):
+            assert self.in_panels is not None
             return native.native_layers(
                 self.in_panels, x, self.config.intermediate_size, cos, sin, self.eps, self.heads, kv, batch
             )
@@ -142,6 +143,7 @@ class Decoder:
 
     def logits(self, x: torch.Tensor, attention: Attention) -> torch.Tensor:
         """[E, hidden] → [E, vocabulary]."""
+        assert self.lm_head is not None
         return self.lm_head(attention.ops.rms_norm(x, self.norm, self.eps))
 
     def project_and_attend(

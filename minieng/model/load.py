@@ -104,7 +104,8 @@ def warm_up(model: Decoder | Adapter, attention: Attention, config: EngineConfig
         starts.append(starts[-1] + end)
     model.reach(max_model_len)
     cache = torch.zeros((2, 1, size, model.kv_heads, model.head_dim), dtype=model.dtype, device=device)
-    kv = [LayerKV(*cache, model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)]
+    k, v = cache
+    kv = [LayerKV(k, v, model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)]
     nothing = torch.zeros(tokens, dtype=torch.int64, device=device)
     positions = torch.arange(tokens, device=device) % max_model_len
     tables = torch.zeros((len(ends), -(-max(ends) // size)), dtype=torch.int32, device=device)

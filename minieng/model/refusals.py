@@ -38,9 +38,10 @@ def refuse(config: Any, tensors: dict[str, Stored]) -> None:
     """Raise UnsupportedModel for a model that would give wrong tokens, on either forward."""
     text = config.get_text_config()
     quantised = next((q for c in (config, text) if (q := quantisation(c))), None)
-    raw = next((name for name, t in tensors.items() if name.endswith("weight") and t.dtype not in PLAIN), None)
+    odd = (f"{name} is stored as {t.dtype}" for name, t in tensors.items() if name.endswith("weight") and t.dtype not in PLAIN)
+    raw = next(odd, None)
     if quantised or raw:
-        what = f"its weights are quantised ({quantised})" if quantised else f"{raw} is stored as {tensors[raw].dtype}"
+        what = f"its weights are quantised ({quantised})" if quantised else raw
         raise UnsupportedModel(
             f"model type {config.model_type!r}: {what}, and minieng reads plain weights only: take the model it was made "
             "from, or a copy that is saved in bfloat16 or as GGUF"

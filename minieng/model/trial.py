@@ -105,7 +105,8 @@ def trial_batch(texts: list[list[int]], slices: list[tuple[int, int, int]], bloc
     numbers = [[texts[t][i] for t, i in places], [i for _, i in places], [BLOCK * blocks * t + i for t, i in places]]
     tables = [list(range(t * blocks, (t + 1) * blocks)) for t, _, _ in slices]
     rows = torch.arange(len(places) > 1, len(places), device=device)
+    token_ids, positions, slots = torch.tensor(numbers, device=device)
     return Batch(
-        *torch.tensor(numbers, device=device), starts, [0] * len(slices), [end for _, _, end in slices],
+        token_ids, positions, slots, starts, [0] * len(slices), [end for _, _, end in slices],
         torch.tensor(tables, dtype=torch.int32, device=device), rows,
     )  # fmt: skip
