@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,7 @@ class CannotBegin(Exception):
 
 def begin(root: str | Path, name: str, say: Callable[[str], Any] = print) -> None:
     """Write the skeleton of exercise ``name`` under ``root``; refuses to overwrite anything."""
-    if not re.fullmatch(r"\d\d_[a-z0-9_]+", name):
-        raise CannotBegin(f"{name!r} is no lesson name: two digits, then words, such as 03_static_batching")
-    root, number = Path(root), name[:2]
-    title = name[3:].replace("_", " ").capitalize()
+    root, (number, title) = Path(root), name_parts(name)
     tasks, tests = root / "coursekit" / "tasks" / f"lesson_{number}", root / "tests" / "coursekit"
     files = {
         root / "solutions" / f"{name}.ipynb": as_text(master(name, number, title)),
@@ -120,9 +117,16 @@ def begin(root: str | Path, name: str, say: Callable[[str], Any] = print) -> Non
     say("Now write the tasks, then: coursekit build, and the tests in tests/coursekit.")
 
 
+def name_parts(name: str) -> tuple[str, str]:
+    """("03", "Static batching") of "03_static_batching"."""
+    if not re.fullmatch(r"\d\d_[a-z0-9_]+", name):
+        raise CannotBegin(f"{name!r} is no lesson name: two digits, then words, such as 03_static_batching")
+    return name[:2], name[3:].replace("_", " ").capitalize()
+
+
 def master(name: str, number: str, title: str) -> Book:
     """The master notebook; its set-up cell is the one of all lessons and exercises."""
-    cells = [
+    return book_of(name, [
         ("markdown", [], f"# Exercise {number}: {title.lower()}\n\nOne sentence of what the learner does here."),
         ("code", ["nbval-ignore-output"], SETUP),
         ("code", [], IMPORTS),
@@ -130,7 +134,11 @@ def master(name: str, number: str, title: str) -> Book:
         ("code", ["answer"], STUB.format(number=number)),
         ("code", [], f'check("{number}.1", globals())'),
         ("code", ["nbval-ignore-output"], "progress()"),
-    ]
+    ])  # fmt: skip
+
+
+def book_of(name: str, cells: Sequence[tuple[str, list[str], str]]) -> Book:
+    """A notebook of (kind, tags, source), none of it run."""
     book: Book = {
         "metadata": {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
