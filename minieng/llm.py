@@ -209,6 +209,7 @@ class LLM:
             while self.engine.requests:  # an abort may let others of a static batch go
                 self.engine.abort(next(iter(self.engine.requests)))
             self._last_trace = self.engine.trace
+            self.runner.close()
         self.runner = None
         self.engine = None  # type: ignore[assignment]  # all that follows is refused by _check_open
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from .. import gpu
 from .backend import BACKENDS, Backend, check_name
 from .batch import Batch, LayerKV
 from .ops import PLAIN
@@ -53,7 +54,7 @@ def suits(backend: Backend, device: torch.device) -> bool:
 
 def too_old(backend: Backend, device: torch.device) -> bool:
     """Whether the device is a GPU that the backend is made for, but an older one than it needs."""
-    if device.type != "cuda" or "cuda" not in backend.devices:
+    if not gpu.is_gpu(device) or "cuda" not in backend.devices:
         return False
     return torch.cuda.get_device_capability(device) < backend.capability
 
@@ -115,7 +116,7 @@ def self_test(
     """
     generator = torch.Generator().manual_seed(0)
     rows = [(1, 1), (1, 37), (5, 5), (7, 23)]  # (new tokens, context after them)
-    if device.type == "cuda":
+    if gpu.is_gpu(device):
         rows += [(1, 1500), (40, 900)]  # cut into pieces; several query blocks
     per_row = max(-(-context // block_size) for _, context in rows)
     shape = (len(rows) * per_row, block_size, kv_heads, head_dim)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .. import gpu
 from ..plan import Moves
 
 CPU_CACHE_BYTES = 1 << 30  # unless asked for more; pages that are never written cost nothing
@@ -83,7 +84,7 @@ def choose_num_blocks(
         return asked
     block_bytes = shape.bytes_per_token * block_size
     room = CPU_CACHE_BYTES
-    if device.type == "cuda":
+    if gpu.is_gpu(device):
         free, total = torch.cuda.mem_get_info(device)
         room = free - int((1 - memory_fraction) * total) - work
     blocks = min(room // block_bytes, -(-longest // block_size))

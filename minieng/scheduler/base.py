@@ -37,9 +37,11 @@ class Scheduler:
     members        both together
     arrivals_open  whether more requests can still come
     token_budget   most tokens a plan of this scheduler may compute; None: the rule does not apply
+    rectangles     plans rows of equal width, padded on the left
     """
 
     token_budget: int | None = None
+    rectangles: bool = False
 
     def bind(self, kv: KVCache, config: EngineConfig) -> None:
         """Called once by the engine, before anything else. Raises ValueError for a name that nothing has."""

@@ -106,6 +106,9 @@ class SimExecutor:
         """What runs here, for ``explain()``."""
         return {"device": f"{self.model.gpu.name}, simulated: nothing is computed, a formula says how long each step takes"}
 
+    def close(self) -> None:
+        """There is no memory to give back."""
+
     def execute(self, plan: Plan) -> StepResult:
         work, tokens = Work.of_plan(plan), [self._token(request, n) for request, n in plan.extend]
         return StepResult(tokens, self.seconds(work) + self.move_seconds(plan))
