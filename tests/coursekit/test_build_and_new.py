@@ -213,9 +213,9 @@ def test_a_new_lesson_takes_the_row_that_was_to_come(tmp_path):
 def test_a_bug_hunt_gives_the_broken_code_out_in_place_of_the_solution():
     source = (
         "# Task 02.1\ndef f(x):\n    ### BEGIN SOLUTION\n    return x + 1\n    ### END SOLUTION\n"
-        "    ### BEGIN BROKEN\n    # if x:\n    #     return x  # why?\n    ### END BROKEN"
+        "    ### BEGIN BROKEN\n    # if x:\n    #\n    #     return x  # why?\n    ### END BROKEN"
     )
-    assert stub(source) == "# Task 02.1\ndef f(x):\n    if x:\n        return x  # why?"
+    assert stub(source) == "# Task 02.1\ndef f(x):\n    if x:\n\n        return x  # why?"
     with pytest.raises(CannotBuild):
         stub(source.replace("    ### END BROKEN", ""))
 
