@@ -269,7 +269,6 @@ class Decodes:
         """
         count, size = len(rows), self.size
         spare: dict[Request, int] = {}
-        stamp = self.cuda.stamp()
         self.place_tables(rows)
         slots = []
         for request, column in zip(rows, columns, strict=True):
@@ -286,9 +285,11 @@ class Decodes:
         numbers[2, :count] = slots
         numbers[3, :count] = [r.pad for r in rows]
         numbers[4, :count] = np.asarray(columns) + 1
-        self.numbers.copy_(pinned(numbers, self.model.device), non_blocking=True)
+        host = pinned(numbers, self.model.device)
         bucket = self.bucket(count, max(columns))
         assert bucket is not None  # whoever sends a step has asked for it
+        stamp = self.cuda.stamp()  # just before the launch: what the host did until now is no time of the device
+        self.numbers.copy_(host, non_blocking=True)
         self.replays[bucket]()
         tokens = choose(self.model.logits(self.hidden[:count], self.attention), list(rows), ahead=before is not None)
         self.last[:count] = tokens.clamp(min=0)  # NONE would be no row of the embedding, if a step is on its way already

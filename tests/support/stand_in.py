@@ -73,7 +73,8 @@ class StandIn:
         kind = self.device.type
         answers = {
             "empty_cache": self.empty, "memory_allocated": lambda device: GIB, "reset_peak_memory_stats": lambda device: None,
-            "max_memory_allocated": lambda device: GIB, "device": lambda device: Here(self), "mem_get_info": lambda device: (15 * GIB, 16 * GIB),
+            "max_memory_allocated": lambda device: GIB, "device": lambda device: Here(self),
+            "mem_get_info": lambda device: (15 * GIB, 16 * GIB),
             "get_device_capability": lambda device: (9, 0), "get_device_name": lambda device: f"{kind} in a GPU's place",
             "Event": Event, "current_stream": Stream,
         }  # fmt: skip
