@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from .setup_cell import REPO_FIELD
+
 BADGE = "[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
 BADGE_LINE = re.compile(r"\n*^\[!\[Open In Colab\]\([^)]*\)\]\([^)]*\)$", re.MULTILINE)
-REPO_FIELD = re.compile(r'^REPO_URL = "[^"\n]*"', re.MULTILINE)
 REPO_NAME = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
 
 

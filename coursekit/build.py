@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .cells import BEGIN, BEGIN_BROKEN, END, END_BROKEN, Book, Cell, marked, read, source_of, tags
+from .setup_cell import cell_metadata
 from .task import UnknownTask, find_task
 
 LEFT_OUT = "solution-only"
@@ -26,7 +27,7 @@ class CannotBuild(Exception):
 
 def exercise_of(master: Book, stem: str) -> Book:
     """The exercise notebook made from the master: a dict, ready to be written."""
-    cells = []
+    cells: list[Cell] = []
     for cell in master["cells"]:
         if LEFT_OUT in tags(cell):
             continue
@@ -45,8 +46,8 @@ def metadata_of(master: Book, stem: str) -> dict[str, Any]:
 
 def exercise_cell(cell: Cell, name: str) -> Cell:
     kept = [t for t in tags(cell) if not t.startswith("nbval-")]
-    new: Cell = {"cell_type": cell["cell_type"], "id": name, "metadata": {"tags": kept} if kept else {}}
     source = source_of(cell)
+    new: Cell = {"cell_type": cell["cell_type"], "id": name, "metadata": cell_metadata(source, kept)}
     if cell["cell_type"] == "code":
         new.update(execution_count=None, outputs=[])
         if BEGIN in source:
@@ -76,7 +77,7 @@ def stub(source: str) -> str:
         elif mark in (BEGIN_BROKEN, END_BROKEN):
             broken = mark == BEGIN_BROKEN
         elif not inside:
-            out.append(re.sub(r"^(\s*)# ?", r"\1", line) if broken else line)
+            out.append(re.sub(r"^(\s*)# ?", r"\1", line).rstrip() if broken else line)
     if inside or broken or not written:
         raise CannotBuild(f"task {task_id}: {BEGIN} without {END}")
     return "\n".join(out).rstrip("\n")

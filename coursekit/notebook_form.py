@@ -1,7 +1,8 @@
 """The one form in which notebooks are stored, and what is wrong with one that is not in it.
 
-Clean form: no metadata but tags, cell ids ``<file>-NNN``, no widget state, one kernelspec. A player's widget view goes
-when a picture stands beside it: GitHub shows the picture, and JupyterLab would look for a widget that is no more.
+Clean form: no metadata but tags and the fold of the set-up cell, cell ids ``<file>-NNN``, no widget state, one
+kernelspec. A player's widget view goes when a picture stands beside it: GitHub shows the picture, and JupyterLab would
+look for a widget that is no more.
 A notebook is nbformat's tree here. nbformat is imported where it is needed: a learner's install can do without it.
 """
 
@@ -12,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from .setup_cell import cell_metadata
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 SKIP, RAISES, RAISES_NBVAL = "nbval-skip", "raises-exception", "nbval-raises-exception"
@@ -67,8 +70,7 @@ def cleaned(book: Any, stem: str) -> Any:
     stem = re.sub(r"[^A-Za-z0-9_-]", "-", stem)[:56]
     for number, cell in enumerate(book.cells, 1):
         cell.id = f"{stem}-{number:03d}"
-        kept = list(dict.fromkeys(tags(cell)))
-        cell.metadata = type(cell)({"tags": kept} if kept else {})
+        cell.metadata = type(cell)(cell_metadata(cell.source, tags(cell)))
         if cell.cell_type == "code":
             clean_code(cell)
     return book
@@ -122,7 +124,7 @@ def form_problems(book: Any, clean: Any) -> list[str]:
     if odd:
         found.append("cell {}: id {!r}, not {!r}".format(*odd[0]) + (f", and {len(odd) - 1} more" if odd[1:] else ""))
     for number, (old, new) in pairs:
-        extra = [k for k in sorted(old.metadata) if old.metadata.get(k) != new.metadata.get(k)]
+        extra = [k for k in sorted({*old.metadata, *new.metadata}) if old.metadata.get(k) != new.metadata.get(k)]
         if extra:
             found.append(f"cell {number}: metadata not in clean form: {', '.join(extra)}")
         if old.get("outputs") != new.get("outputs"):

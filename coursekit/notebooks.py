@@ -3,7 +3,7 @@
 run    executes each notebook top to bottom in a fresh kernel of this Python and stores its outputs, cleaned;
        a notebook that fails is left as it was.
 clean  brings stored notebooks to one form, so that a difference between two versions is a difference in content:
-       no metadata but tags, cell ids ``<file>-NNN``, no widget state, one kernelspec.
+       no metadata but tags (and the fold of the set-up cell), cell ids ``<file>-NNN``, no widget state, one kernelspec.
 check  changes nothing and says what is not in that form, not run top to bottom, or stored with an error.
        Notebooks in a folder exercises/ are stored without having been run.
 

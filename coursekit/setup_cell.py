@@ -1,7 +1,15 @@
-"""The set-up cell, the same in all lessons and exercises: ``coursekit new`` writes it, and tests hold the others to it."""
+"""The set-up cell, the same in all lessons and exercises: ``coursekit new`` writes it, and tests hold the others to it.
+
+It is folded, so that what a reader sees first is the lesson: on Colab by the title's ``display-mode``, in JupyterLab by
+``source_hidden`` in its metadata. No other cell may hide its source.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
 
 SETUP = """\
-# @title Set-up: finds the course, installs nothing that is already here
+# @title Set-up: finds the course, installs nothing that is already here { display-mode: "form" }
 REPO_URL = ""  # @param {type:"string"}
 import importlib.util, os, pathlib, subprocess, sys  # noqa: E401
 
@@ -26,3 +34,11 @@ elif find("minieng") is None:
 MODEL = os.environ.get("MINIENG_MODEL", "smollm2-135m")
 print(f"model {MODEL}, Python {sys.version.split()[0]}")"""
 IMPORTS = "from coursekit import check, hint, predict, progress, reveal, solved  # noqa: F401"
+REPO_FIELD = re.compile(r'^REPO_URL = "[^"\n]*"', re.MULTILINE)  # the one line of it that a published copy changes
+
+
+def cell_metadata(source: str, tags: Sequence[str] = ()) -> dict[str, Any]:
+    """The metadata with which a cell is stored: its tags, each once; and the fold, if it is the set-up cell."""
+    folded = REPO_FIELD.sub('REPO_URL = ""', source) == SETUP
+    kept = list(dict.fromkeys(tags))
+    return {**({"jupyter": {"source_hidden": True}} if folded else {}), **({"tags": kept} if kept else {})}

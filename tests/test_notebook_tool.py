@@ -12,6 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from coursekit import notebooks
 from coursekit.notebook_form import WIDGET_VIEW, NotUsable, cleaned, problems, read, write
+from coursekit.setup_cell import SETUP
 
 ROOT = Path(__file__).resolve().parent.parent
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -174,6 +175,22 @@ def test_clean_twice_is_clean_once(store, capsys):
     notebooks.clean([path])
     assert (path.read_bytes(), path.stat().st_mtime_ns) == (once, when)
     assert capsys.readouterr().out == "0 of 1 notebooks cleaned, the others were clean\n"
+
+
+def test_only_the_set_up_cell_is_folded_and_with_any_address(store, capsys):
+    """A title hides it on Colab, its metadata in JupyterLab; a cell that hides its source elsewhere is opened again."""
+    published = SETUP.replace('REPO_URL = ""', 'REPO_URL = "https://example.org/course"')
+    hiding = {"jupyter": {"source_hidden": True}, "tags": ["nbval-ignore-output"]}
+    path = store(SETUP, published, new_code_cell("1", metadata=hiding), name="exercises/05_x.ipynb")
+    assert SETUP.splitlines()[0].startswith("# @title ") and SETUP.splitlines()[0].endswith('{ display-mode: "form" }')
+    assert notebooks.check([path]) == 1
+    said = capsys.readouterr().out
+    assert all(f"cell {number}: metadata not in clean form: jupyter" in said for number in (1, 2, 3))
+    notebooks.clean([path])
+    folded = {"jupyter": {"source_hidden": True}}
+    assert [c.metadata for c in read(path).cells] == [folded, folded, {"tags": ["nbval-ignore-output"]}]
+    assert notebooks.check([path]) == 0 and notebooks.run([path]) == 0
+    assert [c.metadata for c in read(path).cells][:2] == [folded, folded]
 
 
 def test_a_lone_widget_view_stays(store):

@@ -19,7 +19,7 @@ RULES = {
     "only running requests are preempted": "your plan preempts a request that holds no KV",
     "no more KV than there is": "your plan takes more KV blocks than are free. Ask the ledger first: plan a request only if "
     "kv.take(request, n) says True",
-    "at most max_num_seqs requests run": "your plan admits more requests than there are slots: max_num_seqs, less those running",
+    "at most max_num_seqs requests run": "your plan admits more requests than there are seats: max_num_seqs, less those running",
     "the token budget": "your plan computes more tokens in one step than the budget allows",
     "a rectangle is one block of rows": "the rows of your padded batch do not form one rectangle",
     "only known requests": "your plan names a request that the engine does not know",

@@ -11,7 +11,7 @@ A whole task:
 
     def rules(args, run):                                      # called for a run in which everybody got all tokens
         if steps_used(run) > 5:
-            return Finding("5 steps are enough", "a slot stays empty while somebody waits", "slow",
+            return Finding("5 steps are enough", "a seat stays empty while somebody waits", "slow",
                            expected="5 steps", got=timeline(run))
         return None
 

@@ -138,6 +138,7 @@ def attend_decodes(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tenso
 
     The rows' numbers are those of ``batch.decode_rows``; the tables are as wide as the longest row may be.
     """
+    assert batch.decode_rows is not None
     rows, heads, dim = q.shape
     size, kv_heads = layer.k.shape[1:3]
     blocks = batch.tables.to(torch.int64)

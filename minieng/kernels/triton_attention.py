@@ -240,7 +240,8 @@ def triton_attend(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor
     q = q if q[0].is_contiguous() else q.contiguous()
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     tokens, heads, dim = q.shape
-    rows, block_size, kv_heads = batch.num_rows, *layer.k.shape[1:3]
+    rows = batch.num_rows
+    block_size, kv_heads = layer.k.shape[1:3]
     group_padded, exact = triton.next_power_of_2(heads // kv_heads), q.dtype == torch.float32
     prompt_m = PROMPT_M if not exact and tensor_cores(q.device) else BLOCK_M
     pieces = min(MAX_PIECES, -(-batch.tables.shape[1] * block_size // SPLIT))  # at most, of any row

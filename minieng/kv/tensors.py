@@ -66,7 +66,7 @@ def zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> to
     """Zeroed memory. On a CPU pages that are never written stay unclaimed, where torch.zeros writes them all."""
     if device.type != "cpu":
         return torch.zeros(size, dtype=dtype, device=device)
-    words = np.zeros(math.prod(size), {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}[dtype.itemsize])
+    words: np.ndarray = np.zeros(math.prod(size), {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}[dtype.itemsize])
     return torch.from_numpy(words).view(dtype).view(size)
 
 

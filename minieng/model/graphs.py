@@ -267,7 +267,8 @@ class Decodes:
 
         before  the step that makes this one's tokens, which are not on the host yet (None: all tokens are known)
         """
-        count, size, spare = len(rows), self.size, {}
+        count, size = len(rows), self.size
+        spare: dict[Request, int] = {}
         self.place_tables(rows)
         slots = []
         for request, column in zip(rows, columns, strict=True):
@@ -277,34 +278,35 @@ class Decodes:
             else:
                 spare[request] = self.tensors.num_blocks + len(spare)
                 slots.append(spare[request] * size)
-        known = before is None
-        numbers = np.zeros((5, self.max_rows), np.int64)
+        numbers: np.ndarray = np.zeros((5, self.max_rows), np.int64)
         numbers[2] = self.discard_slot
-        numbers[0, :count] = [r.token_ids[-1] for r in rows] if known else [-1 - before.index[r] for r in rows]
+        numbers[0, :count] = [r.token_ids[-1] for r in rows] if before is None else [-1 - before.index[r] for r in rows]
         numbers[1, :count] = [min(max(0, c - r.pad), r.max_num_tokens - 1) for r, c in zip(rows, columns, strict=True)]
         numbers[2, :count] = slots
         numbers[3, :count] = [r.pad for r in rows]
         numbers[4, :count] = np.asarray(columns) + 1
-        numbers = pinned(numbers, self.model.device)
+        host = pinned(numbers, self.model.device)
+        bucket = self.bucket(count, max(columns))
+        assert bucket is not None  # whoever sends a step has asked for it
         stamp = self.cuda.stamp()  # just before the launch: what the host did until now is no time of the device
-        self.numbers.copy_(numbers, non_blocking=True)
-        self.replays[self.bucket(count, max(columns))]()
-        tokens = choose(self.model.logits(self.hidden[:count], self.attention), list(rows), ahead=not known)
+        self.numbers.copy_(host, non_blocking=True)
+        self.replays[bucket]()
+        tokens = choose(self.model.logits(self.hidden[:count], self.attention), list(rows), ahead=before is not None)
         self.last[:count] = tokens.clamp(min=0)  # NONE would be no row of the embedding, if a step is on its way already
         index, tables = {request: row for row, request in enumerate(rows)}, [request.block_table for request in rows]
-        return SentStep(index, columns, tables, spare, to_host(tokens), (stamp, self.cuda.stamp()), ahead=not known)
+        return SentStep(index, columns, tables, spare, to_host(tokens), (stamp, self.cuda.stamp()), ahead=before is not None)
 
     def place_tables(self, rows: Sequence[Request]) -> None:
         """See to it that row i of ``tables`` is the table of ``rows[i]``: moved on the device if all of them are there."""
         before, self.tables_on_device, device = self.tables_on_device, {}, self.model.device
         found = [before.get(request) for request in rows]
         if all(at is not None and at[1] is request.block_table for at, request in zip(found, rows, strict=True)):
-            keep = [at[0] for at in found]
+            keep = [at[0] for at in found if at is not None]
             if keep != list(range(len(keep))):
                 self.tables[: len(keep)] = self.tables.index_select(0, on_device(keep, torch.int64, device))
         else:
             width = min(self.blocks, max(len(request.block_table) for request in rows))
-            tables = np.zeros((len(rows), width), np.int32)
+            tables: np.ndarray = np.zeros((len(rows), width), np.int32)
             for row, request in enumerate(rows):
                 table = request.block_table[:width]
                 tables[row, : len(table)] = table

@@ -25,6 +25,7 @@ from ..kernels.native import keep_freed_memory
 from ..kv.tensors import KVShape, KVTensors, choose_num_blocks
 from ..request import Request, SamplingParams
 from .adapter import Adapter
+from .chat import bounded
 from .decoder import Decoder, supports
 from .graphs import GATHER_BYTES, Cuda, Decodes, num_spare_blocks
 from .refusals import refuse
@@ -92,7 +93,7 @@ def load_here(name: str, config: EngineConfig, device: torch.device, largest_ste
     runner = ModelRunner(model, tensors, attention)
     if gpu.is_gpu(device):
         capture(runner, config, max_model_len)
-    return Loaded(path, load_tokenizer(path), runner, max_model_len, text.vocab_size, eos_of(path, text))
+    return Loaded(path, bounded(load_tokenizer(path)), runner, max_model_len, text.vocab_size, eos_of(path, text))
 
 
 def make_cache(
@@ -128,7 +129,8 @@ def warm_up(
     tokens, device, size = min(most, MOST_PROFILED), model.device, config.block_size
     model.reach(max_model_len)
     cache = torch.zeros((2, 1, size, model.kv_heads, model.head_dim), dtype=model.dtype, device=device)
-    kv = [LayerKV(*cache, model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)]
+    k, v = cache
+    kv = [LayerKV(k, v, model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)]
     batch = step_of(tokens, width, max_model_len, config, device)
     asked = [Request(str(i), [0], SamplingParams(temperature=1.0, top_p=0.9)) for i in range(len(batch.logit_rows))]
     gpu.give_back(device)
@@ -238,5 +240,5 @@ def eos_of(path: Path, config: Any) -> list[int]:
     found = None
     if (path / "generation_config.json").exists():
         found = GenerationConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False).eos_token_id
-    found = config.eos_token_id if found is None else found
+    found = getattr(config, "eos_token_id", None) if found is None else found
     return [] if found is None else [found] if isinstance(found, int) else list(found)

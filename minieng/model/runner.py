@@ -7,6 +7,7 @@ slice is "tokens c … c+n of this request", and whoever reaches its last token 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,8 @@ class ModelRunner:
 
     def facts(self) -> dict[str, str]:
         """What runs here, for ``explain()``: device, precision, and how attention and matrix products are done."""
-        forward, linears = type(self.model).__name__, Linear
+        forward = type(self.model).__name__
+        linears: Any = Linear
         if isinstance(self.model, Decoder):
             linears = self.model.layers[0].qkv
             if self.model.runs_whole(self.attention):
@@ -132,6 +134,7 @@ class ModelRunner:
         The right ends of all rows stand in one column, so a row that is done writes there as well. What is
         computed for it, and for padding, is read by nobody; its position ids only have to be valid.
         """
+        assert plan.rows is not None
         size, width, live = self.tensors.block_size, plan.width, dict(plan.extend)
         longest = next(r for r, n in plan.extend if n == width)
         end = longest.pad + longest.num_computed_tokens + width
@@ -155,13 +158,13 @@ class ModelRunner:
     ) -> Batch:  # fmt: skip
         size = self.tensors.block_size
         blocks = -(-max(ends) // size)
-        tables = np.zeros((len(requests), blocks), dtype=np.int32)
+        tables: np.ndarray = np.zeros((len(requests), blocks), dtype=np.int32)
         for row, request in enumerate(requests):
             table = request.block_table[:blocks]
             tables[row, : len(table)] = table
-        numbers = on_device([token_ids, positions, slots], torch.int64, self.device)
+        ids, places, targets = on_device([token_ids, positions, slots], torch.int64, self.device)
         return Batch(
-            *numbers, starts, pads, ends, on_device(tables, torch.int32, self.device),
+            ids, places, targets, starts, pads, ends, on_device(tables, torch.int32, self.device),
             on_device(rows, torch.int64, self.device), width,
         )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ..plan import Plan, StepResult
 from ..request import Request, SamplingParams
@@ -53,7 +53,7 @@ def scripted_request(
     max_tokens: int | None = None,
     max_model_len: int | None = None,
     name: str | None = None,
-    **rest: object,
+    **rest: Any,
 ) -> Request:
     """A request for the simulator: lengths in tokens, arrival in seconds.
 

@@ -36,12 +36,12 @@ WRONG = {
     "lazy": ("        return Plan()", "your plan is empty although requests wait", "never idle"),
     "greedy": (
         "        return Plan(extend=[(r, r.num_remaining_tokens) for r in [*self.running, *self.waiting]])",
-        "admits more requests than there are slots",
+        "admits more requests than there are seats",
         "max_num_seqs",
     ),
     "one at a time": (
         "        todo = [*self.running, *self.waiting][:1]\n        return Plan([(r, r.num_remaining_tokens) for r in todo])",
-        "a slot stays empty",
+        "a seat stays empty",
         "slow",
     ),
     "waits on and on": ("        return Plan(wait_until=now + 1e-6)", "comes to no end", "never ends"),

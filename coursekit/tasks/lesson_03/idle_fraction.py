@@ -1,4 +1,4 @@
-"""The share of a static batch's slots that make no token."""
+"""The share of a static batch's seats that make no token."""
 
 import random
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 from ...task import Args, Case, Finding, Task
 from .batches import batches_of, is_number
 
-IDLE_RULE = "idle share = slots that make no token / all slots; a batch has batch_size slots in each of its steps"
+IDLE_RULE = "idle share = seats that make no token / all seats; a batch has batch_size seats in each of its steps"
 
 
 def judge_idle(args: Args, got: Any) -> Finding | None:
     lengths, size = args
     batches = batches_of(lengths, size)
-    slots, used = sum(size * max(batch) for batch in batches), sum(lengths)
+    seats, used = sum(size * max(batch) for batch in batches), sum(lengths)
 
     def wrong(cause: str, slip: str) -> Finding:
-        return Finding(IDLE_RULE, cause, slip, f"{slots - used} idle of {slots} slots", got)
+        return Finding(IDLE_RULE, cause, slip, f"{seats - used} idle of {seats} seats", got)
 
     def near(x: float) -> bool:
         return abs(got - x) < 1e-9
@@ -24,27 +24,27 @@ def judge_idle(args: Args, got: Any) -> Finding | None:
         return wrong("the answer is one number between 0 and 1", "not a number")
     if not lengths:
         return None if near(0) else wrong("without a request there is no batch, and nothing is idle: 0.0", "no request")
-    if near((slots - used) / slots):
+    if near((seats - used) / seats):
         return None
     whole = [b for b in batches if len(b) == size]
     if len(whole) < len(batches) and near(1 - sum(map(sum, whole)) / max(1, sum(size * max(b) for b in whole))):
         return wrong("the last batch is not full, but it runs as well: count it", "last batch lost")
-    for value, cause, slip in likely_shares(lengths, size, used, slots):
+    for value, cause, slip in likely_shares(lengths, size, used, seats):
         if near(value):
             return wrong(cause, slip)
-    return wrong("count, batch by batch: steps = the longest answer, slots = batch_size times steps, tokens", "other number")
+    return wrong("count, batch by batch: steps = the longest answer, seats = batch_size times steps, tokens", "other number")
 
 
-def likely_shares(lengths: list[int], size: int, used: int, slots: int) -> tuple[tuple[float, str, str], ...]:
+def likely_shares(lengths: list[int], size: int, used: int, seats: int) -> tuple[tuple[float, str, str], ...]:
     """What each likely mistake gives, with its words."""
     batches = batches_of(lengths, size)
     rows = sum(len(batch) * max(batch) for batch in batches)
     in_order = batches_of(sorted(lengths), size)
-    idle = slots - used
+    idle = seats - used
     return (
-        (used / slots, "this is the busy share, the utilisation: idle is what is left of 1", "busy share"),
-        (100 * idle / slots, "this is a percentage: return a share between 0 and 1", "percent"),
-        (idle, "this is the number of idle slots: divide it by the number of all slots", "count, not share"),
+        (used / seats, "this is the busy share, the utilisation: idle is what is left of 1", "busy share"),
+        (100 * idle / seats, "this is a percentage: return a share between 0 and 1", "percent"),
+        (idle, "this is the number of idle seats: divide it by the number of all seats", "count, not share"),
         (
             1 - used / (len(lengths) * max(lengths)),
             "you put all requests into one batch: at most batch_size of them run together, then the next ones",
@@ -52,12 +52,12 @@ def likely_shares(lengths: list[int], size: int, used: int, slots: int) -> tuple
         ),
         (
             1 - used / rows,
-            "the last batch has fewer requests than batch_size, and you left its empty slots out: they are idle too",
-            "empty slots forgotten",
+            "the last batch has fewer requests than batch_size, and you left its empty seats out: they are idle too",
+            "empty seats forgotten",
         ),
         (
             sum(1 - sum(b) / (size * max(b)) for b in batches) / len(batches),
-            "you took the mean of the batches' shares. A batch with more steps weighs more: add up slots first, divide once",
+            "you took the mean of the batches' shares. A batch with more steps weighs more: add up seats first, divide once",
             "mean of shares",
         ),
         (
@@ -100,13 +100,13 @@ TASK = Task(
     on_error=idle_error,
     hints=(
         "Draw answers of 2, 8, 3 and 5 tokens as four rows of boxes, eight steps wide. How many boxes are there, how many "
-        "hold a token? Then draw the next batch behind them: answers of 1 and 3 tokens, still on four slots.",
-        "A batch takes as many steps as its longest answer, and each of its steps has batch_size slots, whoever is in them. "
-        "All tokens together fill sum(lengths) slots. Add up over the batches, and divide once, at the end.",
+        "hold a token? Then draw the next batch behind them: answers of 1 and 3 tokens, still on four seats.",
+        "A batch takes as many steps as its longest answer, and each of its steps has batch_size seats, whoever is in them. "
+        "All tokens together fill sum(lengths) seats. Add up over the batches, and divide once, at the end.",
         "if there is no request: return 0.0\n"
-        "slots = 0\n"
+        "seats = 0\n"
         "for each batch (the next batch_size lengths):\n"
-        "    slots += batch_size x its largest length\n"
-        "return (slots - sum of all lengths) / slots",
+        "    seats += batch_size x its largest length\n"
+        "return (seats - sum of all lengths) / seats",
     ),
 )

@@ -13,7 +13,7 @@ PACKED = "a continuous batch is packed: a Plan without rows"
 WHOLE = "a newcomer computes its whole prompt in its first step"
 GO_ON = "whoever runs goes on in every step: newcomers join, nobody pauses for them"
 IN_ORDER = "the waiting enter in order of arrival"
-COME_IN = "whoever waits enters at the next step, if a slot and the blocks for its prompt are free"
+COME_IN = "whoever waits enters at the next step, if a seat and the blocks for its prompt are free"
 CLOSED = "in a step that preempts, nobody comes in"
 EPS = 1e-6
 
@@ -117,7 +117,7 @@ def nobody_pauses(run: Run, i: int, running: set[str], knobs: dict[str, Any]) ->
 
 
 def nobody_waits(run: Run, i: int, running: set[str], knobs: dict[str, Any]) -> Finding | None:
-    """The first in the queue has a reason: no slot, no blocks, or a preemption in this step."""
+    """The first in the queue has a reason: no seat, no blocks, or a preemption in this step."""
     step = run["steps"][i]
     given = [name for name, _, _ in step["slices"]]
     gone = {name for s in run["steps"][:i] for name in s["finished"]} | set(step["preempted"])
@@ -129,14 +129,14 @@ def nobody_waits(run: Run, i: int, running: set[str], knobs: dict[str, Any]) -> 
     first, fresh = queue[0], run["requests"][queue[0]]["preemptions"] == 0
     if not fresh or blocks(run["requests"][first]["prompt"], knobs) > spare(run, i, knobs):
         return None
-    slots, seats = knobs["max_num_seqs"], len(given)
+    seats, taken = knobs["max_num_seqs"], len(given)
     if not any(before == 0 for _, before, _ in step["slices"]):
         cause = (
-            f"{first} waits in step {i}, although only {seats} of {slots} slots are taken. A batch need not end before "
+            f"{first} waits in step {i}, although only {taken} of {seats} seats are taken. A batch need not end before "
             "others enter"
         )
         return Finding(COME_IN, cause, "waits for the batch", f"{first} enters in step {i}", timeline(run))
-    cause = f"{first} waits in step {i}, although {seats} of {slots} slots are taken and its prompt fits. Let in as many as fit"
+    cause = f"{first} waits in step {i}, although {taken} of {seats} seats are taken and its prompt fits. Let in as many as fit"
     return Finding(COME_IN, cause, "lets in too few", f"{first} enters in step {i}", timeline(run))
 
 
@@ -162,8 +162,8 @@ def spare(run: Run, i: int, knobs: dict[str, Any], without: Sequence[str] = ()) 
 
 
 OWN_WORDS = {
-    "rule: at most max_num_seqs requests run": "more requests than slots: your plan lets in everybody who waits. There are "
-    "self.max_num_seqs slots, and len(self.running) of them are taken",
+    "rule: at most max_num_seqs requests run": "more requests than seats: your plan lets in everybody who waits. There are "
+    "self.max_num_seqs seats, and len(self.running) of them are taken",
     "rule: never idle without a reason": "your plan is empty, although somebody waits or runs. If whoever runs needs one more "
     "block and none is free, self.make_room(plan, kv, r, n) sends somebody back. If nobody runs, let the first in",
     "rule: no more KV than there is": "your plan takes more KV blocks than are free. Let a newcomer in only if "
@@ -184,7 +184,7 @@ def generate(rng: random.Random, size: int) -> tuple:
     """Half of the time with room for everybody, half of the time with a cache that hardly holds the longest."""
     if rng.random() < 0.5:
         return random_jobs(rng, size), {"max_num_seqs": rng.randint(1, 4)}
-    jobs = [[0.0, rng.choice([1, 2, 3, 9, 13]), rng.randint(1, 12)] for _ in range(2 + size // 2)]
+    jobs: list[list[Any]] = [[0.0, rng.choice([1, 2, 3, 9, 13]), rng.randint(1, 12)] for _ in range(2 + size // 2)]
     longest = max(blocks(prompt + output, BENCH.knobs) for _, prompt, output in jobs)
     return jobs, {"max_num_seqs": rng.randint(2, 4), "num_blocks": longest + rng.randint(0, 1)}
 
@@ -223,14 +223,14 @@ TASK = BENCH.task(
         "A plan has two parts: those who go on, and those who come in. For each part: which list holds them, how many tokens "
         "does each compute, and what could be missing?",
         "self.running first: one token each (r.num_remaining_tokens is 1 there), with make_room for memory. Then self.waiting "
-        "from its front: the whole prompt, as long as a slot is free and kv.take says True. Stop at the first who does not get "
+        "from its front: the whole prompt, as long as a seat is free and kv.take says True. Stop at the first who does not get "
         "in. If make_room has preempted somebody, let nobody in.",
         "plan = an empty Plan, kv = self.kv.ledger()\n"
         "for each running r:\n"
         "    if self.make_room(plan, kv, r, r.num_remaining_tokens): add (r, r.num_remaining_tokens) to plan.extend\n"
         "if plan.preempt is empty:\n"
         "    for each waiting r, from the front:\n"
-        "        stop if all self.max_num_seqs slots are taken\n"
+        "        stop if all self.max_num_seqs seats are taken\n"
         "        stop if kv.take(r, its remaining tokens) is False\n"
         "        add it to plan.extend\n"
         "return plan",

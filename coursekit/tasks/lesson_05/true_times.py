@@ -7,24 +7,24 @@ from ...task import Args, Case, Finding, Task
 
 Slips = tuple[tuple[float, str, str], ...]  # the number that a mistake gives, its words, its name
 
-STATIC_RULE = "static: each batch takes the next `slots` requests and runs as many steps as its longest"
-CONTINUOUS_RULE = "continuous: in order of arrival, each request takes the slot that is free first, and keeps it to its end"
-BOUND_RULE = "no schedule is faster than the longest request, nor than all the work shared evenly by the slots"
+STATIC_RULE = "static: each batch takes the next `seats` requests and runs as many steps as its longest"
+CONTINUOUS_RULE = "continuous: in order of arrival, each request takes the seat that is free first, and keeps it to its end"
+BOUND_RULE = "no schedule is faster than the longest request, nor than all the work shared evenly by the seats"
 
 
 def judge_times(args: Args, got: Any) -> Finding | None:
     from minieng.sim.facts import steps_continuous, steps_static
 
-    lengths, slots = args
+    lengths, seats = args
     if len(got) != 3 or any(isinstance(x, bool) or not isinstance(x, (int, float)) for x in got):
         return Finding(STATIC_RULE, "the answer is three numbers: static, continuous, bound", "not three numbers", None, got)
-    truth = steps_static(lengths, slots), (steps_continuous(lengths, slots) if lengths else 0)
+    truth = steps_static(lengths, seats), (steps_continuous(lengths, seats) if lengths else 0)
     if truth[0] != truth[1] and [got[1], got[0]] == list(truth):
         return Finding(STATIC_RULE, "static and continuous are swapped: static comes first", "swapped", None, got)
     return (
-        judge_one(STATIC_RULE, got, 0, truth[0], static_slips(lengths, slots))
-        or judge_one(CONTINUOUS_RULE, got, 1, truth[1], continuous_slips(lengths, slots, truth[0]))
-        or judge_bound(lengths, slots, got)
+        judge_one(STATIC_RULE, got, 0, truth[0], static_slips(lengths, seats))
+        or judge_one(CONTINUOUS_RULE, got, 1, truth[1], continuous_slips(lengths, seats, truth[0]))
+        or judge_bound(lengths, seats, got)
     )
 
 
@@ -37,71 +37,71 @@ def judge_one(rule: str, got: Any, place: int, truth: int, slips: Slips) -> Find
         if got[place] == number:
             return Finding(rule, cause, slip, {name: truth}, got)
     return Finding(
-        rule, f"the number of {name} steps is another one: draw the slots on paper", f"other {name}", {name: truth}, got
+        rule, f"the number of {name} steps is another one: draw the seats on paper", f"other {name}", {name: truth}, got
     )
 
 
-def static_slips(lengths: list[int], slots: int) -> Slips:
+def static_slips(lengths: list[int], seats: int) -> Slips:
     from minieng.sim.facts import steps_static
 
-    whole = lengths[: len(lengths) // slots * slots]
+    whole = lengths[: len(lengths) // seats * seats]
     return (
         (
             max(lengths, default=0),
-            "static: you put all requests into one batch, but a batch has only `slots` places",
+            "static: you put all requests into one batch, but a batch has only `seats` places",
             "one batch",
         ),
         (
-            steps_static(whole, slots),
+            steps_static(whole, seats),
             "static: the last batch is missing. It may be smaller, and runs as well",
             "loses last batch",
         ),
-        (steps_static(sorted(lengths), slots), "static: you sorted the requests. They are served in order of arrival", "sorted"),
+        (steps_static(sorted(lengths), seats), "static: you sorted the requests. They are served in order of arrival", "sorted"),
         (sum(lengths), "static: you ran the requests one after the other. The rows of a batch run side by side", "one by one"),
     )
 
 
-def continuous_slips(lengths: list[int], slots: int, static: int) -> Slips:
+def continuous_slips(lengths: list[int], seats: int, static: int) -> Slips:
     from minieng.sim.facts import steps_continuous
 
     work, longest_first = sum(lengths), sorted(lengths, reverse=True)
-    tied = max((sum(lengths[i::slots]) for i in range(slots)), default=0)
+    tied = max((sum(lengths[i::seats]) for i in range(seats)), default=0)
     return (
-        (work, "continuous: the sum of all lengths is the time of a single slot. The slots work side by side", "one slot"),
+        (work, "continuous: the sum of all lengths is the time of a single seat. The seats work side by side", "one seat"),
         (
-            work / slots,
-            "continuous: sum / slots is right only if a request could be spread over several slots. It cannot: "
+            work / seats,
+            "continuous: sum / seats is right only if a request could be spread over several seats. It cannot: "
             "each of its tokens needs the one before",
             "splits requests",
         ),
         (
-            -(-work // slots),
-            "continuous: rounding up sum / slots still spreads one request over several slots",
+            -(-work // seats),
+            "continuous: rounding up sum / seats still spreads one request over several seats",
             "splits, rounded",
         ),
         (
             tied,
-            "continuous: you dealt the requests out like cards, slot after slot. The next one takes whichever slot is free first",
+            "continuous: you dealt the requests out like cards, seat after seat. The next one takes whichever seat is free first",
             "deals like cards",
         ),
         (
-            steps_continuous(longest_first, slots) if lengths else 0,
+            steps_continuous(longest_first, seats) if lengths else 0,
             "continuous: you served the longest first, or gave the bound. Nobody knows the lengths beforehand: with requests "
             "in order of arrival it can take longer than the bound",
             "longest first",
         ),
         (
             max(lengths, default=0),
-            "continuous: the longest alone is right only if there is a slot for everybody",
-            "slot for everybody",
+            "continuous: the longest alone is right only if there is a seat for everybody",
+            "seat for everybody",
         ),
-        (static, "continuous: this is the static time. A freed slot takes the next request at once", "as static"),
+        (static, "continuous: this is the static time. A freed seat takes the next request at once", "as static"),
     )
 
 
-def judge_bound(lengths: list[int], slots: int, got: Any) -> Finding | None:
+def judge_bound(lengths: list[int], seats: int, got: Any) -> Finding | None:
     work, longest = sum(lengths), max(lengths, default=0)
-    bound = max(longest, -(-work // slots))
+    bound = max(longest, -(-work // seats))
 
     def wrong(cause: str, slip: str) -> Finding:
         return Finding(BOUND_RULE, cause, slip, {"bound": bound}, got)
@@ -109,12 +109,12 @@ def judge_bound(lengths: list[int], slots: int, got: Any) -> Finding | None:
     if got[2] == bound:
         return None
     if got[2] == longest:
-        return wrong("bound: you left out the work. All tokens together must fit into slots x steps", "bound without work")
-    if got[2] in (work / slots, work // slots) and longest <= work / slots:
-        return wrong("bound: half a step does not exist. Round sum / slots up", "bound not rounded")
-    if got[2] in (work / slots, work // slots, -(-work // slots)):
-        return wrong("bound: you left out the longest request. It takes its length, whatever the slots", "bound without longest")
-    return wrong("bound: the larger of two numbers, the longest length and sum / slots rounded up", "other bound")
+        return wrong("bound: you left out the work. All tokens together must fit into seats x steps", "bound without work")
+    if got[2] in (work / seats, work // seats) and longest <= work / seats:
+        return wrong("bound: half a step does not exist. Round sum / seats up", "bound not rounded")
+    if got[2] in (work / seats, work // seats, -(-work // seats)):
+        return wrong("bound: you left out the longest request. It takes its length, whatever the seats", "bound without longest")
+    return wrong("bound: the larger of two numbers, the longest length and sum / seats rounded up", "other bound")
 
 
 def generate_times(rng: random.Random, size: int) -> tuple:
@@ -151,14 +151,14 @@ TASK = Task(
     valid=lambda args: args[1] >= 1 and all(n >= 1 for n in args[0]),
     on_error=times_error,
     hints=(
-        "Draw 1, 4 and 2 on two slots, once in batches, once refilled at once. Which slot takes the 2, and at which step?",
-        "For continuous, all you must know of a slot is the step at which it is free again. A request of n tokens takes the "
-        "slot with the smallest such number and adds n to it. The answer is the largest of them at the end.",
-        "static: cut the list into pieces of `slots`; add up the largest of each piece\n"
-        "free = a list of `slots` zeros\n"
+        "Draw 1, 4 and 2 on two seats, once in batches, once refilled at once. Which seat takes the 2, and at which step?",
+        "For continuous, all you must know of a seat is the step at which it is free again. A request of n tokens takes the "
+        "seat with the smallest such number and adds n to it. The answer is the largest of them at the end.",
+        "static: cut the list into pieces of `seats`; add up the largest of each piece\n"
+        "free = a list of `seats` zeros\n"
         "for each length:\n"
         "    the smallest entry of free grows by that length\n"
         "continuous: the largest entry of free\n"
-        "bound: the larger of (longest length) and (sum / slots, rounded up); all are 0 for an empty list",
+        "bound: the larger of (longest length) and (sum / seats, rounded up); all are 0 for an empty list",
     ),
 )

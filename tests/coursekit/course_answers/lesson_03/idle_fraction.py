@@ -65,9 +65,9 @@ def idle_step_by_step(lengths, size):
 WRONG = [
     (idle_busy, "this is the busy share"),
     (idle_percent, "percentage"),
-    (idle_count, "number of idle slots"),
+    (idle_count, "number of idle seats"),
     (idle_one_batch, "all requests into one batch"),
-    (idle_rows_only, "left its empty slots out"),
+    (idle_rows_only, "left its empty seats out"),
     (idle_mean_of_shares, "mean of the batches' shares"),
     (idle_sorted, "sorted the requests by length"),
     (idle_loses_last, "it runs as well"),

@@ -164,7 +164,7 @@ WRONG = [
     (WhenEmpty, "A batch need not end"),
     (PromptsFirst, "pauses in step"),
     (OneAtATime, "Let in as many as fit"),
-    (NoSlots, "more requests than slots"),
+    (NoSlots, "more requests than seats"),
     (NoLedger, "more KV blocks than are free"),
     (NewestFirst, "from its front"),
     (SkipsTheBig, "small ones always slip past"),

@@ -116,7 +116,7 @@ WRONG = [
     (times_dealt, "dealt the requests out like cards"),
     (times_as_static, "this is the static time"),
     (times_longest_first, "served the longest first"),
-    (times_longest_only, "a slot for everybody"),
+    (times_longest_only, "a seat for everybody"),
     (times_bound_longest, "you left out the work"),
     (times_bound_work, "you left out the longest"),
     (times_bound_half, "half a step does not exist"),

@@ -219,7 +219,7 @@ WRONG = [
     (NobodyGivesWay, "makes somebody give way"),
     (LetsInWhilePreempting, "Admit nobody in a step"),
     (PassesBy, "small requests pass a large one"),
-    (NoSeats, "admits more requests than there are slots"),
+    (NoSeats, "admits more requests than there are seats"),
     (EmptySlices, "no token at all"),
 ]
 
