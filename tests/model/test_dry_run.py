@@ -35,10 +35,10 @@ SETUPS = {
     "no prefix caching": {"enable_prefix_caching": False},
 }
 EVERYTHING = [
-    SamplingParams(max_tokens=20, ignore_eos=True),
-    SamplingParams(max_tokens=20, ignore_eos=True, temperature=0.8, n=3),
-    SamplingParams(max_tokens=20, min_tokens=18, temperature=0.7, top_k=20, top_p=0.9, seed=1),
-    SamplingParams(max_tokens=20, ignore_eos=True, stop="xyz"),
+    SamplingParams(max_tokens=9, ignore_eos=True),
+    SamplingParams(max_tokens=9, ignore_eos=True, temperature=0.8, n=3),
+    SamplingParams(max_tokens=9, min_tokens=8, temperature=0.7, top_k=20, top_p=0.9, seed=1),
+    SamplingParams(max_tokens=9, ignore_eos=True, stop="xyz"),
 ]
 PROMPTS = [[5, 6, 7], list(range(1, 31)), [9] * 17, [8] * 40]
 
@@ -51,7 +51,7 @@ def machine(monkeypatch):
 def run(llm):
     outs = llm.generate(PROMPTS, EVERYTHING)
     assert [len(out.outputs) for out in outs] == [1, 3, 1, 1]
-    assert all(sample.token_ids == [TOKEN] * 20 for out in outs for sample in out.outputs)
+    assert all(sample.token_ids == [TOKEN] * 9 for out in outs for sample in out.outputs)
 
 
 @pytest.mark.parametrize("setup", SETUPS)
@@ -171,8 +171,10 @@ def test_triton_compiles_nothing_after_the_start(shape, machine, monkeypatch, sc
     knobs = {"num_blocks": num_blocks, "enforce_eager": eager, "max_num_seqs": 5, "block_size": 8, **SCHEDULERS[scheduler]}
     with machine.llm(shape("qwen3").path, "triton", dtype="float16", **knobs) as llm:
         compiled = set(seen)
-        assert {key[0] for key in compiled} >= {"_attend", "_store", "_add_norm", "_norm_rotate", "_silu_mul"}
-        assert eager or "_settle" in {key[0] for key in compiled}
+        wanted = {"_store", "_add_norm", "_norm_rotate", "_silu_mul"}
+        wanted |= set() if eager else {"_settle"}
+        wanted |= set() if eager and scheduler == "static" else {"_attend", "_join"}  # its rectangles are for "padded"
+        assert {key[0] for key in compiled} == wanted
         for prompts in ([[5]], [[5, 6], [7] * 33], [[5], [6] * 16, [7] * 70, [8] * 2, [9] * 31]):
             llm.generate(prompts, SamplingParams(max_tokens=40, ignore_eos=True))
         assert seen == compiled, seen - compiled
