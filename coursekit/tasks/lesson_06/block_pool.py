@@ -123,6 +123,8 @@ def fair(args: Args) -> bool:
             return False
         if most_blocks(after, size) <= num_blocks:
             lengths = after
+        elif forked and op == "allocate" and -(-after[name] // size) > num_blocks:
+            continue  # more than the whole pool for one request: to be refused whatever is shared
         elif forked:
             return False
     return True
@@ -158,8 +160,11 @@ def some_operations(rng: random.Random, count: int, forks: bool) -> list[Operati
             operations.append(["fork", parent, child, lengths[child]])
         else:
             name = rng.choice(names + fresh[:1])
-            operations.append(["allocate", name, rng.randint(1, 4)])
-            lengths[name] = lengths.get(name, 0) + operations[-1][2]
+            huge = forks and rng.random() < 0.1  # more than any of these pools holds
+            operations.append(["allocate", name, 99 if huge else rng.randint(1, 4)])
+            lengths[name] = lengths.get(name, 0) + operations[-1][2] * (not huge)
+            if not lengths[name]:
+                del lengths[name]
     return operations
 
 
@@ -178,6 +183,7 @@ TASK = Task(
         Case(([4, 4], [["allocate", "a", 6], ["fork", "a", "b", 6], ["allocate", "b", 1], ["allocate", "a", 1]]), None),
         Case(([4, 4], [["allocate", "a", 6], ["fork", "a", "b", 5], ["free", "a"], ["allocate", "b", 1], ["free", "b"]]), None),
         Case(([5, 2], [["allocate", "a", 6], ["fork", "a", "b", 2], ["allocate", "b", 1], ["free", "b"]]), None),
+        Case(([3, 4], [["allocate", "a", 6], ["fork", "a", "b", 6], ["allocate", "b", 99]]), None),
         Case(([1, 4], [["allocate", "a", 2], ["fork", "a", "b", 2], ["allocate", "b", 1], ["free", "a"]]), None),
     ),
     judge=judge_pool,

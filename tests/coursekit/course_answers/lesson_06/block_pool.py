@@ -243,6 +243,27 @@ class ByOwners:
             owners.discard(name)
 
 
+class RefusedCopies(Pool):
+    """Makes the copy, and looks only then whether there is room for the rest."""
+
+    def allocate(self, name, n):
+        if self.to_copy(name) and self.unused and self.missing(name, n) + 1 > len(self.unused):
+            row, first = self.rows[name], self.lengths[name] // self.size
+            self.holders[row[first]] -= 1
+            row[first] = self.take()
+        return super().allocate(name, n)
+
+
+class OutOfBlocks(MemoryError):
+    """No free block."""
+
+
+class OwnError(Pool):
+    def check_room(self, name, n):
+        if self.missing(name, n) + self.to_copy(name) > len(self.unused):
+            raise OutOfBlocks(name)
+
+
 WRONG = [
     (FreesShared, "another request still holds it"),
     (Leaks, "they have leaked"),
@@ -265,6 +286,7 @@ WRONG = [
     (KeepsTable, "still shows blocks for it"),
     (CountsAll, "counts blocks that somebody holds"),
     (NoTail, "its last tokens have no block"),
+    (RefusedCopies, "has made its copy all the same"),
 ]
 
-RIGHT = [Pool, ByOwners]
+RIGHT = [Pool, ByOwners, OwnError]
