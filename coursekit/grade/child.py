@@ -91,7 +91,7 @@ def failure(problem: BaseException, plain: Any) -> dict[str, str]:
 
 def driver(setup: dict[str, Any], plain: Any) -> Callable[[Any, Any], Any]:
     """The task's own way to run an answer (a scheduler in an engine), or a plain call."""
-    sys.path += [folder for folder in setup["paths"] if folder not in sys.path]  # answers may import the engine
+    sys.path[:0] = setup["paths"]  # answers may import the engine, and it is the judge's own, not one installed beside it
     if not setup["drive"]:
         return plain.answer_to
     from coursekit.task import find_task

@@ -56,6 +56,13 @@ def outcome(thing: Any, op: Operation) -> dict[str, Any]:
     return {"value": to_plain(value)}  # a copy: what is returned may change with the next operation
 
 
+def answered(asked: Sequence[Operation], log: Log) -> Log:
+    """The log with the operations that were asked for, whatever it says they were. Raises ValueError if one lacks its entry."""
+    if not isinstance(log, list) or len(log) != len(asked):
+        raise ValueError(f"{len(asked)} operations were asked for, and {len(log)} entries came back")
+    return [{**entry, "op": list(op)} for op, entry in zip(asked, log)]
+
+
 def what_was_raised(problem: Exception) -> dict[str, Any]:
     """Its name, and those of Python's own exceptions that an ``except`` would catch it by: a subclass does as well."""
     caught_by = [kind.__name__ for kind in type(problem).__mro__ if getattr(builtins, kind.__name__, None) is kind]

@@ -15,7 +15,9 @@ def judge_pack(args: Args, got: Any) -> Finding | None:
     ids, positions, cu = got
     right = [[t for p in prompts for t in p], restarts(prompts), borders(prompts)]
     if [positions, cu] == [borders(prompts), restarts(prompts)]:
-        return Finding(CU_RULE, "the last two lists are swapped: first position_ids, then cu_seqlens", "lists swapped", right, got)
+        return Finding(
+            CU_RULE, "the last two lists are swapped: first position_ids, then cu_seqlens", "lists swapped", right, got
+        )
     return judge_packed_ids(prompts, ids) or judge_cu(prompts, cu) or judge_restart(prompts, positions)
 
 

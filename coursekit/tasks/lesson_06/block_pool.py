@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from ...judging.operations import Operation, driver, scene, well_formed
+from ...judging.operations import Operation, answered, driver, scene, well_formed
 from ...task import Args, Case, Finding, Task
 from .pool_allocate import Allocation, judge_allocation
 from .pool_change import KEEP_RULE, Change, Tables, miscounted, others_changed, strange_ids
@@ -14,9 +14,9 @@ FORK_RULE = "fork takes no block: the child's table names the parent's blocks of
 
 def judge_pool(args: Args, log: list[dict[str, Any]]) -> Finding | None:
     """The first operation after which the tables are not what they must be."""
-    (num_blocks, size), _ = args
+    (num_blocks, size), operations = args
     pool = Watched(num_blocks, size)
-    for entry in log:
+    for entry in answered([["new", num_blocks, size], *operations], log):
         finding = pool.look_at(entry)
         if finding:
             return finding

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from ...judging.operations import Log, raised_a, what_was_raised
+from ...judging.operations import Log, answered, raised_a, what_was_raised
 from ...plain import to_plain
 from ...task import Args, Case, Finding, Task
 
@@ -45,10 +45,10 @@ def drive_blocks(answer: Any, args: Args) -> Log:
 
 
 def judge_blocks(args: Args, log: Log) -> Finding | None:
-    num_blocks, _ = args
+    num_blocks, operations = args
     held, free = [0] * num_blocks, num_blocks
     kept: dict[str, list[int]] = {}
-    for entry in log:
+    for entry in answered([["new", num_blocks], *operations], log):
         kind, name, *rest = entry["op"]
         if kind == "take":
             finding = judge_take(entry, rest[0], held, free)

@@ -79,16 +79,6 @@ def fill_whole_seconds(arrivals, batch_size):
     return [int(start - a) for start, a in zip(starts, arrivals)]
 
 
-def fill_backwards(arrivals, batch_size):
-    """Another design: from the end, remembering the start of the batch."""
-    waits, start = [], None
-    for i in range(len(arrivals) - 1, -1, -1):
-        if start is None or i % batch_size == batch_size - 1:
-            start = arrivals[i]
-        waits.insert(0, start - arrivals[i])
-    return waits
-
-
 WRONG = [
     (fill_since_first, "since the first request of the batch came"),
     (fill_same, "the same wait"),
@@ -107,4 +97,4 @@ WRONG = [
     (fill_whole_seconds, "cut to whole seconds"),
 ]
 
-RIGHT = [fill, fill_backwards, fill_backwards]
+RIGHT = [fill, fill_backwards]
