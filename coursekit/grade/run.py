@@ -237,11 +237,7 @@ def grade_all(
     before = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, interrupted)
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.2)
+        run_to_end(threads)
     finally:
         stop.set()
         for helper in helpers:
@@ -249,6 +245,14 @@ def grade_all(
         signal.signal(signal.SIGTERM, before)
         shutil.rmtree(temp, ignore_errors=True)
     return rows
+
+
+def run_to_end(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():  # in short waits, so that a signal is heard
+            thread.join(0.2)
 
 
 def interrupted(signum: int, frame: Any) -> None:

@@ -19,7 +19,6 @@ from . import judge, processes
 from .collect import Submission
 from .job import Job, from_line
 
-
 # what a strange zip or file raises while it is read: broken, encrypted, of a future version, gone
 UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError)
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from support.course import ROOT, answer_to, put, solved
 
-from coursekit import cli
+from coursekit import cli, show, words
 from coursekit.examine import DONE, caller, examine
 from coursekit.grade import collect, job, judge, report, run, sandbox, worker
 from coursekit.grade.session import NotGraded, Session
@@ -138,3 +138,37 @@ def test_a_budget_that_was_read_and_not_asked_for_earns_nothing():
 
     task = find_task("09.2")
     assert "was never asked for" in examine(task, caller(reads, task.drive)).finding.cause
+
+
+# ---------------------------------------------------------------- cells as the notebook runs them
+BODY = "def padding_waste(lengths):\n    return 1 - sum(lengths) / (len(lengths) * max(lengths)) if lengths else 0.0\n"
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "files = !ls",
+        "%time x = 1\nassert x == 1",
+        "padding_waste?",
+        "??padding_waste",
+        "!echo a \\\n  b",
+        'check("02.2", globals())',
+        "import asyncio\nawait asyncio.sleep(0)",
+    ],
+)
+def test_what_a_notebook_runs_the_grader_runs(extra):
+    task = find_task("02.2")
+    with Session(task, [("02.2", f"# Task 02.2\n{BODY}{extra}\n")], JOB) as session:
+        session.start()
+        assert session.call([[1, 2]]) == 0.25
+        session.finish()
+
+
+def test_code_that_ran_to_its_end_did_not_stop_with_an_error():
+    task = find_task("02.2")
+    said = words.as_text(task, examine(task, caller(lambda lengths: {1})))
+    assert "not right yet" in said and "stopped with an error" not in said
+
+
+def test_one_row_keeps_its_brackets():
+    assert show.text_of([[0]]) == "[[0]]" and show.text_of([[0], [1]]) == "0\n1"

@@ -24,7 +24,8 @@ def rules(args: Args, run: Run) -> Finding | None:
     for begin, end in zip(begins, [*begins[1:], len(steps)]):
         wanted = list(run["requests"])[served : served + size]
         first = steps[begin]
-        finding = who_and_when(run, first, wanted, size, free_at) or holds_all(run, first) or stays_together(run, begin, end)
+        finding = who_and_when(run, first, wanted, size, free_at) or holds_all(run, first)
+        finding = finding or stays_together(run, begin, end)
         if finding:
             return finding
         served, free_at = served + len(wanted), steps[end - 1]["start"] + steps[end - 1]["duration"]

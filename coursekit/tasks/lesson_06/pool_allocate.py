@@ -86,6 +86,9 @@ def wrong_size(a: Allocation) -> Finding | None:
     change, name, size = a.change, a.name, a.change.size
     held, need = len(change.now.get(name, [])), change.blocks_for(a.end)
     expected = {f"blocks of {name}": need}
+    if a.start and held == max(len(a.old), change.blocks_for(a.end - a.start)) < need:
+        cause = f"allocate adds {a.end - a.start} tokens to the {a.start} that {name} has: you read n as the new total"
+        return change.wrong(GROW_RULE, cause, "n read as total", expected)
     if held < need:
         cause = f"{name} has {a.end} tokens and slots for {held * size}: its last tokens have no block"
         return change.wrong(GROW_RULE, cause, "too few blocks", expected)

@@ -264,6 +264,13 @@ class OwnError(Pool):
             raise OutOfBlocks(name)
 
 
+class TotalNotMore(Pool):
+    """Takes n for the new length."""
+
+    def missing(self, name, n):
+        return max(0, math.ceil(n / self.size) - len(self.rows.get(name, [])))
+
+
 WRONG = [
     (FreesShared, "another request still holds it"),
     (Leaks, "they have leaked"),
@@ -287,6 +294,7 @@ WRONG = [
     (CountsAll, "counts blocks that somebody holds"),
     (NoTail, "its last tokens have no block"),
     (RefusedCopies, "has made its copy all the same"),
+    (TotalNotMore, "you read n as the new total"),
 ]
 
 RIGHT = [Pool, ByOwners, OwnError]
