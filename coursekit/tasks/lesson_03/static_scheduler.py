@@ -102,8 +102,8 @@ def stays_together(run: Run, begin: int, end: int) -> Finding | None:
     kept = sorted(set(rows) - set(run["steps"][end - 1]["finished"]))
     if kept:
         cause = (
-            f"leavers(done) lets some go after step {end - 1}, and keeps {', '.join(kept)}, though their tokens are all made. `done` holds "
-            "only those whose last token came in this step: return all of self.running"
+            f"leavers(done) lets some go after step {end - 1}, and keeps {', '.join(kept)}, though their tokens are all made. "
+            "`done` holds only those whose last token came in this step: return all of self.running"
         )
         return Finding(TOGETHER, cause, "leave one by one", "all leave after the last step", timeline(run))
     return None
