@@ -99,17 +99,30 @@ def run_doctor(args: argparse.Namespace) -> int:
     return doctor()
 
 
+def say(text: str) -> None:
+    """A line for the terminal, whatever its encoding; names may hold anything, and nobody may be left at the other end."""
+    clean = "".join(c if c == "\n" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        print(clean.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError:  # the reader has gone, as with | head: the grades are still wanted
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (until the end of the process)
+
+
 def run_grade(args: argparse.Namespace) -> int:
     from .grade.run import CannotGrade, grade_folder
     from .grade.sandbox import NoSandbox
 
     args.exercise = args.exercise[:2] if args.exercise else None
     try:
-        grade_folder(args, say=lambda text: print(text, flush=True))
+        rows = grade_folder(args, say=say)
     except (CannotGrade, NoSandbox, FileNotFoundError) as problem:
         print(f"coursekit grade: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nStopped. What was graded is kept: the same command goes on from here.", file=sys.stderr)
         return 130
-    return 0
+    ungraded = [row["student"] for row in rows if row.get("ungraded")]
+    if ungraded:
+        say(f"{len(ungraded)} not graded, by no fault of theirs: {', '.join(ungraded)}. The same command takes them up again")
+    return 1 if ungraded else 0

@@ -6,8 +6,9 @@ raises ``Failed``, and it returns a ``Verdict``.
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .plain import InputChanged, NotPlain, answer_to, same, to_plain
@@ -47,6 +48,14 @@ class Verdict:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    @property
+    def slips(self) -> list[str]:
+        """Every mistake that would explain this failure, the likeliest first."""
+        return self.finding.slips if self.finding else [self.slip]
+
+    def told_as(self, slip: str) -> "Verdict":
+        return replace(self, finding=self.finding.told_as(slip)) if self.finding else self
+
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Verdict":
         finding = data.get("finding")
@@ -76,9 +85,10 @@ def examine(
 
 
 def commonest(verdicts: list[Verdict]) -> Verdict:
-    """The first verdict that names the mistake named most often."""
-    slips = [v.slip for v in verdicts]
-    return max(verdicts, key=lambda v: slips.count(v.slip))
+    """The first verdict that names the mistake which explains most of them; of equals the one named first."""
+    named = Counter(slip for v in verdicts for slip in v.slips)
+    most = max((slip for v in verdicts for slip in v.slips), key=lambda slip: named[slip])
+    return next(v for v in verdicts if most in v.slips).told_as(most)
 
 
 def try_case(task: Task, call: Call, args: Args, expected: Any = None) -> Verdict | None:
@@ -130,7 +140,7 @@ def judge(task: Task, args: Args, got: Any, expected: Any = None) -> Finding | N
             got,
         )
     if finding and expected is not None and not task.drive:  # a trace is too long to set beside another
-        finding = Finding(finding.rule, finding.cause, finding.slip, expected, got)
+        finding = replace(finding, expected=expected, got=got)
     return finding
 
 
@@ -153,8 +163,8 @@ def simplest(task: Task, call: Call, verdict: Verdict, reference: Reference | No
 
     def fails_alike(args: Args) -> bool:
         other = try_case(task, call, args)
-        if other and other.status == verdict.status and other.slip == verdict.slip:
-            small[repr(args)] = other
+        if other and other.status == verdict.status and verdict.slip in other.slips:
+            small[repr(args)] = other.told_as(verdict.slip)
             return True
         return False
 
@@ -164,8 +174,8 @@ def simplest(task: Task, call: Call, verdict: Verdict, reference: Reference | No
     for case in task.cases:
         if size_of(case.args) <= size_of(args) and time.monotonic() < end:
             other = try_case(task, call, case.args, case.expected)
-            if other and other.slip == verdict.slip:
-                best = other
+            if other and verdict.slip in other.slips:
+                best = other.told_as(verdict.slip)
                 break
     else:
         best = with_expected(task, call, best, reference)
@@ -178,7 +188,8 @@ def with_expected(task: Task, call: Call, verdict: Verdict, reference: Reference
     if not reference or verdict.status != WRONG:
         return verdict
     args = tuple(verdict.args or ())
-    return try_case(task, call, args, reference(args)) or verdict
+    known = try_case(task, call, args, reference(args))
+    return known.told_as(verdict.slip) if known else verdict
 
 
 def caller(answer: Any, drive: Callable[[Any, Args], Any] | None = None) -> Call:

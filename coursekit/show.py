@@ -64,7 +64,7 @@ def part_names(task: Task) -> list[str]:
 
 
 def text_of(value: Any, picture: str = "auto") -> str:
-    if is_grid(value):
+    if is_grid(value) and (len(value) > 1 or picture == "mask"):  # one row alone would lose its brackets: [[0]] is not 0
         if picture == "mask" and all(x in (0, 1) for row in value for x in row):
             return "\n".join(" ".join("■" if x else "·" for x in row) for row in value)
         width = max((len(str(x)) for row in value for x in row), default=1)

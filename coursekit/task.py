@@ -9,7 +9,7 @@ import json
 import pkgutil
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .plain import brief
@@ -27,6 +27,8 @@ class Finding:
 
     rule: the property that should hold. cause: the likely mistake. slip: a name of two or three words
     for the teacher's statistics. expected, got: plain values to set side by side.
+    instead: other (cause, slip) pairs that give the very same answer to this call. Which of them it is, other calls
+    decide (examine.commonest); one alone is told.
     """
 
     rule: str
@@ -34,6 +36,20 @@ class Finding:
     slip: str
     expected: Any = None
     got: Any = None
+    instead: Sequence[Sequence[str]] = ()
+
+    @property
+    def slips(self) -> list[str]:
+        """Every mistake that explains this call, the likeliest first."""
+        return [self.slip, *(slip for _, slip in self.instead)]
+
+    def told_as(self, slip: str) -> "Finding":
+        """The same finding with another of its explanations in front."""
+        own = [pair for pair in ((self.cause, self.slip), *self.instead) if pair[1] == slip]
+        if not own or slip == self.slip:
+            return self
+        rest = [pair for pair in ((self.cause, self.slip), *self.instead) if pair[1] != slip]
+        return replace(self, cause=own[0][0], slip=slip, instead=rest)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,15 @@ from . import show
 from .examine import BROKEN, DONE, ERROR, LATE, MISSING, TODO, WRONG, Verdict
 from .task import Finding, Task
 
+NO_ERROR = ("not plain data", "changes its input")  # the code ran to its end; what came back cannot be judged
+
 
 def head(task: Task, verdict: Verdict) -> str:
     return {
         DONE: f"✓ {task.id} {task.name}: right on all {verdict.tried} cases.",
         TODO: f"○ {task.id} {task.name}: not done yet.",
         WRONG: f"✗ {task.id} {task.name}: not right yet.",
-        ERROR: f"✗ {task.id} {task.name}: your code stopped with an error.",
+        ERROR: f"✗ {task.id} {task.name}: {'not right yet' if verdict.slip in NO_ERROR else 'your code stopped with an error'}.",
         LATE: f"✗ {task.id} {task.name}: {verdict.note}",
         MISSING: f"○ {task.id} {task.name}: {verdict.note}",
         BROKEN: f"✗ {task.id} {task.name}: {verdict.note}",

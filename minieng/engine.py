@@ -259,7 +259,7 @@ class Engine:
                     if request.num_computed_tokens >= request.num_prompt_tokens:
                         self._release_siblings(request)
             done = [r for r, _ in plan.extend if r.finish_reason is not None and r.status is Status.RUNNING]
-            leaving = self.scheduler.leavers(done)
+            leaving = list(self.scheduler.leavers(done))  # it may be self.running itself, which changes below
             self._finish_all(leaving, now)
         return leaving
 

@@ -4,7 +4,10 @@ Nothing here is trusted. The parent believes no line that this process writes be
 that came back", and compares that value itself. Started as ``python -I child.py``; standard library only.
 """
 
+import ast
+import asyncio
 import importlib.util
+import inspect
 import json
 import linecache
 import os
@@ -46,24 +49,57 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, 9)
 
 
+AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+SHELL = re.compile(r"^(\s*)(?:([\w, ]+?)\s*=\s*)?[%!].*$")  # !ls, %cd x, files = !ls
+TIMED = re.compile(r"^(\s*)%time\s+(\S.*)$")  # what is timed is run
+HELP = re.compile(r"^(\s*)(?:\?{1,2}[\w.]+|[\w.]+\?{1,2})\s*$")  # name? and ??name
+
+
 def without_magics(source: str) -> str:
-    """The cell with IPython's own lines (``%time``, ``!ls``) blanked, when it does not compile as it is."""
+    """The cell with IPython's own lines taken out, when it does not compile as it is. Line numbers stay."""
     try:
-        compile(source, "answer", "exec")
+        compile(source, "answer", "exec", flags=AWAIT)
         return source
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.MULTILINE)
+        pass
+    lines, goes_on = [], False
+    for line in source.split("\n"):
+        if goes_on:  # a magic that ends with a backslash has the next line too
+            line, goes_on = "", line.endswith("\\")
+        elif timed := TIMED.match(line):
+            line = timed[1] + timed[2]
+        elif shell := SHELL.match(line):
+            goes_on = line.endswith("\\")
+            line = f"{shell[1]}{shell[2]} = []" if shell[2] else f"{shell[1]}pass"
+        elif asked := HELP.match(line):
+            line = f"{asked[1]}pass"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def nothing(*args: Any, **more: Any) -> None:
+    """What ``check`` and its like do here: a cell may hold a call of them."""
+
+
+def run_cell(source: str, label: str, space: dict[str, Any]) -> None:
+    """As the notebook does, with ``await`` at the left margin too."""
+    code = compile(source, label, "exec", flags=AWAIT)
+    if code.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(eval(code, space))  # noqa: S307 (this is what the sandbox is for)
+    else:
+        exec(code, space)  # noqa: S102
 
 
 def load(setup: dict[str, Any]) -> dict[str, Any]:
     """Run the given cells and the answer cells in one namespace, as the notebook does."""
     space = {"__name__": "__main__", "__builtins__": __builtins__}
+    space |= dict.fromkeys(("check", "hint", "progress", "predict", "reveal"), nothing)
     for name, source in setup["cells"]:
         source, own = without_magics(source), name == setup["task"]
         label = f"<answer {name}>"
         linecache.cache[label] = (len(source), None, source.splitlines(True), label)
         try:
-            exec(compile(source, label, "exec"), space)  # noqa: S102 (this is what the sandbox is for)
+            run_cell(source, label, space)
         except Exception:
             if own:  # a helper cell that fails is its own task's business
                 raise
@@ -92,7 +128,7 @@ def failure(problem: BaseException, plain: Any) -> dict[str, str]:
 
 def driver(setup: dict[str, Any], plain: Any) -> Callable[[Any, Any], Any]:
     """The task's own way to run an answer (a scheduler in an engine), or a plain call."""
-    sys.path += [folder for folder in setup["paths"] if folder not in sys.path]  # answers may import the engine
+    sys.path[:0] = setup["paths"]  # answers may import the engine, and it is the judge's own, not one installed beside it
     if not setup["drive"]:
         return plain.answer_to
     from coursekit.task import find_task

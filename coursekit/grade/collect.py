@@ -22,6 +22,7 @@ class Submission:
     place: str
     source: str
     member: str = ""
+    problem: str = ""  # why there is nothing to grade: then there is no source
 
     def read(self) -> bytes:
         """Its bytes; one byte more than the limit at most, so that a zip bomb stays small."""
@@ -45,17 +46,44 @@ def collect(path: str | Path) -> tuple[list[Submission], list[str]]:
         raise FileNotFoundError(f"there is no {path}: name the folder or the zip that holds the notebooks")
     found: list[Place] = []
     notes: list[str] = []
+    empty = nothing_found(path)
     for file in [path] if path.is_file() else sorted(p for p in path.rglob("*")):
         inside = PurePosixPath(file.name) if path.is_file() else PurePosixPath(file.relative_to(path).as_posix())
         if SKIP & set(inside.parts) or any(part.startswith(".") for part in inside.parts):
             continue
-        if file.is_symlink() and not str(file.resolve()).startswith(str(path.resolve())):
+        if file.is_symlink() and leads_away(file, path):
             notes.append(f"{inside}: a link out of the folder was left alone")
         elif file.suffix.lower() == ".ipynb" and file.is_file():
             found.append((student_of(inside), str(inside), str(file), ""))
         elif file.suffix.lower() == ".zip" and file.is_file():
             in_zip(file, inside, path.is_file(), found, notes)
-    return with_unique_names(found), notes
+    seen = {place[0].casefold() for place in found}
+    lost = [place for place in empty if place[0].casefold() not in seen]
+    return with_unique_names(found) + [
+        Submission(student, place, "", problem="it holds no notebook (a .ipynb file, or a zip of them): ask for it again")
+        for student, place, *_ in lost
+    ], notes
+
+
+def nothing_found(path: Path) -> list[Place]:
+    """Everybody with a folder or a file of their own in the collection, whatever is in it: nobody may go unnamed."""
+    names: dict[str, Place] = {}
+    for file in sorted(path.iterdir()) if path.is_dir() else []:
+        if file.name.startswith(".") or file.name in SKIP:
+            continue
+        own = file.is_dir() or file.suffix.lower() in (".zip", ".ipynb", ".pdf", ".py", ".html", ".docx", ".tar", ".gz", ".7z")
+        if own:
+            student = student_of(PurePosixPath(file.name, "x") if file.is_dir() else PurePosixPath(file.name))
+            names.setdefault(student.casefold(), (student, file.name, "", ""))
+    return list(names.values())
+
+
+def leads_away(link: Path, folder: Path) -> bool:
+    """Whether a link leads out of the folder, or nowhere (a loop)."""
+    try:
+        return not link.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):
+        return True
 
 
 def in_zip(file: Path, inside: PurePosixPath, whole: bool, found: list[Place], notes: list[str]) -> None:
@@ -63,7 +91,7 @@ def in_zip(file: Path, inside: PurePosixPath, whole: bool, found: list[Place], n
     try:
         with zipfile.ZipFile(file) as box:
             names = [n for n in sorted(box.namelist()[:MAX_MEMBERS]) if n.lower().endswith(".ipynb")]
-    except (zipfile.BadZipFile, OSError) as problem:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, EOFError) as problem:
         notes.append(f"{inside}: no zip that can be read ({problem})")
         return
     for name in names:

@@ -24,13 +24,13 @@ class Job:
     packages: tuple[str, ...] = ()
 
 
-def to_line(job: Job, submission: Submission) -> str:
-    """One line of JSON for a helper process."""
-    return json.dumps({"job": asdict(job), "submission": asdict(submission)}) + "\n"
+def to_line(job: Job, submission: Submission, key: str) -> str:
+    """One line of JSON for a helper process. key: what its answer must carry, which nobody else can guess."""
+    return json.dumps({"key": key, "job": asdict(job), "submission": asdict(submission)}) + "\n"
 
 
-def from_line(line: str) -> tuple[Job, Submission]:
+def from_line(line: str) -> tuple[str, Job, Submission]:
     data: dict[str, Any] = json.loads(line)
     fields = data["job"]
     fields |= {"hidden": tuple(fields["hidden"]), "packages": tuple(fields["packages"])}
-    return Job(**fields), Submission(**data["submission"])
+    return data["key"], Job(**fields), Submission(**data["submission"])

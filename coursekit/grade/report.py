@@ -41,6 +41,8 @@ def out_of(row: Row) -> int:
 
 
 def in_short(row: Row) -> str:
+    if row.get("ungraded"):
+        return f"not graded: {row['problem'][:90]}"
     if "problem" in row:
         return f"0 points: {row['problem'][:90]}"
     return f"{sum(points_of(row).values())} of {out_of(row)}"
@@ -49,7 +51,7 @@ def in_short(row: Row) -> str:
 def remarks(row: Row) -> str:
     """One line on everything that is not plainly right or open."""
     if "problem" in row:
-        return row["problem"]
+        return f"not graded: {row['problem']}" if row.get("ungraded") else row["problem"]
     return "; ".join(
         f"{name}: {v.note.rstrip('.') or v.slip}" if not v.finding else f"{name}: {v.slip}"
         for name, v in verdicts_of(row).items()
@@ -59,8 +61,9 @@ def remarks(row: Row) -> str:
 
 def plain_cell(text: Any) -> str:
     """A text that a spreadsheet shows and never runs."""
-    text = re.sub(r"[\x00-\x1f]", " ", str(text))
-    return "'" + text if text.startswith(("=", "+", "-", "@")) else text
+    text = re.sub(r"[\x00-\x1f\x7f]", " ", str(text))
+    text = re.sub(r"([;|]\s*)(?=[=+\-@])", r"\1'", text)  # a program that splits at ; or | begins a cell there
+    return "'" + text if text.lstrip().startswith(("=", "+", "-", "@")) else text
 
 
 def csv_text(rows: list[Row]) -> str:
@@ -75,7 +78,7 @@ def csv_text(rows: list[Row]) -> str:
                 plain_cell(row["student"]),
                 plain_cell(row["file"]),
                 *[points.get(i, "") for i in ids],
-                sum(points.values()),
+                "" if row.get("ungraded") else sum(points.values()),
                 out_of(row) or "",
                 plain_cell(remarks(row)),
             ]
@@ -106,12 +109,15 @@ def write_all(rows: list[Row], out: Path, feedback: str | None, settings: dict[s
 def page_names(rows: list[Row]) -> list[str]:
     """A file name for each row, no two alike, also where upper and lower case are one."""
     names: list[str] = []
-    seen: Counter[str] = Counter()
+    seen: set[str] = set()
     for row in rows:
         name = re.sub(r"[^\w.() -]", "_", row["student"])[:80].strip(". ") or "student"
-        seen[name.casefold()] += 1
-        number = seen[name.casefold()]
-        names.append(f"{name}{f'-{number}' if number > 1 else ''}.html")
+        number, free = 1, name
+        while free.casefold() in seen:
+            number += 1
+            free = f"{name}-{number}"
+        seen.add(free.casefold())
+        names.append(f"{free}.html")
     return names
 
 
@@ -120,7 +126,7 @@ def page(row: Row) -> str:
     title = html.escape(f"Feedback for {row['student']}")
     body = f"<h1>{title}</h1><p>{html.escape(row['file'])}</p>"
     if "problem" in row:
-        body += f"<p><b>0 points.</b> {html.escape(row['problem'])}.</p>"
+        body += f"<p><b>{'Not graded.' if row.get('ungraded') else '0 points.'}</b> {html.escape(row['problem'])}.</p>"
     else:
         body += f"<p><b>{sum(points_of(row).values())} of {out_of(row)} points</b></p>" + sections(row)
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>{STYLE}'
@@ -156,7 +162,7 @@ def by_task(rows: list[Row]) -> list[tuple[str, str, int, int]]:
 
 def histogram(rows: list[Row]) -> list[tuple[str, int]]:
     """[(label, how many)] in tenths of the points to be had."""
-    shares = [sum(points_of(r).values()) / out_of(r) if out_of(r) else 0.0 for r in rows]
+    shares = [sum(points_of(r).values()) / out_of(r) if out_of(r) else 0.0 for r in rows if not r.get("ungraded")]
     bins = [0] * 11
     for share in shares:
         bins[int(share * 10 + 1e-9)] += 1
@@ -164,7 +170,7 @@ def histogram(rows: list[Row]) -> list[tuple[str, int]]:
 
 
 def mean_points(rows: list[Row]) -> float:
-    graded = [sum(points_of(r).values()) for r in rows]
+    graded = [sum(points_of(r).values()) for r in rows if not r.get("ungraded")]
     return sum(graded) / len(graded) if graded else 0.0
 
 

@@ -72,7 +72,7 @@ def command(mode: str, hidden: Sequence[str] = (), packages: Sequence[str] = ())
 def bwrap_command(hidden: Sequence[str], packages: Sequence[str] = ()) -> list[str]:
     """An empty system with Python in it: read-only, no network, no other processes, no rights, nobody's name."""
     line = [
-        "bwrap",
+        shutil.which("bwrap") or "bwrap",  # by its path: the sandbox's own PATH is another one than that of the probe
         "--unshare-all",
         "--die-with-parent",
         "--new-session",

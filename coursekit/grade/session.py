@@ -26,6 +26,10 @@ MAX_PROCESSES = 8
 START = 60  # seconds that an empty sandbox may take to come up
 
 
+class NotGraded(RuntimeError):
+    """The grader itself failed: no fault of the submission, which has to be graded again. The message says why."""
+
+
 class Session:
     """Answers calls of one task. Use as a context manager; ``call(args)`` returns plain data or raises Failed."""
 
@@ -70,14 +74,25 @@ class Session:
     def start(self) -> None:
         """Load the cells; raises Failed when they do not load."""
         self.setup["id"] = secrets.token_hex(16)
-        self.say(self.setup)
-        self.hear(self.setup["id"], ("ready",))
+        self.hear_ready()
         self.base = len(processes.descendants(os.getpid()))
         self.begun = time.monotonic()  # the sandbox's own start is not the learner's time
         self.delayed = self.delay()
         self.end = self.begun + self.seconds
         self.write(b"\n")
         self.hear(self.setup["id"], ("loaded",))
+
+    def hear_ready(self) -> None:
+        """Nothing of the learner's has run yet: whatever fails here is the sandbox's fault."""
+        said = b""
+        try:
+            self.say(self.setup)
+            self.hear(self.setup["id"], ("ready",))
+        except Failed as failure:
+            if self.process.poll() is not None:
+                said = os.read(self.stderr.fileno(), 400)
+            why = said.decode("utf-8", "replace").strip() or failure.text
+            raise NotGraded(f"the sandbox did not start ({why[:200]})") from None
 
     def call(self, args: Args) -> Any:
         number = secrets.token_hex(16)

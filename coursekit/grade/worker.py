@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import sys
+import zipfile
+import zlib
 from typing import Any
 
 from .. import cells
@@ -17,6 +19,13 @@ from . import judge, processes
 from .collect import Submission
 from .job import Job, from_line
 
+# what a strange zip or file raises while it is read: broken, encrypted, of a future version, gone
+UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError)
+
+
+class CannotRead(OSError):
+    """A file that is there and cannot be read."""
+
 
 def leave(signum: int, frame: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: a second one would disturb the leaving
@@ -25,13 +34,17 @@ def leave(signum: int, frame: Any) -> None:
 
 def result_of(job: Job, submission: Submission, references: dict[str, judge.Reference]) -> dict[str, Any]:
     """{"lesson", "verdicts": {task: verdict}} of one submission, or {"problem": why it could not be read}."""
-    if submission.size() > cells.MAX_BYTES:
+    try:
+        size, data = submission.size(), submission.read()
+    except (*UNREADABLE, RuntimeError) as problem:  # RuntimeError: zipfile's word for encrypted
+        raise CannotRead(str(problem)) from None
+    if size > cells.MAX_BYTES:
         return {
-            "problem": f"the file has {submission.size() / 1e6:.0f} MB; the limit is {cells.MAX_BYTES / 1e6:.0f} MB. "
+            "problem": f"the file has {size / 1e6:.0f} MB; the limit is {cells.MAX_BYTES / 1e6:.0f} MB. "
             "Clear its outputs and hand it in again"
         }
     try:
-        book = cells.parse(submission.read())
+        book = cells.parse(data)
     except cells.NotANotebook as problem:
         return {"problem": str(problem)}
     lesson = judge.lesson_in(book, job.lesson)
@@ -43,6 +56,16 @@ def result_of(job: Job, submission: Submission, references: dict[str, judge.Refe
     return {"lesson": lesson, "verdicts": {name: v.as_dict() for name, v in verdicts.items()}}
 
 
+def safe_result(job: Job, submission: Submission, references: dict[str, judge.Reference]) -> dict[str, Any]:
+    """``result_of``, or {"problem": ...}; with "ungraded" where the fault is the grader's own."""
+    try:
+        return result_of(job, submission, references)
+    except CannotRead as problem:
+        return {"problem": f"the file cannot be read ({str(problem)[:150]}): hand it in again"}
+    except Exception as problem:  # noqa: BLE001 (a mistake of the grader's must not become a student's zero)
+        return {"problem": f"{type(problem).__name__}: {str(problem)[:300]}", "ungraded": True}
+
+
 def main() -> None:
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
@@ -52,8 +75,8 @@ def main() -> None:
     references: dict[str, judge.Reference] = {}
     os.dup2(2, 1)
     for line in sys.stdin:
-        result = result_of(*from_line(line), references)
-        channel.write(json.dumps(result) + "\n")
+        key, job, submission = from_line(line)
+        channel.write(json.dumps({"key": key, "result": safe_result(job, submission, references)}) + "\n")
         channel.flush()
 
 

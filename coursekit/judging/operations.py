@@ -12,12 +12,13 @@
 What comes back, one entry for the new object and one for each operation:
 
     {"op": ["allocate", "a", 2], "value": [0, 1], "num_free": 2}
-    {"op": ["allocate", "b", 5], "raised": "MemoryError", "text": "...", "num_free": 4}
+    {"op": ["allocate", "b", 5], "raised": "MemoryError", "caught_by": ["MemoryError", ...], "text": "...", "num_free": 4}
 
 An exception is part of the behaviour and is noted, not passed on; only NotImplementedError passes (not done yet).
 An operation may be ``["name", arguments...]``; names that begin with ``_`` are refused: private state is nobody's business.
 """
 
+import builtins
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -51,8 +52,26 @@ def outcome(thing: Any, op: Operation) -> dict[str, Any]:
     except NotImplementedError:
         raise
     except Exception as problem:  # noqa: BLE001 (whatever it raises is what it did)
-        return {"raised": type(problem).__name__, "text": str(problem)[:300]}
+        return what_was_raised(problem)
     return {"value": to_plain(value)}  # a copy: what is returned may change with the next operation
+
+
+def answered(asked: Sequence[Operation], log: Log) -> Log:
+    """The log with the operations that were asked for, whatever it says they were. Raises ValueError if one lacks its entry."""
+    if not isinstance(log, list) or len(log) != len(asked):
+        raise ValueError(f"{len(asked)} operations were asked for, and {len(log)} entries came back")
+    return [{**entry, "op": list(op)} for op, entry in zip(asked, log)]
+
+
+def what_was_raised(problem: Exception) -> dict[str, Any]:
+    """Its name, and those of Python's own exceptions that an ``except`` would catch it by: a subclass does as well."""
+    caught_by = [kind.__name__ for kind in type(problem).__mro__ if getattr(builtins, kind.__name__, None) is kind]
+    return {"raised": type(problem).__name__, "caught_by": caught_by, "text": str(problem)[:300]}
+
+
+def raised_a(entry: Mapping[str, Any], name: str) -> bool:
+    """Whether an entry of the log tells of an exception that ``except name`` catches."""
+    return entry.get("raised") is not None and name in entry.get("caught_by", ())
 
 
 def look(thing: Any, watch: Sequence[str]) -> dict[str, Any]:

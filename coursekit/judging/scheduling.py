@@ -184,6 +184,10 @@ def scheduler_error(args: Args, error: str, text: str) -> str | None:
     """``on_error`` for a Task: words for the exceptions that a first scheduler meets."""
     if "slice" in text and "sequence index" in text:
         return "self.waiting is a deque, and Python cannot slice a deque. Make a list of it: list(self.waiting)[:n]"
+    if error == "ValueError" and "empty" in text and ("max()" in text or "min()" in text):
+        return (
+            "max() or min() of nobody: plan is also asked when nobody waits, or nobody runs. Look whether there is somebody first"
+        )
     if "non-iterable Request" in text:
         return "plan.extend is a list of pairs: (request, how many tokens it computes in this step)"
     return None

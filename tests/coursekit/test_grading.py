@@ -174,10 +174,11 @@ def test_notebooks_folders_zips_and_equal_names(tmp_path):
     (tmp_path / "out.ipynb").symlink_to("/etc/passwd")
     found, notes = collect.collect(tmp_path)
     names = sorted(s.student.lower() for s in found)
-    assert names == ["ada", "ada (2)", "bob", "cyd", "cyd (2)"]
+    assert names == ["ada", "ada (2)", "bob", "broken", "cyd", "cyd (2)", "out"]
     assert len({s.student.casefold() for s in found}) == len(found)
     assert any("broken.zip" in n for n in notes) and any("out.ipynb" in n for n in notes)
-    assert all(s.read() == b"{}" for s in found)
+    assert all(s.read() == b"{}" for s in found if not s.problem)
+    assert {s.student for s in found if s.problem} == {"broken", "out"}
 
 
 def test_a_zip_of_everybody(tmp_path):
@@ -269,8 +270,8 @@ def test_a_journal_cut_short_or_of_other_settings_is_not_believed(tmp_path):
 def test_a_job_reaches_the_helper_as_it_was():
     one = job.Job("02", {"02": "/m.ipynb"}, "none", "7", 2.5, hidden=("/a",), packages=("/b", "/c"))
     submission = collect.Submission("ada", "in/ada.ipynb", "/in.zip", "ada.ipynb")
-    line = job.to_line(one, submission)
-    assert line.count("\n") == 1 and job.from_line(line) == (one, submission)
+    line = job.to_line(one, submission, "k")
+    assert line.count("\n") == 1 and job.from_line(line) == ("k", one, submission)
     with pytest.raises(AttributeError):
         one.seconds = 100
 

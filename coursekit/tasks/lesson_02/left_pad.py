@@ -78,6 +78,11 @@ def judge_attention(prompts: list[list[int]], pad_id: int, ids: Grid, mask: Grid
         return wrong("the mask has another shape than the padded ids", "mask shape")
     real = [[column >= width - len(p) for column in range(width)] for p in prompts]
     flat, want = [x for row in mask for x in row], [x for row in real for x in row]
+    if mask == ids and any(x not in (0, 1) for x in flat):
+        return wrong("these are the token ids once more: the mask says 1 where a token is and 0 where padding is", "ids as mask")
+    if any(x not in (0, 1) for x in flat):
+        other = next(x for x in flat if x not in (0, 1))
+        return wrong(f"the mask holds {other!r}: each of its cells is 1 or 0, so that it can be counted with", "mask not 0 and 1")
     if all(bool(x) != w for x, w in zip(flat, want)):
         return wrong("the mask is the wrong way round: 1 means 'look at this', 0 means 'ignore this'", "mask inverted")
     if any(x and not w for x, w in zip(flat, want)):

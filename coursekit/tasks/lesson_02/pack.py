@@ -13,8 +13,11 @@ CU_RULE = "cu_seqlens holds where each prompt starts, and the total at the end: 
 def judge_pack(args: Args, got: Any) -> Finding | None:
     (prompts,) = args
     ids, positions, cu = got
+    right = [[t for p in prompts for t in p], restarts(prompts), borders(prompts)]
     if [positions, cu] == [borders(prompts), restarts(prompts)]:
-        return Finding(CU_RULE, "the last two lists are swapped: first position_ids, then cu_seqlens", "lists swapped", None, got)
+        return Finding(
+            CU_RULE, "the last two lists are swapped: first position_ids, then cu_seqlens", "lists swapped", right, got
+        )
     return judge_packed_ids(prompts, ids) or judge_cu(prompts, cu) or judge_restart(prompts, positions)
 
 
@@ -56,6 +59,8 @@ def judge_cu(prompts: list[list[int]], cu: list[int]) -> Finding | None:
     def wrong(cause: str, slip: str) -> Finding:
         return Finding(CU_RULE, cause, slip, expected, {"cu_seqlens": cu})
 
+    if cu == [borders(prompts)[prompts.index(p)] for p in prompts] + [total]:
+        return wrong("two equal prompts start at one place: `prompts.index(p)` finds the first of them twice", "index twice")
     if cu in (lengths, lengths + [0], [0] + lengths) and len(prompts) > 1:
         return wrong("these are the lengths: cu_seqlens is their running sum (cu is short for cumulative)", "lengths, not sums")
     if cu[:1] != [0] and len(cu) == len(prompts) and cu[-1:] == [total]:
@@ -88,7 +93,10 @@ def judge_restart(prompts: list[list[int]], positions: list[int]) -> Finding | N
 
 def generate_pack(rng: random.Random, size: int) -> tuple:
     count = rng.randint(1, 1 + size // 2)
-    return ([[rng.randint(1, 9) for _ in range(rng.randint(1, size + 1))] for _ in range(count)],)
+    prompts = [[rng.randint(1, 9) for _ in range(rng.randint(1, size + 1))] for _ in range(count)]
+    if rng.random() < 0.3:  # now and then two people ask the same
+        prompts.append(list(rng.choice(prompts)))
+    return (prompts,)
 
 
 TASK = Task(
@@ -101,6 +109,7 @@ TASK = Task(
         Case(([[5]],), [[5], [0], [0, 1]]),
         Case(([[5], [6, 7]],), [[5, 6, 7], [0, 0, 1], [0, 1, 3]]),
         Case(([[6, 7], [5]],), [[6, 7, 5], [0, 1, 0], [0, 2, 3]]),
+        Case(([[5], [5]],), [[5, 5], [0, 0], [0, 1, 2]]),
         Case(([[1, 2, 3], [4], [5, 6]],), [[1, 2, 3, 4, 5, 6], [0, 1, 2, 0, 0, 1], [0, 3, 4, 6]]),
     ),
     judge=judge_pack,

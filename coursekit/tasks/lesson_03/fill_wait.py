@@ -1,6 +1,7 @@
 """How long each request waits until its batch is full."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 from ...task import Args, Case, Finding, Task
@@ -34,9 +35,9 @@ def judge_fill(args: Args, got: Any) -> Finding | None:
         return wrong("there is one wait for each request", "other length")
     if alike(want):
         return None
-    for values, cause, slip in likely_waits(arrivals, size, want):
-        if alike(values):
-            return wrong(cause, slip)
+    made = [(cause, slip) for values, cause, slip in likely_waits(arrivals, size, want) if alike(values)]
+    if made:
+        return replace(wrong(*made[0]), instead=made[1:])
     return wrong("for each batch: when does its last request come? Each of them waits from its own arrival until then", "other")
 
 
@@ -77,6 +78,21 @@ def likely_waits(arrivals: list[float], size: int, want: list[float]) -> tuple[t
             "when the last request of all has come",
             "last batch at once",
         ),
+        (
+            [batches[arrivals.index(a) // size][-1] - a for a in arrivals],
+            "two requests came at the same moment, and `arrivals.index(a)` finds the first of them twice: count the requests",
+            "index twice",
+        ),
+        (
+            [float(int(w)) for w in want],
+            "the waits are cut to whole seconds: people come at fractions of a second too",
+            "whole seconds",
+        ),
+        (
+            [float(round(w)) for w in want],
+            "the waits are rounded to whole seconds: people come at fractions of a second too",
+            "rounded",
+        ),
         ([-w for w in want], "these are negative: the wait is the start of the batch less the arrival", "negative"),
         ([w * 1000 for w in want], "this is in milliseconds: arrivals are in seconds, and so is the answer", "milliseconds"),
         (
@@ -91,7 +107,7 @@ def generate_fill(rng: random.Random, size: int) -> tuple:
     at, arrivals = 0.0, []
     for _ in range(rng.randint(1, 1 + 2 * size)):
         arrivals.append(at)
-        at += float(rng.randint(1, 9))
+        at += rng.choice([0.0, 0.25, 0.5, 1.0, 2.0, 3.75, 5.0, 7.0, 9.0])
     return arrivals, rng.randint(1, 1 + size)
 
 
@@ -121,6 +137,8 @@ TASK = Task(
         Case(([0.0, 2.0, 3.0, 10.0, 11.0, 15.0], 3), [3.0, 1.0, 0.0, 5.0, 4.0, 0.0]),
         Case(([0.0, 0.0, 0.0], 3), [0.0, 0.0, 0.0]),
         Case(([0.0, 1.0, 2.0, 3.0, 60.0, 70.0], 4), [3.0, 2.0, 1.0, 0.0, 10.0, 0.0]),
+        Case(([0.0, 0.75], 2), [0.75, 0.0]),
+        Case(([0.0, 1.0, 1.0, 3.0], 2), [1.0, 0.0, 2.0, 0.0]),
         Case(([0.0, 4.0, 9.0], 8), [9.0, 5.0, 0.0]),
         Case(([], 2), []),
     ),

@@ -1,6 +1,7 @@
 """The share of a static batch's seats that make no token."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 from ...task import Args, Case, Finding, Task
@@ -29,9 +30,9 @@ def judge_idle(args: Args, got: Any) -> Finding | None:
     whole = [b for b in batches if len(b) == size]
     if len(whole) < len(batches) and near(1 - sum(map(sum, whole)) / max(1, sum(size * max(b) for b in whole))):
         return wrong("the last batch is not full, but it runs as well: count it", "last batch lost")
-    for value, cause, slip in likely_shares(lengths, size, used, seats):
-        if near(value):
-            return wrong(cause, slip)
+    made = [(cause, slip) for value, cause, slip in likely_shares(lengths, size, used, seats) if near(value)]
+    if made:
+        return replace(wrong(*made[0]), instead=made[1:])
     return wrong("count, batch by batch: steps = the longest answer, seats = batch_size times steps, tokens", "other number")
 
 

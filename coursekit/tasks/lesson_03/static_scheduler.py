@@ -23,7 +23,9 @@ def rules(args: Args, run: Run) -> Finding | None:
     served, free_at = 0, 0.0
     for begin, end in zip(begins, [*begins[1:], len(steps)]):
         wanted = list(run["requests"])[served : served + size]
-        finding = who_and_when(run, steps[begin], wanted, size, free_at) or stays_together(run, begin, end)
+        first = steps[begin]
+        finding = who_and_when(run, first, wanted, size, free_at) or holds_all(run, first)
+        finding = finding or stays_together(run, begin, end)
         if finding:
             return finding
         served, free_at = served + len(wanted), steps[end - 1]["start"] + steps[end - 1]["duration"]
@@ -58,6 +60,19 @@ def who_and_when(run: Run, first: Step, wanted: list[str], size: int, free_at: f
     return None
 
 
+def holds_all(run: Run, first: Step) -> Finding | None:
+    """The rectangle is wide enough for the longest prompt and the longest answer."""
+    asked = [run["requests"][name] for name in first["rows"]]
+    prompt, answer = max(r["prompt"] for r in asked), max(r["output"] for r in asked)
+    if first["span"] >= prompt + answer - 1:
+        return None
+    cause = (
+        f"plan.span = {first['span']} holds the prompts, and not the answers: the longest prompt is {prompt} long, the longest "
+        f"answer {answer}, and every row keeps its KV until the batch ends. slots_per_row(batch) counts both"
+    )
+    return Finding(RECTANGLE, cause, "no room for answers", f"span of at least {prompt + answer - 1}", timeline(run))
+
+
 def stays_together(run: Run, begin: int, end: int) -> Finding | None:
     """Nobody leaves before the last step of the batch, and no row is dropped from the rectangle."""
     rows = run["steps"][begin]["rows"]
@@ -84,6 +99,13 @@ def stays_together(run: Run, begin: int, end: int) -> Finding | None:
             "Once each request in self.running is_done, it returns all of them"
         )
         return Finding(TOGETHER, cause, "never leaves", "all leave after the last step", timeline(run))
+    kept = sorted(set(rows) - set(run["steps"][end - 1]["finished"]))
+    if kept:
+        cause = (
+            f"leavers(done) lets some go after step {end - 1}, and keeps {', '.join(kept)}, though their tokens are all made. "
+            "`done` holds only those whose last token came in this step: return all of self.running"
+        )
+        return Finding(TOGETHER, cause, "leave one by one", "all leave after the last step", timeline(run))
     return None
 
 

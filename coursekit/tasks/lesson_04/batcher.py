@@ -14,7 +14,7 @@ def judge_batcher(args: Args, got: Any) -> Finding | None:
     arrivals, size, window, takes = args
     waiting, free = list(range(len(arrivals))), 0
     for number, (start, rows) in enumerate(got):
-        finding = judge_rows(arrivals, waiting, number, start, rows, size, got) or judge_start(
+        finding = judge_rows(arrivals, waiting, number, start, rows, size, window, got) or judge_start(
             [arrivals[i] for i in waiting], number, start, rows, free, size, window, got
         )
         if finding:
@@ -27,7 +27,7 @@ def judge_batcher(args: Args, got: Any) -> Finding | None:
 
 
 def judge_rows(
-    arrivals: list[int], waiting: list[int], number: int, start: float, rows: list[int], size: int, got: Any
+    arrivals: list[int], waiting: list[int], number: int, start: float, rows: list[int], size: int, window: int, got: Any
 ) -> Finding | None:
     present = [i for i in waiting if arrivals[i] <= start]
 
@@ -43,6 +43,14 @@ def judge_rows(
     if len(rows) > len(present):
         return wrong("it holds a request that has not come yet", "not there yet")
     if len(rows) < min(size, len(present)):
+        due = arrivals[waiting[0]] + window
+        if due < start and rows == [i for i in present if arrivals[i] <= due][:size]:
+            late = present[len(rows)]
+            return wrong(
+                f"request {late} is left out, which came after the window of the oldest was over but before the batch began. "
+                "While the machine is busy the batch is still open: it holds whoever is there when it starts",
+                "closed at due",
+            )
         return wrong("somebody who is there is left out. A request that comes at the very tick of the start is there", "left out")
     return None
 
@@ -70,7 +78,7 @@ def generate_batcher(rng: random.Random, size: int) -> tuple:
     for _ in range(n):
         at += rng.choice([0, 0, 1, 1, 2, 3, 9, 20])
         arrivals.append(at)
-    return arrivals, rng.randint(1, 4), rng.randint(3, 7), rng.randint(1, 6)
+    return arrivals, rng.randint(1, 4), rng.randint(3, 7), rng.choice([1, 2, 4, 6, 9, 15])
 
 
 def valid_batcher(args: Args) -> bool:
@@ -92,6 +100,7 @@ TASK = Task(
         Case(([0, 1, 2, 9, 30], 3, 5, 4), [[2, [0, 1, 2]], [14, [3]], [35, [4]]]),
         Case(([0, 1, 2, 3, 4, 5], 2, 5, 4), [[1, [0, 1]], [5, [2, 3]], [9, [4, 5]]]),
         Case(([0, 0, 0, 1], 3, 6, 4), [[0, [0, 1, 2]], [7, [3]]]),
+        Case(([0, 3, 9], 3, 2, 10), [[2, [0]], [12, [1, 2]]]),
         Case(([0, 3, 5, 12], 4, 5, 20), [[5, [0, 1, 2]], [25, [3]]]),
     ),
     judge=judge_batcher,

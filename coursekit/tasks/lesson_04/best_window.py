@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ...task import Args, Case, Finding, Task
@@ -36,21 +37,30 @@ def between(latencies: list[float]) -> float:
     return low + (high - low) * (place - int(place))
 
 
-MISTAKES = (  # words, slip, what such an answer returns; told in this order
-    ("you compare the mean with the limit, which hides the slowest requests", "mean", lambda runs, limit: choose(
-        runs, lambda r: sum(r[1]) / len(r[1]) <= limit)),
-    ("you compare the slowest request with the limit: one request in twenty may exceed it", "maximum", lambda runs, limit: choose(
-        runs, lambda r: max(r[1]) <= limit)),
+def nearest(latencies: list[float]) -> float:
+    """The measured latency closest to the P95 that lies between two, as np.percentile has it with method="nearest"."""
+    return sorted(latencies)[round(0.95 * (len(latencies) - 1))]
+
+
+MISTAKES = (  # words, slip, what such an answer returns; told in this order: what explains less stands first
     ("your P95 lies between two measured latencies, as np.percentile has it: here it is one of them",
         "interpolated", lambda runs, limit: choose(runs, lambda r: between(r[1]) <= limit)),
+    ("you take the measured latency that is nearest to a P95 between two: the rank is rounded up, 0.95 n counted from 1",
+        "nearest", lambda runs, limit: choose(runs, lambda r: nearest(r[1]) <= limit)),
     ("your rank is one too large: counted from 0, the 19th has number 18", "rank too large", lambda runs, limit: choose(
         runs, lambda r: below(r[1], len(r[1]), 95 * len(r[1]) // 100) <= limit)),
+    ("you compare the slowest request with the limit: one request in twenty may exceed it", "maximum", lambda runs, limit: choose(
+        runs, lambda r: max(r[1]) <= limit)),
+    ("you compare the mean with the limit, which hides the slowest requests", "mean", lambda runs, limit: choose(
+        runs, lambda r: sum(r[1]) / len(r[1]) <= limit)),
     ("you take the latencies in the order in which they were measured: sort them first", "not sorted", lambda runs, limit: choose(
         runs, lambda r: r[1][-(-95 * len(r[1]) // 100) - 1] <= limit)),
     ("your rank is one too small: of 20 sorted latencies the 19th is the P95, not the 18th", "rank too small", lambda runs, limit:
         choose(runs, lambda r: below(r[1], len(r[1]), math.ceil(0.95 * len(r[1])) - 2) <= limit)),
     ("you want the P95 strictly below the limit: a P95 that equals the limit keeps it", "strictly below", lambda runs, limit:
         choose(runs, lambda r: rank95(r[1]) < limit)),
+    ("two windows cost the same: take the shorter one, which can only be quicker at low load", "ties", lambda runs, limit: choose(
+        runs, lambda r: rank95(r[1]) <= limit, lambda r: (r[2], -r[0]))),
     ("you take the longest window that keeps the limit. Longer is not always less work: compare the busy times", "longest window",
         lambda runs, limit: choose(runs, lambda r: rank95(r[1]) <= limit, lambda r: -r[0])),
     ("you take the shortest window that keeps the limit, whatever the machine has to do for it", "shortest window",
@@ -59,8 +69,6 @@ MISTAKES = (  # words, slip, what such an answer returns; told in this order
         lambda runs, limit: choose(runs, lambda r: rank95(r[1]) <= limit, lambda r: (rank95(r[1]), r[0]))),
     ("you forget the limit: this is the window with the least busy time of all", "no limit", lambda runs, limit: choose(
         runs, lambda r: True)),
-    ("two windows cost the same: take the shorter one, which can only be quicker at low load", "ties", lambda runs, limit: choose(
-        runs, lambda r: rank95(r[1]) <= limit, lambda r: (r[2], -r[0]))),
 )  # fmt: skip
 
 
@@ -78,7 +86,7 @@ def judge_window(args: Args, got: Any) -> Finding | None:
         return wrong("the answer is one of the windows, a number, or -1", "not a window")
     made = [(words, slip) for words, slip, answer in MISTAKES if answer(runs, limit) == got]
     if made:
-        return wrong("; or ".join(words for words, _ in made), made[0][1])
+        return replace(wrong(*made[0]), instead=made[1:])
     if got == -1:
         return wrong("there is a window that keeps the limit", "gives up")
     if got not in [run[0] for run in runs]:
@@ -88,7 +96,7 @@ def judge_window(args: Args, got: Any) -> Finding | None:
 
 def generate_window(rng: random.Random, size: int) -> tuple:
     runs: list[list[Any]] = []
-    n = rng.choice([5, 10, 20, 40])
+    n = rng.choice([5, 13, 19, 20, 31, 35, 39, 40, 40, 60])
     for window in rng.sample([0, 5, 10, 20, 30, 50, 80, 100], rng.randint(1, min(8, 1 + size))):
         latencies = [rng.randint(10, 60) for _ in range(n)]
         for _ in range(rng.randint(0, 2 + n // 10)):
@@ -127,6 +135,8 @@ TASK = Task(
         Case(([[0, [20, 30], 12], [10, [30, 40], 10]], 35), 0),
         Case(([[10, [30, 40], 10], [0, [20, 30], 10]], 40), 0),
         Case(([[0, [20] * 20, 12], [5, ONE_SLOW, 11], [10, TWO_SLOW, 10]], 50), 5),
+        Case(([[0, [20] * 12 + [90], 10], [5, [50] * 13, 11]], 50), 5),
+        Case(([[0, [20] * 33 + [80, 90], 10], [5, [50] * 35, 11]], 50), 5),
         Case(([[0, [90, *[20] * 19], 11], [50, [60] * 20, 12]], 60), 0),
         Case(([[0, [40] * 5, 13], [10, [30] * 5, 11], [50, [35] * 5, 12], [80, [99] * 5, 9]], 60), 10),
     ),

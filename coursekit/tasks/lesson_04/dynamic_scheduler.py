@@ -96,6 +96,8 @@ def error(args: Args, error: str, text: str) -> str | None:
 SPREAD = [[0.0, 3, 2], [0.02, 2, 3], [0.04, 4, 1], [0.9, 2, 2], [3.0, 3, 2]]
 RUSH = [[0.0, 3, 9], [0.011, 2, 9], [0.022, 4, 9], [0.033, 2, 9], [0.044, 3, 9], [0.055, 2, 9], [5.0, 1, 1]]
 
+CROWD = [[0.0, 2, 1], [0.0, 2, 1], [0.0, 3, 1], [5.0, 1, 1]]  # more than fit, and arrivals stay open: nothing is flushed
+
 TASK = BENCH.task(
     id="04.1",
     name="DynamicScheduler",
@@ -106,6 +108,7 @@ TASK = BENCH.task(
         Case(([[0.0, 2, 1], [0.03, 2, 1]], {"batch_size": 2, "wait_window": 0.1}), None),
         Case(([[0.0, 2, 1], [0.5, 2, 1]], {"batch_size": 2, "wait_window": 0.1}), None),
         Case(([[0.0, 2, 1], [0.06, 2, 1], [0.5, 2, 1]], {"batch_size": 3, "wait_window": 0.1}), None),
+        Case((CROWD, {"batch_size": 2, "wait_window": 0.2}), None),
         Case((SPREAD, {"batch_size": 3, "wait_window": 0.2}), None),
         Case((SPREAD, {"batch_size": 8, "wait_window": 0.03}), None),
         Case((RUSH, {"batch_size": 4, "wait_window": 0.02}), None),

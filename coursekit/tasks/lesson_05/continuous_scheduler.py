@@ -15,6 +15,7 @@ GO_ON = "whoever runs goes on in every step: newcomers join, nobody pauses for t
 IN_ORDER = "the waiting enter in order of arrival"
 COME_IN = "whoever waits enters at the next step, if a seat and the blocks for its prompt are free"
 CLOSED = "in a step that preempts, nobody comes in"
+NEEDED = "nobody is preempted who could have stayed: one gives way, the others go on with its blocks"
 EPS = 1e-6
 
 
@@ -29,6 +30,7 @@ def rules(args: Args, run: Run) -> Finding | None:
             or closed_while_preempting(run, i)
             or in_order(run, i, begun, left, knobs)
             or nobody_pauses(run, i, left, knobs)
+            or preempts_in_need(run, i, knobs)
             or nobody_waits(run, i, left, knobs)
         )
         if finding:
@@ -66,6 +68,23 @@ def closed_while_preempting(run: Run, i: int) -> Finding | None:
     return Finding(CLOSED, cause, "enters while preempting", "nobody enters", timeline(run))
 
 
+def preempts_in_need(run: Run, i: int, knobs: dict[str, Any]) -> Finding | None:
+    """All who were sent back would have found room after the step: then one of them at least went for nothing."""
+    gone = run["steps"][i]["preempted"]
+    if not gone:
+        return None
+    done = {name: before + n for step in run["steps"][:i] for name, before, n in step["slices"]}
+    need = [blocks(done.get(name, 0) + 1, knobs) for name in gone]
+    left = spare(run, i, knobs)
+    if left < max(need):
+        return None
+    cause = (
+        f"step {i} sends {' and '.join(gone)} back, and {left} blocks are free after it: more than each of them needs. When one "
+        "gives way, the next can have its blocks: self.make_room(plan, kv, r, n) counts them, your own preemption does not"
+    )
+    return Finding(NEEDED, cause, "preempts too many", f"{gone[0]} or another goes on", timeline(run))
+
+
 def arrived(run: Run, i: int) -> list[str]:
     """Who has come by the start of step i, oldest first."""
     start = run["steps"][i]["start"]
@@ -97,6 +116,13 @@ def nobody_pauses(run: Run, i: int, running: set[str], knobs: dict[str, Any]) ->
     idle = sorted(running - given - set(step["preempted"]))
     if not idle:
         return None
+    if step["preempted"]:
+        out = step["preempted"][0]
+        cause = (
+            f"{idle[0]} gets nothing in step {i}, in which {out} is preempted. One gives way so that all the others can go on: "
+            "go through all of self.running, and only then look at plan.preempt"
+        )
+        return Finding(GO_ON, cause, "stops at a preemption", f"a token for {idle[0]}", timeline(run))
     newcomers = [name for name, before, _ in step["slices"] if before == 0]
     if newcomers:
         cause = (
@@ -199,6 +225,7 @@ def valid(args: Args) -> bool:
 SIX = [[0.0, 3, 3], [0.0, 3, 7], [0.0, 3, 2], [0.0, 3, 5], [0.0, 3, 4], [0.0, 3, 3]]
 TIGHT = [[0.0, 4, 6], [0.0, 13, 2], [0.0, 2, 2], [0.0, 3, 3]]
 GROWS = [[0.0, 4, 9], [0.0, 4, 9], [0.0, 2, 3]]
+FOUR = [[0.0, 4, 9]] * 4  # eight blocks hold two for each, and all need a third in the same step
 LATE = [[0.0, 4, 9], [0.0, 4, 9], [0.03, 6, 3]]  # the third fits only into what a preempted one gives up
 
 TASK = BENCH.task(
@@ -214,6 +241,7 @@ TASK = BENCH.task(
         Case((SIX, {"max_num_seqs": 4}), None),
         Case((TIGHT, {"max_num_seqs": 4, "num_blocks": 4}), None),
         Case((GROWS, {"max_num_seqs": 3, "num_blocks": 5}), None),
+        Case((FOUR, {"max_num_seqs": 4, "num_blocks": 8}), None),
         Case((LATE, {"max_num_seqs": 3, "num_blocks": 5}), None),
     ),
     judge=judge,

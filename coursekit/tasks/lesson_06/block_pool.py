@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from ...judging.operations import Operation, driver, scene, well_formed
+from ...judging.operations import Operation, answered, driver, scene, well_formed
 from ...task import Args, Case, Finding, Task
 from .pool_allocate import Allocation, judge_allocation
 from .pool_change import KEEP_RULE, Change, Tables, miscounted, others_changed, strange_ids
@@ -15,9 +15,9 @@ FORK_RULE = "fork takes no block: the child's table names the parent's blocks of
 
 def judge_pool(args: Args, log: list[dict[str, Any]]) -> Finding | None:
     """The first operation after which the tables are not what they must be."""
-    (num_blocks, size), _ = args
+    (num_blocks, size), operations = args
     pool = Watched(num_blocks, size)
-    for entry in log:
+    for entry in answered([["new", num_blocks, size], *operations], log):
         finding = pool.look_at(entry)
         if finding:
             return finding
@@ -125,6 +125,8 @@ def fair(args: Args) -> bool:
             return False
         if most_blocks(after, size) <= num_blocks:
             lengths = after
+        elif forked and op == "allocate" and -(-after[name] // size) > num_blocks:
+            continue  # more than the whole pool for one request: to be refused whatever is shared
         elif forked:
             return False
     return True
@@ -160,8 +162,11 @@ def some_operations(rng: random.Random, count: int, forks: bool) -> list[Operati
             operations.append(["fork", parent, child, lengths[child]])
         else:
             name = rng.choice(names + fresh[:1])
-            operations.append(["allocate", name, rng.randint(1, 4)])
-            lengths[name] = lengths.get(name, 0) + operations[-1][2]
+            huge = forks and rng.random() < 0.1  # more than any of these pools holds
+            operations.append(["allocate", name, 99 if huge else rng.randint(1, 4)])
+            lengths[name] = lengths.get(name, 0) + operations[-1][2] * (not huge)
+            if not lengths[name]:
+                del lengths[name]
     return operations
 
 
@@ -180,6 +185,7 @@ TASK = Task(
         Case(([4, 4], [["allocate", "a", 6], ["fork", "a", "b", 6], ["allocate", "b", 1], ["allocate", "a", 1]]), None),
         Case(([4, 4], [["allocate", "a", 6], ["fork", "a", "b", 5], ["free", "a"], ["allocate", "b", 1], ["free", "b"]]), None),
         Case(([5, 2], [["allocate", "a", 6], ["fork", "a", "b", 2], ["allocate", "b", 1], ["free", "b"]]), None),
+        Case(([3, 4], [["allocate", "a", 6], ["fork", "a", "b", 6], ["allocate", "b", 99]]), None),
         Case(([1, 4], [["allocate", "a", 2], ["fork", "a", "b", 2], ["allocate", "b", 1], ["free", "a"]]), None),
     ),
     judge=judge_pool,

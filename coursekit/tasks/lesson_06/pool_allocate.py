@@ -1,7 +1,8 @@
 """What ``allocate(name, n)`` has to do to the tables, and what each way of not doing it is called."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ...judging.operations import raised_a
 from ...task import Finding
 from .pool_change import KEEP_RULE, Change, others_changed
 
@@ -61,14 +62,18 @@ def wrong_refusal(a: Allocation) -> Finding | None:
     change, raised, text = a.change, a.change.raised, a.change.entry.get("text", "")
     if a.need <= change.free_before:
         cause = f"it raised {raised} ({text}), though there is room: needed {a.need}, free {change.free_before}"
-        rule = ROOM_RULE if raised == "MemoryError" else GROW_RULE  # another error is a slip, not a refusal
+        rule = ROOM_RULE if raised_a(change.entry, "MemoryError") else GROW_RULE  # another error is a slip, not a refusal
         return change.wrong(rule, cause, "refuses too early", "no exception")
     if raised is None:
         cause = f"there is too little room (needed {a.need}, free {change.free_before}), yet nothing was raised"
         return change.wrong(ROOM_RULE, cause, "no MemoryError", "MemoryError")
-    if raised != "MemoryError":
+    if not raised_a(change.entry, "MemoryError"):
         cause = f"too few blocks are told by a MemoryError, so that a scheduler can catch it; this was {raised} ({text})"
         return change.wrong(ROOM_RULE, cause, "other exception", "MemoryError")
+    if a.shared and change.now != change.before and len(change.now.get(a.name, [])) == len(a.old):
+        cause = "the refused call has made its copy all the same: count the copy and the new blocks before you take the first"
+        expected = {"tables": change.before, "num_free": change.free_before}
+        return change.wrong(ROOM_RULE, cause, "refusal copies", expected)
     if change.now != change.before or change.num_free != change.free_before:
         cause = "the refused call has taken blocks all the same, and nobody will use them: count before you take"
         expected = {"tables": change.before, "num_free": change.free_before}
@@ -81,6 +86,9 @@ def wrong_size(a: Allocation) -> Finding | None:
     change, name, size = a.change, a.name, a.change.size
     held, need = len(change.now.get(name, [])), change.blocks_for(a.end)
     expected = {f"blocks of {name}": need}
+    if a.start and held == max(len(a.old), change.blocks_for(a.end - a.start)) < need:
+        cause = f"allocate adds {a.end - a.start} tokens to the {a.start} that {name} has: you read n as the new total"
+        return change.wrong(GROW_RULE, cause, "n read as total", expected)
     if held < need:
         cause = f"{name} has {a.end} tokens and slots for {held * size}: its last tokens have no block"
         return change.wrong(GROW_RULE, cause, "too few blocks", expected)
@@ -90,12 +98,15 @@ def wrong_size(a: Allocation) -> Finding | None:
         begins = "a fork begins with num_tokens, not all of the parent's"
         cause = f"{name} has {a.end} tokens, but blocks for {a.end + a.beyond}: {begins}"
         return change.wrong(GROW_RULE, cause, "parent's length", expected)
+    made = []
     if a.end % size == 0 and held == need + 1:
         cause = "you take the next block when the last one is full. Nobody needs it before the next token comes"
-        return change.wrong(GROW_RULE, cause, "a block too early", expected)
+        made.append(change.wrong(GROW_RULE, cause, "a block too early", expected))
     if a.start % size:
         cause = "the last block still had empty slots: you begin a new block with every call"
-        return change.wrong(GROW_RULE, cause, "new block each call", expected)
+        made.append(change.wrong(GROW_RULE, cause, "new block each call", expected))
+    if made:
+        return replace(made[0], instead=[(other.cause, other.slip) for other in made[1:]])
     return change.wrong(GROW_RULE, f"{name} holds more blocks than its {a.end} tokens need", "too many blocks", expected)
 
 

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from ...judging.operations import Log
+from ...judging.operations import Log, answered, raised_a, what_was_raised
 from ...plain import to_plain
 from ...task import Args, Case, Finding, Task
 
@@ -39,16 +39,16 @@ def drive_blocks(answer: Any, args: Args) -> Log:
         except NotImplementedError:
             raise
         except Exception as problem:  # noqa: BLE001 (whatever it raises is what it did)
-            entry |= {"raised": type(problem).__name__, "text": str(problem)[:200]}
+            entry |= what_was_raised(problem)
         log.append(entry | {"num_free": to_plain(pool.num_free())})
     return log
 
 
 def judge_blocks(args: Args, log: Log) -> Finding | None:
-    num_blocks, _ = args
+    num_blocks, operations = args
     held, free = [0] * num_blocks, num_blocks
     kept: dict[str, list[int]] = {}
-    for entry in log:
+    for entry in answered([["new", num_blocks], *operations], log):
         kind, name, *rest = entry["op"]
         if kind == "take":
             finding = judge_take(entry, rest[0], held, free)
@@ -81,7 +81,7 @@ def judge_take(entry: Entry, count: int, held: list[int], free: int) -> Finding 
     if count > free:
         if raised is None:
             return wrong(ROOM_RULE, f"{count} blocks were asked for, {free} are free", "no MemoryError", "MemoryError", entry)
-        if raised != "MemoryError":
+        if not raised_a(entry, "MemoryError"):
             cause = f"too few blocks are told by a MemoryError, this was {raised}"
             return wrong(ROOM_RULE, cause, "other exception", "MemoryError", entry)
         if entry["num_free"] < free:
@@ -125,7 +125,7 @@ def judge_return(entry: Entry, blocks: list[int], held: list[int]) -> Finding | 
             "they would be given to two requests. Say so with a ValueError"
         )
         return wrong(TWICE_RULE, cause, "double free", "ValueError", entry)
-    if raised != "ValueError":
+    if not raised_a(entry, "ValueError"):
         return wrong(TWICE_RULE, f"a double free is told by a ValueError, this was {raised}", "other error", "ValueError", entry)
     if kind == "together" and entry["num_free"] != held.count(0):
         cause = "the double free is told, but by then some of the blocks had been released: look at all of them, then change any"

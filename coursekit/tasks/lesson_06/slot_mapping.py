@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ...task import Args, Case, Finding, Task
@@ -66,9 +67,9 @@ def wrong_numbers(args: Args, got: Any, where: list[tuple[int, int]], wrong: Cal
             "these are the slots of the first positions of the text: begin at start",
         ),
     }
-    for slip, (slots, cause) in by_mistake.items():
-        if got == slots:
-            return wrong(cause, slip)
+    made = [(cause, slip) for slip, (slots, cause) in by_mistake.items() if got == slots]
+    if made:
+        return replace(wrong(*made[0]), instead=made[1:])
     return wrong("a slot is not that of its position", "other slots")
 
 

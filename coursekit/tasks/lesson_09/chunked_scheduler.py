@@ -1,24 +1,14 @@
 """A chunked scheduler: decodes first, then as much of the prompts as the budget leaves."""
 
-from ...task import Case
-from .cases import CASES, knobs
+from .cases import CASES
 from .judge import scheduler_task
-
-TIGHT = [[0.0, 12, 12], [0.0, 12, 12], [0.0, 12, 12]]
-WAITS = [[0.0, 12, 12], [0.0, 8, 12], [0.0, 20, 12], [0.02, 2, 4]]
-LARGE = [[0.0, 8, 6], [0.0, 8, 4], [0.0, 2, 4]]  # in step 1 one block is left: not enough for the second, enough for the third
 
 TASK = scheduler_task(
     id="09.1",
     name="ChunkedScheduler",
     title="A chunked scheduler",
     points=50,
-    cases=(
-        *CASES,
-        Case((TIGHT, knobs(8, 4, num_blocks=3)), None),
-        Case((WAITS, knobs(8, 4, num_blocks=4)), None),
-        Case((LARGE, knobs(8, 4, num_blocks=4, block_size=4)), None),
-    ),
+    cases=CASES,
     hints=(
         "Three are writing, one has read 4 of its 20 prompt tokens, two have just come, and the budget is 8. Who gets how many "
         "tokens? Write it down before you write code.",

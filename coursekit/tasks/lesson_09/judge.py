@@ -17,6 +17,7 @@ BUDGET = "no step computes more than max_num_batched_tokens tokens, decodes and 
 DECODES = "whoever is writing gets one token in every step, before any prompt does"
 BEGUN = "a prompt that has begun goes on before a new one starts"
 ORDER = "new prompts start in order of arrival, and nobody who waits is skipped"
+NEEDED = "nobody is thrown out who could have stayed"
 GIVEN_WAY = "a step that preempts somebody lets nobody in"
 MISFIT = "It does not fit whole, so it is skipped and starves: give it what is left of the budget"
 FULL = "a step uses its whole budget as long as somebody has tokens left to compute"
@@ -30,11 +31,13 @@ def judge(args: Args, got: Any) -> Finding | None:
 
 def rules(args: Args, run: Run) -> Finding | None:
     """The gravest departure from the order: decodes, begun prompts, new prompts, until the budget is spent."""
-    knobs = args[1]
-    budget, views = knobs["max_num_batched_tokens"], list(views_of(run, knobs["max_num_seqs"]))
+    from minieng import EngineConfig
+
+    knobs = {"block_size": EngineConfig().block_size, **args[1]}
+    budget, views = knobs["max_num_batched_tokens"], list(views_of(run, knobs["max_num_seqs"], knobs["block_size"]))
     looks = [over_budget, lets_in_and_throws_out, decodes_missing, small_chunk, begun_starves, wrong_order, left_over]
     if "num_blocks" in knobs:  # where KV is short, how much each gets is the scheduler's own business
-        looks = [over_budget, lets_in_and_throws_out, passes_by]
+        looks = [over_budget, lets_in_and_throws_out, decodes_missing, preempts_in_need, passes_by]
     for look in looks:
         for view in views:
             problem = look(view, views, budget)
@@ -65,29 +68,38 @@ def nothing_planned(args: Args, run: Run) -> Finding | None:
     return None
 
 
-def views_of(run: Run, seats: int) -> Iterator[View]:
+def views_of(run: Run, seats: int, size: int) -> Iterator[View]:
     """Each step as a scheduler saw it: who was writing, who was reading its prompt, who waited; and what each got."""
     done: dict[str, int] = {}
     finished: set[str] = set()
+    tokens = {name: r["prompt"] for name, r in run["requests"].items()}  # to be computed; one more with each that is written
+
+    def writes(name: str, computed: int) -> bool:
+        """One token at a time; not so one that was preempted and computes again what it had."""
+        return tokens[name] > run["requests"][name]["prompt"] and tokens[name] - computed == 1
+
     for at, step in enumerate(run["steps"]):
         given = {name: n for name, _, n in step["slices"]}
         done |= {name: before for name, before, _ in step["slices"]}
-        for name in step["preempted"]:
-            done.pop(name, None)
-        prompts = {name: run["requests"][name]["prompt"] for name in run["requests"]}
+        gone = {name: done.pop(name, 0) for name in step["preempted"]}
         running = [name for name in done if name not in finished and (done[name] or name not in given)]
         here = [n for n, r in run["requests"].items() if r["arrival"] <= step["start"] and n not in finished]
+        after = done | {name: before + n for name, before, n in step["slices"]}
+        # None among the needed: one whose prompt was not finished, who may have asked for a large chunk
         yield {
             "at": at,
             "given": given,
             "preempted": list(step["preempted"]),
+            "free": step["blocks_total"] - sum(-(-n // size) for name, n in after.items() if name not in finished),
+            "needed": {name: -(-(n + 1) // size) if writes(name, n) else None for name, n in gone.items()},
             "started": [name for name, before, _ in step["slices"] if not before],
-            "writing": [name for name in running if done[name] >= prompts[name]],
-            "reading": [name for name in running if done[name] < prompts[name]],
+            "writing": [name for name in running if writes(name, done[name])],
+            "reading": [name for name in running if not writes(name, done[name])],
             "new": [name for name in here if name not in running][: max(0, seats - len(running))],
-            "left": {name: prompts[name] - done.get(name, 0) for name in here},
+            "left": {name: tokens[name] - done.get(name, 0) for name in here},
         }
-        done |= {name: before + n for name, before, n in step["slices"]}
+        done = after
+        tokens |= {name: tokens[name] + 1 for name in step["emitted"]}
         finished |= set(step["finished"])
 
 
@@ -114,6 +126,18 @@ def lets_in_and_throws_out(view: View, views: list[View], budget: int) -> Proble
     return GIVEN_WAY, cause, "admits while preempting", f"no tokens for {name}"
 
 
+def preempts_in_need(view: View, views: list[View], budget: int) -> Problem | None:
+    """All who were thrown out were writing and would have found room after the step: one at least went for nothing."""
+    need = view["needed"]
+    if not need or None in need.values() or view["free"] < max(need.values()):
+        return None
+    cause = (
+        f"{' and '.join(need)} had to go, and {view['free']} blocks are free after the step: more than each of them needs. "
+        "When one gives way, the next can have its blocks: self.make_room counts them, your own preemption does not"
+    )
+    return NEEDED, cause, "preempts too many", f"{next(iter(need))} or another goes on"
+
+
 def passes_by(view: View, views: list[View], budget: int) -> Problem | None:
     for place, name in enumerate(view["new"]):
         later = next((n for n in view["new"][place + 1 :] if n in view["given"]), None)
@@ -131,6 +155,12 @@ def decodes_missing(view: View, views: list[View], budget: int) -> Problem | Non
     if not missing:
         return None
     name, total = missing[0], sum(view["given"].values())
+    if view["preempted"]:
+        cause = (
+            f"{name} is writing and gets no token in a step that throws {view['preempted'][0]} out. One gives way so that all "
+            "the others can go on: go through everybody who runs"
+        )
+        return DECODES, cause, "stops at a preemption", f"one token for {', '.join(missing)}"
     if total + len(missing) > budget:
         cause = f"{name} is writing and gets no token, because prompts have taken the budget. Serve those who write first"
         return DECODES, cause, "prompts first", f"one token for {', '.join(missing)}"

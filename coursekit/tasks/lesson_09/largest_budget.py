@@ -6,6 +6,7 @@ from typing import Any
 from ...task import Args, Case, Finding, Task
 
 CHOICE = "the largest budget from 1 to most whose P99 gap is at most the limit; 0 if there is none"
+KNOWN = "the answer follows from the gaps that were asked for: that of the budget itself, and of the next larger one"
 FEW = "each trial is a whole run of the engine: halve the range instead of trying one budget after the other"
 
 
@@ -43,6 +44,14 @@ def judge(args: Args, got: Any) -> Finding | None:
         return wrong("return the budget as a whole number, and 0 if no budget keeps the limit", "not a whole number")
     if budget != right:
         return wrong(*mistake(gaps, limit, budget, right))
+    known = {b for b in asked if type(b) is int}
+    unknown = [b for b in (right, right + 1) if 1 <= b <= most and b not in known]
+    if unknown:
+        cause = (
+            f"the answer is right, but gap({unknown[0]}) was never asked for, and without it nobody can know. Ask gap, and "
+            "nothing but gap"
+        )
+        return wrong(cause, "not asked", KNOWN)
     if len(asked) > enough(most):
         cause = f"the answer is right, but gap was asked {len(asked)} times for {most} budgets. {enough(most)} are plenty"
         return wrong(cause, "too many trials", FEW)

@@ -82,6 +82,21 @@ def pad_by_turning(prompts, pad_id):
     return [[pad_id if t is None else t for t in r] for r in rows], mask, positions
 
 
+def mask_of_ids(prompts, pad_id):
+    ids, _, positions = padded(prompts, pad_id)
+    return ids, ids, positions
+
+
+def mask_of_words(prompts, pad_id):
+    ids, mask, positions = padded(prompts, pad_id)
+    return ids, [["look" if x else "" for x in row] for row in mask], positions
+
+
+def mask_of_nan(prompts, pad_id):
+    ids, mask, positions = padded(prompts, pad_id)
+    return ids, [[float("nan") if x else 0 for x in row] for row in mask], positions
+
+
 WRONG = [
     (pad_right, "the padding is on the right"),
     (pad_positions_count_padding, "position ids count the padding"),
@@ -93,6 +108,9 @@ WRONG = [
     (pad_cuts, "tokens were cut off"),
     (pad_sorts, "another order than the prompts"),
     (pad_in_place, "changes the lists that it is given"),
+    (mask_of_ids, "these are the token ids once more"),
+    (mask_of_words, "the mask holds 'look'"),
+    (mask_of_nan, "the mask holds nan"),
 ]
 
 RIGHT = [padded, pad_by_hand, pad_by_turning]

@@ -58,6 +58,22 @@ def pack_by_sum(prompts):
     return sum(prompts, []), [i - max(c for c in cu if c <= i) for i in range(cu[-1])], tuple(cu)
 
 
+def pack_by_index(prompts):
+    ids, positions, cu = packed(prompts)
+    return ids, positions, [cu[prompts.index(p)] for p in prompts] + cu[-1:]
+
+
+def pack_by_hand(prompts):
+    """One loop over tokens; numbers are floats where Python lets them be."""
+    ids, positions, cu = [], [], [0]
+    for prompt in prompts:
+        for place, token in enumerate(prompt):
+            ids.append(token)
+            positions.append(place)
+        cu.append(len(ids))
+    return [ids, positions, cu]
+
+
 WRONG = [
     (pack_positions_run_on, "position ids run on"),
     (pack_no_zero, "the leading 0 is missing"),
@@ -68,6 +84,7 @@ WRONG = [
     (pack_not_flat, "one flat list"),
     (pack_swapped, "the last two lists are swapped"),
     (pack_positions_from_one, "position ids start at 1"),
+    (pack_by_index, "finds the first of them twice"),
 ]
 
-RIGHT = [packed, pack_by_sum]
+RIGHT = [packed, pack_by_sum, pack_by_hand]

@@ -69,6 +69,16 @@ def fill_backwards(arrivals, size):
     return waits
 
 
+def fill_by_index(arrivals, batch_size):
+    size, last = batch_size, len(arrivals)
+    return [arrivals[min(arrivals.index(a) // size * size + size, last) - 1] - a for a in arrivals]
+
+
+def fill_whole_seconds(arrivals, batch_size):
+    starts = [arrivals[min(i // batch_size * batch_size + batch_size, len(arrivals)) - 1] for i in range(len(arrivals))]
+    return [int(start - a) for start, a in zip(starts, arrivals)]
+
+
 WRONG = [
     (fill_since_first, "since the first request of the batch came"),
     (fill_same, "the same wait"),
@@ -83,6 +93,8 @@ WRONG = [
     (fill_one_more, "one too large"),
     (fill_formula, "one flat list"),
     (fill_reaches_past, "reaches past the last arrival"),
+    (fill_by_index, "finds the first of them twice"),
+    (fill_whole_seconds, "cut to whole seconds"),
 ]
 
 RIGHT = [fill, fill_backwards]

@@ -175,6 +175,28 @@ class InOneMethod(Scheduler):
         return [] if left else self.running[:]
 
 
+class LeaveOneByOne(Static):
+    def leavers(self, done):
+        return done if all(r.is_done for r in self.running) else []
+
+
+class SpanOfPrompts(Static):
+    def begin(self, batch):
+        width = max(r.num_remaining_tokens for r in batch)
+        return Plan(extend=[(r, r.num_remaining_tokens) for r in batch], rows=batch, span=width)
+
+
+class ReturnsRunningItself(Static):
+    def leavers(self, done):
+        return self.running if all(r.is_done for r in self.running) else []
+
+
+class LeavesByGenerator(Static):
+    def leavers(self, done):
+        over = all(r.is_done for r in self.running)
+        return (r for r in self.running if over)
+
+
 WRONG = [
     (NeverFlushes, "the batch never fills"),
     (LeavesEarly, "while its batch ran on"),
@@ -197,6 +219,8 @@ WRONG = [
     (ReturnsNothing, "must return a Plan on every path"),
     (OneTokenOfThePrompt, "computes its whole prompt in its first step"),
     (LooksForTheText, "has no attribute"),
+    (LeaveOneByOne, "only those whose last token came in this step"),
+    (SpanOfPrompts, "and not the answers"),
 ]
 
-RIGHT = [Static, NamesRunningItself, InOneMethod]
+RIGHT = [Static, NamesRunningItself, InOneMethod, ReturnsRunningItself, LeavesByGenerator]

@@ -84,6 +84,18 @@ def loses_last(arrivals, size, window, takes):
     return mended(arrivals, size, window, takes)[:-1] or [(arrivals[0], [0])][:0]
 
 
+def closed_at_due(arrivals, size, window, takes):
+    """Only those who came while the oldest waited, although the machine was busy until later."""
+    free, first, log = 0, 0, []
+    while first < len(arrivals):
+        full = arrivals[first + size - 1] if first + size <= len(arrivals) else math.inf
+        until = min(full, arrivals[first] + window)
+        rows = [i for i in range(first, len(arrivals)) if arrivals[i] <= until][:size]
+        log.append((max(free, until), rows))
+        free, first = log[-1][0] + takes, first + len(rows)
+    return log
+
+
 WRONG = [
     (sleeps, "sleeps on: nobody else has a seat"),
     (runs_empty, "it is empty"),
@@ -94,6 +106,7 @@ WRONG = [
     (lambda a, s, w, t: mended(a, s, w, 0), "while the batch before it runs"),
     (lambda a, s, w, t: mended(a, s, w, t, seats=1), "is left out"),
     (lambda a, s, w, t: mended(a, s, w, t, seats=s + 1), "size is"),
+    (closed_at_due, "While the machine is busy the batch is still open"),
 ]
 
 RIGHT = [mended, tick_by_tick]

@@ -34,6 +34,10 @@ def pick_always(runs, limit):
     return pick(runs, limit) if pick(runs, limit) != -1 else min(runs, key=lambda r: (r[2], r[0]))[0]
 
 
+def pick_by_inverted_cdf(runs, limit):
+    return pick(runs, limit, lambda x: np.percentile(x, 95, method="inverted_cdf"))
+
+
 WRONG = [
     (lambda runs, limit: pick(runs, limit, lambda x: sum(x) / len(x)), "compare the mean"),
     (lambda runs, limit: pick(runs, limit, max), "the slowest request"),
@@ -48,6 +52,7 @@ WRONG = [
     (lambda runs, limit: pick(runs, limit, prefer=lambda r: (r[2], -r[0])), "two windows cost the same"),
     (pick_place, "none of the windows"),
     (lambda runs, limit: -1, "there is a window that keeps the limit"),
+    (lambda runs, limit: pick(runs, limit, lambda x: np.percentile(x, 95, method="nearest")), "nearest to a P95"),
 ]
 
-RIGHT = [pick, pick_by_counting]
+RIGHT = [pick, pick_by_counting, pick_by_inverted_cdf]

@@ -159,6 +159,11 @@ class WindowAnew(StaticScheduler):
         return Plan(wait_until=now + window)
 
 
+class ExactlyFull(ByPlan):
+    def full(self):
+        return len(self.waiting) == self.config.batch_size or not self.arrivals_open
+
+
 WRONG = [
     (StaticScheduler, "waits until it is full, although its window is over"),
     (NoWindow, "starts too early"),
@@ -174,6 +179,7 @@ WRONG = [
     (RoundsAway, "Beware of rounding"),
     (WindowAnew, "begins anew whenever one comes"),
     (ForgetsWhoRuns, "your plan is empty although requests wait"),
+    (ExactlyFull, "nobody else has a seat in it"),
 ]
 
 RIGHT = [ByPlan, ByParts, FromNothing]

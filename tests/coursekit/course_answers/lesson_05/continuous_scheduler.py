@@ -160,6 +160,24 @@ class WithTheHelpers(Scheduler):
         return plan
 
 
+class StopsAtAPreemption(Continuous):
+    def go_on(self, plan, kv):
+        for r in self.running:
+            if self.make_room(plan, kv, r, 1):
+                plan.extend.append((r, 1))
+            if plan.preempt:
+                return
+
+
+class SendsAllBack(Continuous):
+    def go_on(self, plan, kv):
+        for r in self.running:
+            if kv.take(r, 1):
+                plan.extend.append((r, 1))
+            else:
+                plan.preempt.append(r)
+
+
 WRONG = [
     (WhenEmpty, "A batch need not end"),
     (PromptsFirst, "pauses in step"),
@@ -176,6 +194,8 @@ WRONG = [
     (ForgetsTheLast, "gets nothing in step"),
     (ReturnsNothing, "must return a Plan on every path"),
     (WaitsForACrowd, "the machine stands still"),
+    (StopsAtAPreemption, "go through all of self.running, and only then"),
+    (SendsAllBack, "your own preemption does not"),
 ]
 
 RIGHT = [Continuous, WithTheHelpers]

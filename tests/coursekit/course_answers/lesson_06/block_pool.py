@@ -243,6 +243,34 @@ class ByOwners:
             owners.discard(name)
 
 
+class RefusedCopies(Pool):
+    """Makes the copy, and looks only then whether there is room for the rest."""
+
+    def allocate(self, name, n):
+        if self.to_copy(name) and self.unused and self.missing(name, n) + 1 > len(self.unused):
+            row, first = self.rows[name], self.lengths[name] // self.size
+            self.holders[row[first]] -= 1
+            row[first] = self.take()
+        return super().allocate(name, n)
+
+
+class OutOfBlocks(MemoryError):
+    """No free block."""
+
+
+class OwnError(Pool):
+    def check_room(self, name, n):
+        if self.missing(name, n) + self.to_copy(name) > len(self.unused):
+            raise OutOfBlocks(name)
+
+
+class TotalNotMore(Pool):
+    """Takes n for the new length."""
+
+    def missing(self, name, n):
+        return max(0, math.ceil(n / self.size) - len(self.rows.get(name, [])))
+
+
 WRONG = [
     (FreesShared, "another request still holds it"),
     (Leaks, "they have leaked"),
@@ -265,6 +293,8 @@ WRONG = [
     (KeepsTable, "still shows blocks for it"),
     (CountsAll, "counts blocks that somebody holds"),
     (NoTail, "its last tokens have no block"),
+    (RefusedCopies, "has made its copy all the same"),
+    (TotalNotMore, "you read n as the new total"),
 ]
 
-RIGHT = [Pool, ByOwners]
+RIGHT = [Pool, ByOwners, OwnError]

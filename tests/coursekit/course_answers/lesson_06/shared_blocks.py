@@ -147,6 +147,22 @@ class BlocksBySet:
         self.held = {block: count for block, count in self.held.items() if count}
 
 
+class OwnErrors(Blocks):
+    """Exceptions of its own, built on those that were asked for."""
+
+    def take(self, n):
+        try:
+            return super().take(n)
+        except MemoryError:
+            raise type("OutOfBlocks", (MemoryError,), {})(n) from None
+
+    def release(self, blocks):
+        try:
+            super().release(blocks)
+        except ValueError:
+            raise type("DoubleFree", (ValueError,), {})(blocks) from None
+
+
 WRONG = [
     (LeaksAfterReuse, "they have leaked"),
     (DoubleFree, "a double free went unnoticed"),
@@ -159,4 +175,4 @@ WRONG = [
     (RaisesIndexError, "told by a MemoryError"),
 ]
 
-RIGHT = [Blocks, BlocksBySet]
+RIGHT = [Blocks, BlocksBySet, OwnErrors]

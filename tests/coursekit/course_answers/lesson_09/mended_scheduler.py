@@ -2,7 +2,17 @@
 
 from minieng import Plan
 
-from .chunked_scheduler import Chunked, DecodesOnly, Helped, NewFirst, PromptsOnlyFirst, Skips, SmallChunks
+from .chunked_scheduler import (
+    Chunked,
+    DecodesOnly,
+    Helped,
+    NewFirst,
+    NobodyGivesWay,
+    PassesBy,
+    PromptsOnlyFirst,
+    Skips,
+    SmallChunks,
+)
 
 
 class ShortestFirst(Chunked):
@@ -20,6 +30,16 @@ class LongOnesAlone(Chunked):
         return super().plan(now)
 
 
+class AdmitsWhilePreempting(Chunked):
+    """Mended but for the short cache: whoever waits comes in although somebody had to go."""
+
+    def plan(self, now):
+        made = super().plan(now)
+        if made.preempt:
+            self.newcomers(list(self.waiting))
+        return made
+
+
 WRONG = [
     (Skips, "It does not fit whole"),
     (NewFirst, "Finish what is begun"),
@@ -28,6 +48,9 @@ WRONG = [
     (SmallChunks, "A chunk is as large as what is left"),
     (DecodesOnly, "prompts starve as long as anybody writes"),
     (PromptsOnlyFirst, "Serve those who write first"),
+    (AdmitsWhilePreempting, "Admit nobody in a step"),
+    (PassesBy, "small requests pass a large one"),
+    (NobodyGivesWay, "makes somebody give way"),
 ]
 
 RIGHT = [Chunked, Helped]
