@@ -61,18 +61,20 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-stored test-unit test-notebooks test-all test-gpu test-wide test-hostile test-lax test-tiny test-colab bench notebooks lock clean model
+.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-lax test-tiny test-colab bench notebooks lock clean model
 
 help: ## this list
 	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
-	@echo "make test          unit tests, then every notebook with the real model, outputs compared"
+	@echo "make lint          style, types, the layout of the C files, the schema of the workflows: seconds"
+	@echo "make test          make lint, unit tests, then every notebook with the real model, outputs compared"
 	@echo "make test-all      make test, then its slower parts, each a target of its own:"
-	@echo "    test-wide      whole grids and published experiments, of which make test takes a part"
+	@echo "    test-wide      whole grids, published experiments, every model type: make test takes a part"
 	@echo "    test-hostile   submissions that attack the grader"
 	@echo "    test-lax       all notebooks, exercises too: no cell may fail"
 	@echo "    test-tiny      everything with the tiny model"
 	@echo "    test-colab     the notebooks on the versions that Colab has"
 	@echo "make test-gpu      the tests that need a GPU (skipped with the reason where there is none)"
+	@echo "make models        write docs/MODELS.md anew: which model types run"
 	@echo "make bench         measure minieng against other engines on this machine's CPU"
 	@echo "make notebooks     run all notebooks and store their outputs"
 	@echo "make lock          write requirements-lock.txt anew (Linux x86_64)"
@@ -112,7 +114,15 @@ lab: $(READY)
 	exec $(BIN)/python -m jupyterlab -y $$flags --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
-test: test-stored test-unit test-notebooks ## what CI runs
+test: lint test-stored test-unit test-notebooks ## what CI runs
+
+lint: $(READY) ## what .pre-commit-config.yaml runs too
+	@echo "==> style, types, C, workflows"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(wildcard minieng/kernels/native/*.[ch])
+	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(wildcard .github/workflows/*.yml)
 
 test-stored: $(READY)
 	@echo "==> exercises as their masters say, notebooks as a run left them"
@@ -128,6 +138,9 @@ test-unit: model
 test-wide: model
 	@echo "==> whole grids and published experiments"
 	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m wide tests
+
+models: $(READY) ## docs/MODELS.md, anew
+	PYTHONPATH=tests $(BIN)/python -m support.sweep docs/MODELS.md
 
 test-gpu: $(READY) ## by itself: the interpreter's tests switch compiled Triton off for a whole process
 	@echo "==> tests that need a GPU"
@@ -206,5 +219,5 @@ lock:
 	@echo "==> wrote requirements-lock.txt"
 
 clean: ## models already fetched and the notebooks' outputs stay
-	rm -rf $(VENV) $(COLAB) .venv-lock build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(COLAB) .venv-lock build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +

@@ -28,6 +28,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 import torch  # noqa: E402
 from gpu_parts.machine import device_facts, versions  # noqa: E402
 from gpu_parts.report import table  # noqa: E402
+from gpu_parts.runs import Skipped  # noqa: E402
 from gpu_parts.sections import SECTIONS, Bench  # noqa: E402
 from gpu_parts.weights import QWEN3_06B, SMALL, SMOLLM2, Model, random_model, real_model  # noqa: E402
 
@@ -122,6 +123,10 @@ def main(argv: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("gpu: interrupted; finished sections are kept", file=sys.stderr)
             return 130
+        except Skipped as why:
+            found = {"skipped": str(why)}
+        except torch.OutOfMemoryError as problem:  # what does not fit is no fault
+            found = {"skipped": f"skipped, it does not fit into this GPU's memory: {str(problem).partition('. GPU')[0]}"}
         except Exception as problem:
             import traceback
 

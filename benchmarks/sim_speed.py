@@ -25,9 +25,7 @@ from minieng.sim.executor import scripted_requests
 from minieng.workload import Workload
 
 SIZES = (1_000, 5_000, 10_000, 19_366)
-KNOBS = dict(
-    scheduler="chunked", max_num_seqs=256, max_num_batched_tokens=512, enable_prefix_caching=False, max_model_len=8192
-)
+KNOBS = dict(scheduler="chunked", max_num_seqs=256, max_num_batched_tokens=512, enable_prefix_caching=False, max_model_len=8192)
 
 
 def simulate(workload: Workload, replicas: int) -> dict:

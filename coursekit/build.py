@@ -27,7 +27,7 @@ class CannotBuild(Exception):
 
 def exercise_of(master: Book, stem: str) -> Book:
     """The exercise notebook made from the master: a dict, ready to be written."""
-    cells = []
+    cells: list[Cell] = []
     for cell in master["cells"]:
         if LEFT_OUT in tags(cell):
             continue
@@ -77,7 +77,7 @@ def stub(source: str) -> str:
         elif mark in (BEGIN_BROKEN, END_BROKEN):
             broken = mark == BEGIN_BROKEN
         elif not inside:
-            out.append(re.sub(r"^(\s*)# ?", r"\1", line) if broken else line)
+            out.append(re.sub(r"^(\s*)# ?", r"\1", line).rstrip() if broken else line)
     if inside or broken or not written:
         raise CannotBuild(f"task {task_id}: {BEGIN} without {END}")
     return "\n".join(out).rstrip("\n")

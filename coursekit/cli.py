@@ -39,8 +39,10 @@ def add_build(commands: Any) -> None:
 
 
 def add_new(commands: Any) -> None:
-    new = commands.add_parser("new", help="begin an exercise: master notebook, a folder of tasks, wrong answers, tests")
+    text = "begin an exercise (master notebook, a folder of tasks, wrong answers, tests), or with --lesson a lesson"
+    new = commands.add_parser("new", help=text, description=text.capitalize())
     new.add_argument("name", help="the name of the lesson, such as 03_static_batching")
+    new.add_argument("--lesson", action="store_true", help="the lesson's own notebook, and its row in the map")
     new.add_argument("--root", default=".")
     new.set_defaults(run=run_new)
 
@@ -81,9 +83,10 @@ def run_build(args: argparse.Namespace) -> int:
 
 def run_new(args: argparse.Namespace) -> int:
     from .new import CannotBegin, begin
+    from .new_lesson import begin_lesson
 
     try:
-        begin(Path(args.root), args.name)
+        (begin_lesson if args.lesson else begin)(Path(args.root), args.name)
     except CannotBegin as problem:
         print(f"coursekit new: {problem}", file=sys.stderr)
         return 2

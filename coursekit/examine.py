@@ -62,7 +62,7 @@ def examine(
     reference(args) -> the right answer, known only to the grader; without it the properties decide.
     """
     cases = list(task.cases) + [Case(args, None) for args in task.random_cases(seed)]
-    wrong = []
+    wrong: list[Verdict] = []
     for number, case in enumerate(cases, 1):
         expected = reference(case.args) if case.expected is None and reference else case.expected
         verdict = try_case(task, call, case.args, expected)

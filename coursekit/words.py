@@ -2,7 +2,7 @@
 
 from . import show
 from .examine import BROKEN, DONE, ERROR, LATE, MISSING, TODO, WRONG, Verdict
-from .task import Task
+from .task import Finding, Task
 
 
 def head(task: Task, verdict: Verdict) -> str:
@@ -44,16 +44,17 @@ def facts(task: Task, verdict: Verdict) -> list[tuple[str, str]]:
     return rows
 
 
-def shows_values(verdict: Verdict) -> bool:
-    return verdict.finding is not None and (verdict.status == WRONG)
+def shown_finding(verdict: Verdict) -> Finding | None:
+    """The finding, where its values are shown."""
+    return verdict.finding if verdict.status == WRONG else None
 
 
 def as_text(task: Task, verdict: Verdict, printed: str = "", next_step: bool = True) -> str:
     lines = [head(task, verdict)]
     rows = facts(task, verdict)
     for name, text in rows:
-        if name == "likely cause" and shows_values(verdict):
-            lines.append(show.compare_text(verdict.finding, task))
+        if name == "likely cause" and (finding := shown_finding(verdict)) is not None:
+            lines.append(show.compare_text(finding, task))
         lines.append(f"  {name}: {text}")
     if printed:
         lines += ["  your code printed:"] + ["    " + line for line in printed.rstrip("\n").split("\n")[:12]]
@@ -65,8 +66,8 @@ def as_text(task: Task, verdict: Verdict, printed: str = "", next_step: bool = T
 def as_html(task: Task, verdict: Verdict, printed: str = "", next_step: bool = True) -> str:
     body = ""
     for name, text in facts(task, verdict):
-        if name == "likely cause" and shows_values(verdict):
-            body += show.compare_html(verdict.finding, task)
+        if name == "likely cause" and (finding := shown_finding(verdict)) is not None:
+            body += show.compare_html(finding, task)
         code = name in ("smallest failing call", "smallest failing case", "the call", "the case", "stopped at")
         shown = f"<code>{show.escape(text)}</code>" if code else show.escape(text)
         body += f'<div><span style="color:{show.QUIET}">{name}:</span> {shown}</div>'

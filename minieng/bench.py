@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -60,7 +61,7 @@ def serve(
     engine.kv.forget_prefixes()
     clock, trace = engine.clock, engine.trace
     engine.clock = VirtualClock() if virtual or clock.virtual else WallClock()
-    engine.trace = replace(trace, steps=(), dropped=0, requests={}, aborted=[])
+    engine.trace = replace(trace, steps=deque(), dropped=0, requests={}, aborted=[])
     try:
         refused = _let_in(engine, requests, max_model_len)
         _run(engine, len(engine.requests), progress)

@@ -11,7 +11,7 @@ import dataclasses
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from . import __version__, commands
@@ -25,7 +25,7 @@ OK, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 MODEL = os.environ.get("MINIENG_MODEL", "smollm2-135m")
 EXITS = "exit codes: 0 done, 1 a run failed, 2 bad usage or bad input, 130 Ctrl-C, 141 nobody reads the output"
 NO_FLAG = ("predictor",)  # a Python function
-LISTS = {  # knob → the list that holds its names
+LISTS: dict[str, Iterable[str]] = {  # knob → the list that holds its names
     "scheduler": SCHEDULERS,
     "order": ORDERS,
     "admission": ADMISSIONS,
@@ -109,7 +109,7 @@ def with_dashes(argv: Sequence[str]) -> list[str]:
 
 def make_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     """All commands, but only with the flags of the one that is asked for: the simulator's need more than a blink."""
-    look = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+    look: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     about = f"examples:\n{EXAMPLES}\n{EXITS}"
     parser = argparse.ArgumentParser("minieng", description="A small LLM serving engine.", epilog=about, **look)
     parser.add_argument("--version", action="version", version=f"minieng {__version__}")
@@ -185,8 +185,9 @@ def engine_flags(parser: argparse.ArgumentParser, without: str = "", defaults: M
 
 def choices_of(field: dataclasses.Field) -> tuple[str, ...]:
     """The words that a knob takes: those of its list, and a default that stands in no list ("auto")."""
-    words = tuple(LISTS.get(field.name, field.metadata["choices"]))
-    return (field.default, *words) if words and field.default not in words else words
+    words: tuple[str, ...] = tuple(LISTS.get(field.name, field.metadata["choices"]))
+    default: Any = field.default
+    return (default, *words) if words and default not in words else words
 
 
 def add_flag(

@@ -45,6 +45,9 @@ class Executor(Protocol):
     def execute(self, plan: Plan) -> StepResult:
         """Compute the plan's tokens; emit one for every request whose last token was among them."""
 
+    def close(self) -> None:
+        """Give memory back; nothing is executed any more."""
+
 
 class Engine:
     """Requests in, tokens out.

@@ -9,10 +9,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
-from .engine import Engine, Executor
+from .engine import Engine
 from .parts import Parts, loaded_parts
 from .prompts import Prompt, as_list, each_of, progress_bar, tokens_of
 from .request import (
@@ -30,6 +30,7 @@ from .text import TextStream
 if TYPE_CHECKING:
     from .bench import Report
     from .observe.trace import Trace
+    from .sim.executor import SimExecutor
     from .sim.hardware import GPU, ModelSpec
     from .workload import Workload
 
@@ -44,9 +45,9 @@ class LLM:
 
     def __init__(self, model: str | Parts = "smollm2-135m", *, checked: bool = False, **knobs: Any) -> None:
         parts = model if isinstance(model, Parts) else loaded_parts(str(model), checked, knobs)
-        self.engine: Engine | None = parts.engine
+        self.engine: Engine = parts.engine
         self.config = parts.engine.config
-        self.runner: Executor | None = parts.engine.executor
+        self.runner: Any = parts.engine.executor
         self.model_name, self.path = parts.name, parts.path
         self.tokenizer = parts.tokenizer
         self.max_model_len, self.vocab_size = parts.max_model_len, parts.vocab_size
@@ -73,9 +74,9 @@ class LLM:
         from .sim.simulated import simulated_engine
         from .text import NoTokenizer
 
-        own = {} if host is None else {"host": host}
+        own: dict[str, Any] = {} if host is None else {"host": host}
         engine = simulated_engine(model, gpu, tensor=tensor, stages=stages, checked=checked, **own, **knobs)
-        spec = engine.executor.model.model
+        spec = cast("SimExecutor", engine.executor).model.model
         return cls(Parts(engine, spec.name, NoTokenizer(), engine.config.max_model_len or spec.max_len, spec.vocab, []))
 
     # -- what a reader types ----------------------------------------------------------------------------
@@ -121,7 +122,7 @@ class LLM:
         deadline: float | Sequence[float | None] | None = None,
         user: str | Sequence[str] = "",
         request_ids: Sequence[str] | None = None,
-    ) -> Iterator[TokenEvent]:
+    ) -> Generator[TokenEvent, None, None]:
         """Token by token, of one prompt or of several at once. Leaving the loop early aborts the requests.
 
         The keywords are those of ``generate``. Prompts are checked and queued when the first token is asked for.
@@ -208,7 +209,9 @@ class LLM:
             while self.engine.requests:  # an abort may let others of a static batch go
                 self.engine.abort(next(iter(self.engine.requests)))
             self._last_trace = self.engine.trace
-        self.engine = self.runner = None
+            self.runner.close()
+        self.runner = None
+        self.engine = None  # type: ignore[assignment]  # all that follows is refused by _check_open
 
     def __enter__(self) -> LLM:
         return self
@@ -331,7 +334,7 @@ class LLM:
             for r in group
         ]  # fmt: skip
         metrics = RequestMetrics(
-            first.arrival_time, first.admitted_time, first.token_times, max(r.finish_time for r in group),
+            first.arrival_time, first.admitted_time, first.token_times, max(r.finish_time or 0.0 for r in group),
             sum(r.num_preemptions for r in group), sum(r.num_cached_tokens for r in group),
         )  # fmt: skip
         return RequestOutput(first.prompt_id, first.prompt, first.token_ids[: first.num_prompt_tokens], outputs, metrics)

@@ -33,7 +33,8 @@ def loaded_parts(model: str, checked: bool, knobs: dict[str, Any]) -> Parts:
     check_names(config)  # a wrong name is told before a model is loaded
     from .model.load import load  # torch comes with it
 
-    loaded = load(model, config, make_scheduler(config.scheduler).largest_step)
+    scheduler = make_scheduler(config.scheduler)
+    loaded = load(model, config, scheduler.largest_step, scheduler.rectangles)
     tensors, reservation = loaded.runner.tensors, reservation_of(config.admission)
     kv = KVCache(tensors.num_blocks, config.block_size, config.enable_prefix_caching, reservation, len(tensors.host))
     engine = Engine(loaded.runner, kv, config, checked=checked)

@@ -7,8 +7,8 @@ from typing import Any
 Prompt = str | list[int] | list[dict]
 
 
-def tokens_of(prompt: Prompt, tokenizer: Any, vocab_size: int, model_name: str) -> tuple[str | None, list[int]]:
-    """Text (if there is one) and token ids of a prompt of any kind."""
+def tokens_of(prompt: Any, tokenizer: Any, vocab_size: int, model_name: str) -> tuple[str | None, list[int]]:
+    """Text (if there is one) and token ids of a prompt of any kind; ValueError for what is no ``Prompt``."""
     if isinstance(prompt, str):
         text, token_ids = prompt, tokenizer(valid_text(prompt))["input_ids"]
     elif prompt and isinstance(prompt, list) and all(isinstance(part, dict) for part in prompt):

@@ -23,7 +23,7 @@ class ReplayScheduler(Scheduler):
         self.requests: dict[str, Request] = {}
 
     @property
-    def token_budget(self) -> int | None:
+    def token_budget(self) -> None:  # type: ignore[override]  # a value in others
         return None
 
     def plan(self, now: float) -> Plan:
@@ -94,13 +94,14 @@ def _add(trace: Trace, scheduler: ReplayScheduler, engine: Engine) -> None:
     The recorded output becomes the script, which the simulator follows and a model does not look at. Reservations
     that go by the script keep the one that was recorded.
     """
-    now, children, outputs = engine.clock.now(), {}, trace.outputs()
+    now, outputs = engine.clock.now(), trace.outputs()
+    children: dict[str, list[Request]] = {}
     scripts = {} if engine.config.admission == "reserve_oracle" else outputs
     for old in trace.requests.values():
         request = Request(
             old.request_id, old.token_ids[: old.num_prompt_tokens], old.params, prompt=old.prompt, prompt_id=old.prompt_id,
             sample_index=old.sample_index, sample_key=old.sample_key, arrival_time=now, priority=old.priority,
-            deadline=old.deadline, user=old.user, max_model_len=old.max_num_tokens, eos_token_ids=old.eos_token_ids,
+            deadline=old.deadline, user=old.user, max_model_len=old.max_num_tokens, eos_token_ids=tuple(old.eos_token_ids),
             scripted_output=scripts.get(old.request_id, old.scripted_output),
         )  # fmt: skip
         scheduler.requests[old.request_id] = request

@@ -22,7 +22,9 @@ class SamplingParams:
 
     ``temperature=0`` is greedy. ``top_k=0`` and ``top_p=1`` switch those filters off. ``max_tokens`` counts
     output tokens. ``stop`` strings end the text before them, also where they cross a token border; so do tokens
-    of ``stop_token_ids``, which stay in the list of tokens.
+    of ``stop_token_ids``, which stay in the list of tokens. With ``include_stop_str_in_output`` the text keeps what
+    ended it. Within the first ``min_tokens`` tokens nothing ends a text. ``skip_special_tokens=False`` shows them in
+    the text; with ``detokenize=False`` no text is made at all.
     ``n`` samples of one prompt share its KV. ``seed`` makes a sampled text the same on every run, whatever
     else is in the batch. ``logprobs=k`` returns the k most likely tokens beside the chosen one.
     """
@@ -34,7 +36,10 @@ class SamplingParams:
     min_tokens: int = 0
     stop: str | Sequence[str] = ()
     stop_token_ids: Sequence[int] = ()
+    include_stop_str_in_output: bool = False
     ignore_eos: bool = False
+    skip_special_tokens: bool = True
+    detokenize: bool = True
     n: int = 1
     seed: int | None = None
     logprobs: int | None = None
@@ -53,6 +58,11 @@ class SamplingParams:
                 raise ValueError(f"stop={text!r}: each stop must be a string of at least one character")
         for token in self.stop_token_ids:
             _integer("stop_token_ids", token, 0)
+        for name in ("include_stop_str_in_output", "ignore_eos", "skip_special_tokens", "detokenize"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}={getattr(self, name)!r}: must be True or False")
+        if self.stop and not self.detokenize:
+            raise ValueError("stop strings are looked for in the text: leave detokenize=True, or use stop_token_ids")
         if self.seed is not None:
             _integer("seed", self.seed, None)
         if self.logprobs is not None:
@@ -119,6 +129,7 @@ class Request:
         # how far it is
         "status",  # waiting, running or finished
         "finish_reason",  # "stop", "length" or "abort"; None while the text grows
+        "stop_reason",  # the stop string, or the token of ``stop_token_ids``, that ended it; else None
         "token_ids",  # the prompt, then the output
         "num_prompt_tokens",  # how many of them are the prompt
         "num_computed_tokens",  # how many of them have KV
@@ -177,6 +188,7 @@ class Request:
 
         self.status = Status.WAITING
         self.finish_reason: str | None = None
+        self.stop_reason: int | str | None = None
         self.token_ids = list(prompt_token_ids)
         self.num_prompt_tokens = len(prompt_token_ids)
         self.num_computed_tokens = 0
@@ -232,9 +244,10 @@ class Request:
             self.finish_reason = "length"
         params = self.params
         if len(self.token_ids) - self.num_prompt_tokens >= params.min_tokens:
-            ends = not params.ignore_eos and token in self.eos_token_ids
-            if ends or token in params.stop_token_ids:
+            if not params.ignore_eos and token in self.eos_token_ids:
                 self.finish_reason = "stop"
+            elif token in params.stop_token_ids:
+                self.finish_reason, self.stop_reason = "stop", token
 
     def __repr__(self) -> str:
         return f"Request({self.request_id!r}, {self.num_computed_tokens}/{self.num_tokens} tokens, {self.status.value})"

@@ -121,8 +121,12 @@ class Workload:
         """All lengths times ``factor``, at least 1: a data centre's traffic at the size of a small machine."""
         if not 0 < factor < math.inf:
             raise ValueError(f"factor={factor}: must be above 0")
-        cut = [[max(1, round(tokens * factor)) for tokens in job[1:3]] for job in self]
-        return Workload(self.name, tuple(Job(job[0], *lengths, *job[3:]) for job, lengths in zip(self, cut, strict=True)))
+
+        def cut(tokens: int) -> int:
+            return max(1, round(tokens * factor))
+
+        jobs = (job._replace(prompt_tokens=cut(job.prompt_tokens), output_tokens=cut(job.output_tokens)) for job in self)
+        return Workload(self.name, tuple(jobs))
 
     def prompts(self, vocab_size: int, seed: int = 0) -> list[list[int]]:
         """Random token ids for each job. No two of vocab_size jobs begin alike, so no prefix is shared by chance."""
@@ -141,9 +145,10 @@ class Workload:
         return self.jobs[index]
 
     def __str__(self) -> str:
-        mean = [sum(job[i] for job in self) / max(1, len(self)) for i in (1, 2)]
+        count = max(1, len(self))
+        prompt, output = sum(job.prompt_tokens for job in self) / count, sum(job.output_tokens for job in self) / count
         pace = "all at once" if math.isinf(self.rate) else f"{self.rate:.2f} a second"
-        return f"{self.name}: {len(self)} requests, {pace}, mean {mean[0]:.0f} prompt and {mean[1]:.0f} output tokens"
+        return f"{self.name}: {len(self)} requests, {pace}, mean {prompt:.0f} prompt and {output:.0f} output tokens"
 
 
 # -- presets ------------------------------------------------------------------------------------------------------

@@ -11,8 +11,12 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+import coursekit
+import minieng
+
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, SETUPTOOLS = PYPROJECT["project"], PYPROJECT["tool"]["setuptools"]
 COURSE = {"jupyterlab", "torch", "transformers", "matplotlib", "ipywidgets", "nbval"}
 PYTHONS = ("3.11", "3.12", "3.13")
 
@@ -74,6 +78,23 @@ def test_the_lock_works_on_any_machine():
     assert not [name for name, version in LOCK.items() if Version(version).local], "a +cpu suffix exists on one index"
     assert not {"minieng", "pip", "setuptools"} & set(LOCK)
     assert "`make lock`" in (ROOT / "requirements-lock.txt").read_text().splitlines()[1]
+
+
+def test_pre_commit_runs_the_locked_versions():
+    """Each repository's name, less what its owner adds to it, is the package that `make lint` runs."""
+    repos = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    names = {repo["repo"].rsplit("/", 1)[1].removeprefix("mirrors-").removesuffix("-pre-commit"): repo["rev"] for repo in repos}
+    gates = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE).group(1)
+    assert set(re.findall(r"\$\(BIN\)/(\S+)", gates)) == set(names)
+    assert {name: rev.removeprefix("v") for name, rev in names.items()} == {name: LOCK[name] for name in names}
+
+
+def test_the_version_is_written_once():
+    version = re.search(r'^__version__ = "(.+)"$', (ROOT / "minieng/__init__.py").read_text(), re.MULTILINE).group(1)
+    assert "version" not in PROJECT and PROJECT["dynamic"] == ["version"]
+    assert SETUPTOOLS["dynamic"] == {"version": {"attr": "minieng.__version__"}}
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    assert minieng.__version__ == coursekit.__version__ == version
 
 
 def test_the_lock_is_what_make_lock_pins():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ABSENT = (
-    "nbval", "hypothesis", "psutil", "xdist", "execnet", "yaml", "matplotlib", "ipywidgets", "IPython", "nbformat",
+    "nbval", "hypothesis", "psutil", "xdist", "execnet", "matplotlib", "ipywidgets", "IPython", "nbformat",
     "nbclient", "jupyterlab", "ruff", "gguf", "accelerate", "pandas", "scipy", "ray",
 )  # fmt: skip
 COMMAND = "-m pytest -o addopts=--strict-markers tests/gpu"

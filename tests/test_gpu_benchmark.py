@@ -76,3 +76,33 @@ def test_the_workload_is_nano_vllms_to_the_token():
 
     jobs = nano_workload(256, 100, 1024, 10_000)
     assert (len(jobs), sum(job.max_tokens for job in jobs), sum(len(job.prompt) for job in jobs)) == (256, 133_966, 142_827)
+
+
+def test_what_does_not_fit_is_skipped_with_a_line_and_the_rest_is_measured():
+    """Qwen3-0.6B's KV, 112 KiB a token: of a T4's 15 GiB, 10 may be claimed."""
+    from gpu_parts.runs import Skipped
+    from gpu_parts.sections import that_fit
+
+    pairs = [(512, 32), (512, 256), (2048, 32), (2048, 256)]
+    fit, skipped = that_fit(pairs, 64, 112 << 10, 10 * 2.0**30)
+    assert fit == [(512, 32), (2048, 32)] and len(skipped) == 2
+    assert skipped[1] == "batch 256, context 2048: skipped, its KV takes 57.8 GiB, 10.0 GiB may be claimed"
+    with pytest.raises(Skipped, match="batch 256, context 2048"):
+        that_fit(pairs, 64, 112 << 10, 0.0)
+
+
+def test_what_is_skipped_or_comes_from_the_gpus_own_cache_is_told_so():
+    from gpu_parts.report import table
+
+    about = {"device": {"name": "T4"}, "dtype": "float16", "date": "2026-12-01", "weights": "random", "small": False}
+    cached = {"rows": 1, "context": 512, "in_cache": True, "triton": {"seconds": 1e-5, "of_copy": 1.7}}
+    large = {"rows": 256, "context": 2048, "skipped": "skipped: one layer's KV takes 20.0 GiB, 10.0 GiB may be claimed"}
+    shown = table({"attention": {**about, "rows": [cached, large]}, "decode": {**about, "skipped": "skipped: too large"}})
+    assert "10 us, from the GPU's own cache" in shown and "170%" not in shown
+    assert "context  2048:  skipped: one layer's KV" in shown and "FAILED" not in shown and "skipped: too large" in shown
+
+
+def test_both_ways_of_the_padded_peer_are_in_the_file(kept):
+    padded = kept[1]["sections"]["nano-padded"]
+    assert set(padded["both"]) == {"with cuDNN", "without cuDNN"}
+    assert padded["output_tokens_per_s"] == padded["both"][padded["attention_by"]] == max(padded["both"].values())

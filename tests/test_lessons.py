@@ -25,7 +25,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-EXERCISES = {f"{number:02}" for number in range(2, 14)}  # the lessons that have one
+EXERCISES = {f"{number:02}" for number in range(2, 14)}  # the lessons that have one, and any other with a master
+EXERCISES |= {path.name[:2] for path in (ROOT / "solutions").glob("*.ipynb")}
 SECTIONS = ("The problem", "The same thing in `minieng`", "Measure", "At scale", "Fact-check", "Interview corner", "Recap")
 CHECK, IGNORE = "nbval-check-output", "nbval-ignore-output"
 TAGS = {CHECK, IGNORE, "nbval-skip", "nbval-raises-exception"}

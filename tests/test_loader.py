@@ -326,9 +326,7 @@ print(store.cached("both", make, print))
 
 
 def test_the_loader_stays_light():
-    script = (
-        "import sys, minieng.hub.resolve as l; l.resolve('tiny'); print(*map(sys.modules.__contains__, sys.argv[1:]))"
-    )
+    script = "import sys, minieng.hub.resolve as l; l.resolve('tiny'); print(*map(sys.modules.__contains__, sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", script, "torch", "transformers"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -338,8 +336,11 @@ def test_the_loader_stays_light():
 # --- GGUF ------------------------------------------------------------------------------------------------------------
 
 
-def write_gguf(file: Path) -> None:
-    """`tiny` as a GGUF file, as llama.cpp's converter writes a Llama: q and k rows interleaved for its rope."""
+def write_gguf(file: Path, kind: str = "F32", noise: float = 0.0) -> None:
+    """`tiny` as a GGUF file, as llama.cpp's converter writes a Llama: q and k rows interleaved for its rope.
+
+    kind: of the matrices' numbers; norms are F32. noise: added to all, as bf16 holds `tiny` without any loss.
+    """
     import gguf
     import torch
     from transformers import AutoModelForCausalLM
@@ -374,7 +375,10 @@ def write_gguf(file: Path) -> None:
             continue
         if heads := {"q_proj": c.num_attention_heads, "k_proj": c.num_key_value_heads}.get(name.split(".")[-2]):
             weight = weight.reshape(heads, 2, -1, c.hidden_size).swapaxes(1, 2).reshape(weight.shape)
-        out.add_tensor(names.get_name(name, try_suffixes=(".weight",)), weight.contiguous().numpy())
+        matrix = (weight + noise * torch.rand(weight.shape)).contiguous().numpy()
+        place = names.get_name(name, try_suffixes=(".weight",))
+        stored = gguf.GGMLQuantizationType[kind if matrix.ndim == 2 else "F32"]
+        out.add_tensor(place, gguf.quantize(matrix, stored), raw_dtype=stored)
     out.write_header_to_file()
     out.write_kv_data_to_file()
     out.write_tensors_to_file()
@@ -405,6 +409,36 @@ def test_a_local_gguf_is_converted_once_and_says_the_same(tmp_path, home, monkey
     shutil.copy(folder / "tiny.gguf", folder / "two.gguf")
     with pytest.raises(ModelError, match=r"2 GGUF files \(tiny.gguf, two.gguf\): give the path of one"):
         resolve(folder)
+
+
+@pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0", "Q5_1", "Q4_1"])
+def test_gguf_loses_nothing_but_where_five_bits_are_left_anyway(tmp_path, kind):
+    """Q4_1 is the default model's kind: it stays two bytes a weight."""
+    import gguf
+    import torch
+    from safetensors.torch import load_file
+
+    write_gguf(tmp_path / "tiny.gguf", kind, noise=1e-4)
+    loader.gguf_to_safetensors(str(tmp_path / "tiny.gguf"), str(tmp_path / "out"))
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    for ours, theirs in (("mlp.down_proj", "ffn_down"), ("post_attention_layernorm", "ffn_norm")):
+        got = stored[f"model.layers.1.{ours}.weight"]
+        there = next(t for t in gguf.GGUFReader(tmp_path / "tiny.gguf").tensors if t.name == f"blk.1.{theirs}.weight")
+        want = torch.from_numpy(gguf.dequantize(there.data, there.tensor_type).copy()).view(got.shape)
+        if kind in ("Q5_1", "Q4_1"):
+            assert got.dtype == torch.bfloat16 and torch.equal(got, want.to(torch.bfloat16))
+        else:
+            assert got.dtype == (torch.bfloat16 if kind == "BF16" and got.dim() == 2 else torch.float32)
+            assert torch.equal(got.float(), want)
+    check_directory(tmp_path / "out")
+
+
+def test_a_gguf_converted_to_an_older_format_is_converted_anew_but_not_the_default_model(tmp_path, conversions, monkeypatch):
+    (tmp_path / "mine.gguf").write_bytes(b"GGUF")
+    first, default = resolve(tmp_path / "mine.gguf", print), resolve("smollm2-135m", print)
+    monkeypatch.setattr(loader, "GGUF_FORMAT", loader.GGUF_FORMAT + 1)
+    assert resolve(tmp_path / "mine.gguf", print) != first
+    assert resolve("smollm2-135m", print) == default and len(conversions) == 3
 
 
 def test_a_gguf_that_cannot_be_converted(tmp_path, home):

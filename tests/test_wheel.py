@@ -73,6 +73,8 @@ def test_everything_that_git_knows_of_the_packages_is_in_it(wheel):
     wanted = [n for n in known.stdout.split() if (ROOT / n).exists() and Path(n).name != "README.md"]
     assert not [name for name in wanted if name not in names]
     assert {
+        "minieng/py.typed",
+        "coursekit/py.typed",
         "minieng/kernels/native/products.h",
         "minieng/hub/tiny/model.safetensors",
         "coursekit/tasks/lesson_02/left_pad.py",

@@ -12,14 +12,19 @@ import importlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from inspect import Parameter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 PAGE = Path(__file__).parents[1] / "docs" / "API.md"
 PROJECT = ("minieng", "coursekit")
-LONGEST = 100  # columns of a signature; a longer one is shown a parameter to a line
+LONGEST = 100  # columns of a signature; of a longer one the names are shown
+PLAIN = (bool, int, float, str, type(None))  # what every version of Python writes alike
+ABOUT = """\
+Every public name: what a package lists in its `__all__`. Written from the code by `python -m tools.api_page`; do not edit.
+Defaults that are no plain value are shown as `…`. How the parts work together: [ENGINE.md](ENGINE.md)."""
 
 
 def main() -> int:
@@ -38,11 +43,15 @@ def main() -> int:
 
 def page() -> str:
     """The whole page as Markdown."""
-    parts = ["# API", "Generated from the code by `python -m tools.api_page`; do not edit."]
-    for package in packages():
-        parts += [f"## `{package.__name__}`", first_paragraph(package)]
-        parts += [described(name, getattr(package, name)) for name in sorted(package.__all__, key=str.lower)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    faces = list(packages())
+    homes = {(name, id(getattr(face, name))): face.__name__ for face in faces for name in face.__all__}  # the innermost stays
+    parts = ["# API", ABOUT]
+    for face in faces:
+        parts += [f"## `{face.__name__}`", first_paragraph(face)]
+        for name in sorted(face.__all__, key=str.lower):
+            home = homes[name, id(getattr(face, name))]
+            parts.append(described(name, getattr(face, name)) if home == face.__name__ else pointer(name, home))
+    return "\n\n".join(parts) + "\n"
 
 
 def packages() -> Iterator[ModuleType]:
@@ -51,50 +60,104 @@ def packages() -> Iterator[ModuleType]:
         top = importlib.import_module(name)
         inner = sorted(found.name for found in pkgutil.walk_packages(top.__path__, f"{name}.") if found.ispkg)
         for module in (top, *map(importlib.import_module, inner)):
-            if getattr(module, "__all__", ()):
+            if hasattr(module, "__all__"):
                 yield module
 
 
+# -- one name -----------------------------------------------------------------------------------------------------
+
+
+def pointer(name: str, home: str) -> str:
+    """A name that an inner package lists too is told there."""
+    return f"### `{name}`\n\nSee [`{home}`](#{home.replace('.', '')})."
+
+
 def described(name: str, thing: Any) -> str:
-    """One public name: what it is called with, what it does, and the public methods of a class."""
-    if inspect.isclass(thing):
-        lines = [f"### class `{name}{signature(thing)}`", first_paragraph(thing)]
-        if dataclasses.is_dataclass(thing):
-            lines.append("Fields: " + ", ".join(f"`{field.name}`" for field in dataclasses.fields(thing)) + ".")
-        methods = [f"- `{m}{signature(f)}`: {one_line(f)}" for m, f in vars(thing).items() if is_public_method(m, f)]
-        return "\n\n".join([*filter(None, lines), *(["\n".join(methods)] if methods else [])])
-    if callable(thing):
-        return f"### `{name}{signature(thing)}`\n\n{first_paragraph(thing)}"
+    """One public name: how it is called, what it does, and what a class has besides."""
     if isinstance(thing, dict):
-        return f"### `{name}`\n\nThe names: {', '.join(f'`{key}`' for key in thing)}."
-    return f"### `{name}`\n\n{first_paragraph(type(thing)) if not isinstance(thing, ModuleType) else first_paragraph(thing)}"
+        return told(f"`{name}`", "", [entry(key, value) for key, value in thing.items()])
+    text = first_paragraph(thing) + source(thing)
+    if not inspect.isclass(thing):
+        return told(f"`{name}{signature(thing)}`", text, [])
+    knobs = list(knobs_of(thing))
+    called = "" if knobs or issubclass(thing, BaseException) else signature(thing)
+    return told(f"class `{name}{called}`", text, [*knobs, *members_of(thing)])
 
 
-def is_public_method(name: str, thing: Any) -> bool:
-    return not name.startswith("_") and inspect.isfunction(getattr(thing, "__func__", thing)) and bool(one_line(thing))
+def told(title: str, text: str, lines: Sequence[str]) -> str:
+    return "\n\n".join(filter(None, (f"### {title}", text, "\n".join(f"- {line}" for line in lines))))
+
+
+def entry(key: str, value: Any) -> str:
+    """A line of a list of names: the word, and what it stands for where that says so itself."""
+    if isinstance(value, str):
+        return f"`{key}`: {value}"
+    return f"`{key}`: {first_sentence(value)}" if inspect.isclass(value) else f"`{key}`"
+
+
+def knobs_of(thing: type) -> Iterator[str]:
+    """Lines for the fields of a dataclass that have a sentence; of others, the signature says enough."""
+    for field in dataclasses.fields(thing) if dataclasses.is_dataclass(thing) else ():
+        if "help" in field.metadata:
+            yield f"`{field.name} = {shown(field.default)}`: {field.metadata['help']}"
+
+
+def members_of(thing: type) -> Iterator[str]:
+    """Lines for the public methods and properties that the class itself defines and explains."""
+    for name, member in vars(thing).items():
+        inner = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+        if name.startswith("_") or not inspect.isfunction(inner) or not inner.__doc__:
+            continue
+        yield f"`{name}{'' if isinstance(member, property) else signature(inner)}`: {first_sentence(inner)}"
+
+
+def source(thing: Any) -> str:
+    """Where it is defined, as a link; nothing for what is no function or class."""
+    module = getattr(thing, "__module__", None)
+    if module is None or module.split(".")[0] not in PROJECT:
+        return ""
+    file = Path(inspect.getfile(sys.modules[module])).relative_to(PAGE.parents[1])
+    return f" ([{file.name}](../{file.as_posix()}))"
+
+
+# -- how it is called ---------------------------------------------------------------------------------------------
 
 
 def signature(thing: Any) -> str:
     """(parameters) without annotations, which would double its length; ``self`` left out."""
-    try:
-        found = inspect.signature(getattr(thing, "__func__", thing))
-    except (TypeError, ValueError):
-        return "(…)"
-    bare = [
-        p.replace(annotation=inspect.Parameter.empty, default="…" if " at 0x" in repr(p.default) else p.default)
-        for p in found.parameters.values()
-        if p.name not in ("self", "cls")
-    ]
-    text = str(found.replace(parameters=bare, return_annotation=inspect.Signature.empty))
-    return text if len(text) <= LONGEST else f"({', '.join(p.name for p in bare)})"
+    parameters = [p for p in inspect.signature(thing).parameters.values() if p.name not in ("self", "cls")]
+    text = f"({', '.join(listed(parameters, defaults=True))})"
+    return text if len(text) <= LONGEST else f"({', '.join(listed(parameters, defaults=False))})"
+
+
+def listed(parameters: list[Parameter], defaults: bool) -> Iterator[str]:
+    """Each parameter as a caller sees it, with the star behind which names must be given."""
+    starred = False
+    for p in parameters:
+        starred |= p.kind is Parameter.VAR_POSITIONAL
+        if p.kind is Parameter.KEYWORD_ONLY and not starred:
+            yield "*"
+            starred = True
+        stars = {Parameter.VAR_POSITIONAL: "*", Parameter.VAR_KEYWORD: "**"}.get(p.kind, "")
+        yield f"{stars}{p.name}" + (f"={shown(p.default)}" if defaults and p.default is not Parameter.empty else "")
+
+
+def shown(default: Any) -> str:
+    """A default as it is typed; ``…`` where the text would depend on the version of Python, or on the run."""
+    plain = isinstance(default, PLAIN) or isinstance(default, tuple) and all(isinstance(part, PLAIN) for part in default)
+    return repr(default) if plain else "…"
+
+
+# -- what it does -------------------------------------------------------------------------------------------------
 
 
 def first_paragraph(thing: Any) -> str:
     return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
 
 
-def one_line(thing: Any) -> str:
-    return (inspect.getdoc(getattr(thing, "__func__", thing)) or "").strip().split("\n")[0]
+def first_sentence(thing: Any) -> str:
+    head, dot, _ = first_paragraph(thing).partition(". ")
+    return head + dot.strip()
 
 
 if __name__ == "__main__":

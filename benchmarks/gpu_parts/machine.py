@@ -62,6 +62,19 @@ def free_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
+def room(device: torch.device) -> int:
+    """Bytes that may be claimed: of a GPU's free memory nine tenths, on a CPU (small runs) no limit that matters."""
+    if device.type != "cuda":
+        return 1 << 40
+    free_memory(device)
+    return int(0.9 * torch.cuda.mem_get_info(device)[0])
+
+
+def cache_bytes(device: torch.device) -> int:
+    """The GPU's own cache (L2): what fits into it is not read from memory."""
+    return torch.cuda.get_device_properties(device).L2_cache_size if device.type == "cuda" else 0
+
+
 def seconds_of(work: Callable[[], object], device: torch.device, repeats: int = 20) -> float:
     """Median time of a call on the device, warm; on a GPU between two events, so that the host does not count."""
     for _ in range(3):

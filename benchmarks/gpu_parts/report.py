@@ -12,8 +12,15 @@ def table(sections: dict[str, dict]) -> str:
             continue
         small = "; SMALL: proves the benchmark, measures nothing" if section["small"] else ""
         head = f"{name}: {section['device']['name']}, {section['dtype']}, {section['date'][:10]}, {section['weights']}{small}"
-        lines += [head, *(f"  {line}" for line in ([f"FAILED {section['error']}"] if "error" in section else show(section)))]
+        lines += [head, *(f"  {line}" for line in (told(section) or show(section)))]
     return "\n".join([*lines, *ratios(sections)])
+
+
+def told(section: dict) -> list[str]:
+    """Why a section has no figures, or nothing."""
+    if "error" in section:
+        return [f"FAILED {section['error']}"]
+    return [section["skipped"]] if "skipped" in section else []
 
 
 def show_ceilings(s: dict) -> list[str]:
@@ -24,10 +31,14 @@ def show_attention(s: dict) -> list[str]:
     lines = []
     for row in s["rows"]:
         text = f"batch {row['rows']:>3}, context {row['context']:>5}:"
+        if "skipped" in row:
+            lines.append(f"{text}  {row['skipped']}")
+            continue
         for name in ("triton", "padded", "flashinfer"):
             if got := row.get(name):
                 text += f"  {name} {got['error']}" if "error" in got else (
-                    f"  {name} {got['seconds'] * 1e6:,.0f} us, {got['of_copy']:.0%} of the copy"
+                    f"  {name} {got['seconds'] * 1e6:,.0f} us, "
+                    + ("from the GPU's own cache" if row.get("in_cache") else f"{got['of_copy']:.0%} of the copy")
                 )  # fmt: skip
         lines.append(text)
     lines += [s["flashinfer"]] if "flashinfer" in s else []
@@ -46,7 +57,7 @@ def show_decode(s: dict) -> list[str]:
         f"{r['tokens_per_s']:,.0f} tok/s, {r['of_copy']:.0%} of the copy, "
         f"{r['times_floor']:.2f} x floor"
         for r in s["rows"]
-    ]
+    ] + s.get("skipped_rows", [])
 
 
 def show_run(name: str, run: dict) -> str:

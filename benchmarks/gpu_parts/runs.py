@@ -74,18 +74,18 @@ def run_minieng(model: Model, device: torch.device, jobs: list[Job], **knobs) ->
     """All requests at once; the time from the first to the last token, the engine loaded and warm."""
     longest = max(len(job.prompt) + job.max_tokens for job in jobs)
     with make_llm(model, device, max_model_len=longest, **knobs) as llm:
-        llm.generate([job.prompt for job in jobs[:2]], SamplingParams(max_tokens=4, ignore_eos=True))
+        llm.generate([job.prompt for job in jobs], sampling(jobs))  # once untimed, as the peers
         wait(device)
-        steps = len(llm.trace)
+        steps, decodes = len(llm.trace), llm.runner.decodes
+        before = (decodes.num_ahead, decodes.num_served) if decodes else (0, 0)
         begin = time.perf_counter()
         outs = llm.generate([job.prompt for job in jobs], sampling(jobs))
         seconds = time.perf_counter() - begin
         assert [len(out.outputs[0].token_ids) for out in outs] == [job.max_tokens for job in jobs]
-        ahead = (
-            {"sent_ahead": llm.runner.decodes.num_ahead, "served": llm.runner.decodes.num_served} if llm.runner.decodes else {}
-        )
+        ahead = {"sent_ahead": decodes.num_ahead - before[0], "served": decodes.num_served - before[1]} if decodes else {}
         found = figures(jobs, seconds, steps=len(llm.trace) - steps, facts=llm.runner.facts(), **ahead,
-                        preempted=sum(len(record.preempted) for record in llm.trace))  # fmt: skip
+                        preempted=sum(len(record.preempted) for record in list(llm.trace)[steps:]))  # fmt: skip
+        decodes = None  # or its buffers would outlive the engine
     free_memory(device)
     return found
 
@@ -101,7 +101,9 @@ def load_transformers(model: Model, device: torch.device):
 
 
 def run_continuous_transformers(model: Model, device: torch.device, jobs: list[Job], small: bool) -> dict:
-    """transformers' continuous batching, sized by itself on a GPU."""
+    """transformers' continuous batching, sized by itself on a GPU. The second run of the workload is timed: in the first
+    it compiles, and captures a graph for each size it meets.
+    """
     from peers.run_transformers import continuous
     from transformers import ContinuousBatchingConfig, GenerationConfig
 
@@ -111,7 +113,7 @@ def run_continuous_transformers(model: Model, device: torch.device, jobs: list[J
     config = GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0)
     asked = [{"prompt": job.prompt, "max_tokens": job.max_tokens} for job in jobs]
     with loaded.continuous_batching_context_manager(config, continuous_batching_config=cache) as manager:
-        continuous(manager, [{**entry, "max_tokens": 4} for entry in asked[:2]])
+        continuous(manager, asked)
         wait(device)
         begin = time.perf_counter()
         outs = continuous(manager, asked)
@@ -122,19 +124,21 @@ def run_continuous_transformers(model: Model, device: torch.device, jobs: list[J
 
 @torch.inference_mode()
 def run_padded_transformers(model: Model, device: torch.device, jobs: list[Job], rows: int, limit: float) -> dict:
-    """``generate`` by static batches in order of arrival. After ``limit`` seconds no further batch is begun."""
+    """``generate`` by static batches in order of arrival, the first batch twice. After ``limit`` seconds none is begun."""
     loaded = load_transformers(model, device)
-    ids = torch.ones((2, 8), dtype=torch.int64, device=device)
-    loaded.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=4)
-    wait(device)
-    begin, done = time.perf_counter(), 0
-    while done < len(jobs) and time.perf_counter() - begin < limit:
-        batch = jobs[done : done + rows]
+
+    def answer(batch: list[Job]) -> None:
         width = max(len(job.prompt) for job in batch)
         ids = torch.tensor([[0] * (width - len(job.prompt)) + job.prompt for job in batch], device=device)
         mask = torch.tensor([[0] * (width - len(job.prompt)) + [1] * len(job.prompt) for job in batch], device=device)
         loaded.generate(input_ids=ids, attention_mask=mask, max_new_tokens=max(job.max_tokens for job in batch)).tolist()
-        done += len(batch)
+
+    answer(jobs[:rows])
+    wait(device)
+    begin, done = time.perf_counter(), 0
+    while done < len(jobs) and time.perf_counter() - begin < limit:
+        answer(jobs[done : done + rows])
+        done += len(jobs[done : done + rows])
     seconds = time.perf_counter() - begin
     whole = {} if done == len(jobs) else {"note": f"only the first {done} of {len(jobs)} requests: the time limit"}
     return figures(jobs[:done], seconds, rows=rows, attention=str(loaded.config._attn_implementation), **whole)
@@ -147,9 +151,9 @@ def run_nano_vllm(model: Model, jobs: list[Job]) -> dict:
     from nanovllm import SamplingParams as Params
 
     llm = Nano(str(model.path), enforce_eager=False, max_model_len=4096)
-    llm.generate([[1, 2, 3]], Params(max_tokens=4), use_tqdm=False)
-    begin = time.perf_counter()
     params = [Params(temperature=0.6, ignore_eos=True, max_tokens=job.max_tokens) for job in jobs]
+    llm.generate([job.prompt for job in jobs], params, use_tqdm=False)
+    begin = time.perf_counter()
     llm.generate([job.prompt for job in jobs], params, use_tqdm=False)
     return figures(jobs, time.perf_counter() - begin, note="sampled at 0.6: it refuses greedy")
 
@@ -163,9 +167,9 @@ def run_vllm(model: Model, jobs: list[Job]) -> dict:
     llm = Vllm(str(model.path), enable_prefix_caching=False, gpu_memory_utilization=0.85,
                max_model_len=max(len(job.prompt) + job.max_tokens for job in jobs))  # fmt: skip
     asked = [{"prompt_token_ids": job.prompt} for job in jobs]
-    llm.generate(asked[:2], Params(max_tokens=4), use_tqdm=False)
-    begin = time.perf_counter()
     params = [Params(temperature=0.0, ignore_eos=True, max_tokens=job.max_tokens) for job in jobs]
+    llm.generate(asked, params, use_tqdm=False)
+    begin = time.perf_counter()
     llm.generate(asked, params, use_tqdm=False)
     return figures(jobs, time.perf_counter() - begin)
 

@@ -16,7 +16,7 @@ from minieng.kernels.batch import Batch, LayerKV
 from minieng.workload import Workload, uniform
 
 from . import runs
-from .machine import ceilings, free_memory, importable, seconds_of
+from .machine import cache_bytes, ceilings, free_memory, importable, room, seconds_of
 from .runs import Skipped
 from .weights import Model
 
@@ -55,7 +55,7 @@ def run_ceilings(bench: Bench) -> dict:
 def attention(bench: Bench) -> dict:
     """One decode's attention at each batch and context, bytes of KV over time, beside the copy; FlashInfer if it is here."""
     rows_and_contexts = [(2, 40), (3, 70)] if bench.small else list(product((1, 8, 32, 128, 256), (512, 2048)))
-    found = {"rows": [kernel(bench, rows, context) for rows, context in rows_and_contexts]}
+    found = {"rows": [kernel(bench, rows, context) for rows, context in rows_and_contexts], "l2_bytes": cache_bytes(bench.device)}
     if why := importable("flashinfer"):
         found["flashinfer"] = why
     if bench.sweep:
@@ -69,7 +69,11 @@ def caches(bench: Bench, rows: int, context: int, size: int = 16) -> tuple[torch
     heads, kv_heads, dim = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
     blocks = -(-context // size)
     per_layer = 2 * rows * blocks * size * kv_heads * dim * bench.model.dtype.itemsize
-    count = 1 if bench.small else max(1, min(28, (1 << 29) // per_layer))
+    most = room(bench.device)
+    if per_layer > most:
+        raise Skipped(f"skipped: one layer's KV takes {per_layer / 2**30:.1f} GiB, {most / 2**30:.1f} GiB may be claimed")
+    enough = max(4 * cache_bytes(device), 1 << 29)
+    count = 1 if bench.small else min(most // per_layer, max(1, -(-enough // per_layer)))
     shape = (rows * blocks, size, kv_heads, dim)
     layers = [
         LayerKV(*(torch.randn(shape, device=device, dtype=bench.model.dtype) for _ in range(2)), dim**-0.5) for _ in range(count)
@@ -83,11 +87,16 @@ def caches(bench: Bench, rows: int, context: int, size: int = 16) -> tuple[torch
 
 
 def kernel(bench: Bench, rows: int, context: int, names: tuple[str, ...] = ("triton", "padded", "flashinfer")) -> dict:
-    q, layers, batch = caches(bench, rows, context)
-    kv_bytes = 2 * rows * context * layers[0].k.shape[2] * layers[0].k.shape[3] * bench.model.dtype.itemsize
     copy = bench.ceiling("copy_bytes_per_s")
+    try:
+        q, layers, batch = caches(bench, rows, context)
+    except Skipped as why:
+        return {"rows": rows, "context": context, "skipped": str(why)}
+    kv_bytes = 2 * rows * context * layers[0].k.shape[2] * layers[0].k.shape[3] * bench.model.dtype.itemsize
     names = names if bench.device.type == "cuda" else ("padded",)
     found: dict = {"rows": rows, "context": context, "kv_bytes": kv_bytes}
+    if bench.device.type == "cuda" and len(layers) * kv_bytes < 2 * cache_bytes(bench.device):
+        found["in_cache"] = True  # these bytes come from the L2: their rate says nothing of the memory's
     for name in (name for name in names if name in BACKENDS):
 
         def work(name: str = name) -> None:
@@ -156,7 +165,7 @@ def sweep(bench: Bench, context: int) -> list[dict]:
         for values in tried:
             for name, value in zip(names, values, strict=True):
                 setattr(triton_attention, name, value)
-            times = {f"{rows}x{context}": kernel(bench, rows, context, ("triton",))["triton"] for rows in (1, 32, 256)}
+            times = {f"{rows}x{context}": kernel(bench, rows, context, ("triton",)).get("triton", {}) for rows in (1, 32, 256)}
             shares = {shape: got.get("of_copy", 0.0) for shape, got in times.items()}
             found.append({**dict(zip(names, values, strict=True)), "of_copy": shares})
     finally:
@@ -168,24 +177,48 @@ def sweep(bench: Bench, context: int) -> list[dict]:
 # -- whole steps --------------------------------------------------------------------------------------------------
 
 
+def that_fit(
+    pairs: list[tuple[int, int]], steps: int, bytes_per_token: int, most: float
+) -> tuple[list[tuple[int, int]], list[str]]:
+    """Of (context, batch) those whose KV takes ``most`` bytes at most, and a line for each other. Raises Skipped if none does."""
+    fit, skipped = [], []
+    for context, batch in pairs:
+        need = batch * (context + steps) * bytes_per_token
+        if need <= most:
+            fit.append((context, batch))
+        else:
+            skipped.append(
+                f"batch {batch}, context {context}: skipped, its KV takes {need / 2**30:.1f} GiB, "
+                f"{max(0.0, most) / 2**30:.1f} GiB may be claimed"
+            )
+    if not fit:
+        raise Skipped("; ".join(skipped))
+    return fit, skipped
+
+
 def decode(bench: Bench) -> dict:
     """(b) steady decode, with graphs and without, against the bytes that a step must move."""
     batches, contexts, steps = ((1, 3), (48,), 8) if bench.small else ((1, 8, 32, 128, 256), (512, 2048), 64)
-    copy, rows = bench.ceiling("copy_bytes_per_s"), []
+    copy, rows, skipped = bench.ceiling("copy_bytes_per_s"), [], []
+    pairs = list(product(contexts, batches))
+    if not bench.small:  # what minieng itself takes at most: 85 % of the memory, and 3 GiB for weights, steps and graphs
+        most = 0.85 * room(bench.device) - (3 << 30)
+        pairs, skipped = that_fit(pairs, steps, bench.model.kv_bytes_per_token, most)
     for eager in (False, True):
-        longest = max(contexts) + steps
-        blocks = max(batches) * -(-longest // 16) + 16
-        knobs = {"max_num_seqs": max(batches), "num_blocks": blocks, "max_model_len": longest, "max_prefill_tokens": 16_384}
+        longest = max(c for c, _ in pairs) + steps
+        blocks = max(b * -(-(c + steps) // 16) for c, b in pairs) + 16
+        knobs = {"max_num_seqs": max(b for _, b in pairs), "num_blocks": blocks, "max_model_len": longest}
+        knobs["max_prefill_tokens"] = 16_384
         with runs.make_llm(bench.model, bench.device, enforce_eager=eager, **knobs) as llm:
             facts, graphs = llm.runner.facts(), llm.runner.decodes is not None
-            for context, batch in product(contexts, batches):
+            for context, batch in pairs:
                 if eager and not bench.small and (context == max(contexts) or batch not in (1, 32, 256)):
                     continue
                 one = runs.steady_decode(llm, batch, context, steps, bench.model, min(10_000, llm.vocab_size - 1))
                 floor = one["bytes_per_step"] / copy
                 rows.append({"graphs": graphs, **one, "of_copy": one["bytes_per_s"] / copy, "times_floor": one["step_s"] / floor})
         free_memory(bench.device)
-    return {"rows": rows, "facts": facts}
+    return {"rows": rows, "facts": facts, "skipped_rows": skipped}
 
 
 def nano(bench: Bench) -> dict:
@@ -207,11 +240,18 @@ def nano_transformers(bench: Bench) -> dict:
 
 
 def nano_padded(bench: Bench) -> dict:
-    """(a) on transformers' ``generate``, padded static batches of 32."""
-    rows = 3 if bench.small else 32
-    found = runs.run_padded_transformers(bench.model, bench.device, bench.jobs(), rows, bench.peer_seconds)
-    free_memory(bench.device)
-    return found
+    """(a) on transformers' ``generate``, padded static batches of 32: with torch's own choice of kernels and without cuDNN.
+
+    cuDNN makes a plan for each new shape, and each token is one; which way is faster is the peer's to have.
+    """
+    rows, found = 3 if bench.small else 32, {}
+    for cudnn in (True, False):
+        torch.backends.cuda.enable_cudnn_sdp(cudnn)
+        one = runs.run_padded_transformers(bench.model, bench.device, bench.jobs(), rows, bench.peer_seconds / 2)
+        found["with cuDNN" if cudnn else "without cuDNN"] = one
+        free_memory(bench.device)
+    best = max(found, key=lambda name: found[name]["output_tokens_per_s"])
+    return {**found[best], "attention_by": best, "both": {name: one["output_tokens_per_s"] for name, one in found.items()}}
 
 
 def nano_others(bench: Bench) -> dict:

@@ -21,6 +21,7 @@ def load_plain() -> Any:
     """``coursekit/plain.py``, loaded by its path: the package itself is not imported here."""
     path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "plain.py")
     spec = importlib.util.spec_from_file_location("plain", path)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -96,7 +97,9 @@ def driver(setup: dict[str, Any], plain: Any) -> Callable[[Any, Any], Any]:
         return plain.answer_to
     from coursekit.task import find_task
 
-    return find_task(setup["task"]).drive
+    drive = find_task(setup["task"]).drive
+    assert drive is not None  # setup["drive"] says so
+    return drive
 
 
 def serve(setup: dict[str, Any], requests: Any, reply: Callable[..., None], plain: Any) -> None:

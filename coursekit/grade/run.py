@@ -200,7 +200,8 @@ def grade_all(
     processes.adopt_orphans()
     clear_stale_boxes()
     temp = tempfile.mkdtemp(prefix=f"coursekit-grade-{os.getpid()}-")
-    todo, rows = queue.Queue(), [None] * len(found)
+    todo: queue.Queue[tuple[int, Submission]] = queue.Queue()
+    rows: dict[int, Row] = {}
     count, lock, stop = [0], threading.Lock(), threading.Event()
     for i, submission in enumerate(found):
         todo.put((i, submission))
@@ -243,7 +244,7 @@ def grade_all(
             helper.end()
         signal.signal(signal.SIGTERM, before)
         shutil.rmtree(temp, ignore_errors=True)
-    return rows
+    return [rows[i] for i in range(len(found))]
 
 
 def interrupted(signum: int, frame: Any) -> None:

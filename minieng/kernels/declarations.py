@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from typing import Any
 
 NUMBERS = {"int64_t": ctypes.c_int64, "int32_t": ctypes.c_int32, "int": ctypes.c_int, "float": ctypes.c_float, "void": None}
 STRUCT = re.compile(r"^struct (\w+) \{(.*?)^\};", re.DOTALL | re.MULTILINE)
@@ -19,7 +20,7 @@ class Declarations:
 
     def __init__(self, source: str) -> None:
         source = re.sub(r"/\*.*?\*/", " ", source, flags=re.DOTALL)
-        self.structs: dict[str, type[ctypes.Structure]] = {}
+        self.structs: dict[str, Any] = {}  # classes that are made here: a type checker knows nothing of them
         for name, body in STRUCT.findall(source):
             if "[" not in body:
                 fields = [field for line in body.split(";") for field in self.declared(line)]
@@ -29,15 +30,17 @@ class Declarations:
             for answer, name, arguments in FUNCTION.findall(source)
         }
 
-    def declared(self, line: str) -> list[tuple[str, type]]:
+    def declared(self, line: str) -> list[tuple[str, Any]]:
         """The names that a declaration such as ``const float *x, *y`` declares, with their types."""
         words = line.replace("const ", "").strip()
         if not words:
             return []
-        kind, rest = re.fullmatch(r"((?:struct )?\w+)\s+(.*)", words, re.DOTALL).groups()
+        found = re.fullmatch(r"((?:struct )?\w+)\s+(.*)", words, re.DOTALL)
+        assert found is not None, f"no declaration: {words}"
+        kind, rest = found.groups()
         return [(name.strip(" *"), self.type_of(kind, name.strip())) for name in rest.split(",")]
 
-    def type_of(self, kind: str, declarator: str) -> type:
+    def type_of(self, kind: str, declarator: str) -> Any:
         struct = self.structs.get(kind.removeprefix("struct "))
         if declarator.startswith("*"):
             return ctypes.c_void_p if struct is None else ctypes.POINTER(struct)

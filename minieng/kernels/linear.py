@@ -83,11 +83,12 @@ def every_form(weight: torch.Tensor, bias: torch.Tensor | None = None) -> list[L
 def fastest_form(dtype: torch.dtype) -> type[Linear]:
     """Time all forms on a middling layer, best of several; a form that disagrees with plain torch is out."""
     x, weight, bias = (torch.randn(shape).to(dtype) for shape in ((max(ROWS_TIMED), 512), (1024, 512), (1024,)))
-    want, limit, times = F.linear(x, weight, bias), 1e-3 if dtype == torch.float32 else 1.0, {}
+    want, limit = F.linear(x, weight, bias), 1e-3 if dtype == torch.float32 else 1.0
+    times: dict[type[Linear], float] = {}
     for layer in every_form(weight, bias):
         if torch.allclose(layer(x), want, atol=limit):
-            times[type(layer)] = sum(_fastest(lambda n=n, layer=layer: layer(x[:n])) for n in ROWS_TIMED)
-    return min(times, key=times.get)
+            times[type(layer)] = sum(_fastest(functools.partial(layer, x[:n])) for n in ROWS_TIMED)
+    return min(times, key=times.__getitem__)
 
 
 def _fastest(call: Callable[[], object], repeats: int = 15) -> float:

@@ -99,7 +99,7 @@ def address(name: str, x: torch.Tensor, dtype: torch.dtype, *shape: int | None, 
     raise RuntimeError(f"the C kernel takes {name} as {dtype} [{sizes}], in one piece, on a CPU; this one is {have}")
 
 
-def cache_of(layer: LayerKV, dtype: torch.dtype) -> Cache:
+def cache_of(layer: LayerKV, dtype: torch.dtype) -> ctypes.Structure:
     """A layer's cache and the constants of its attention."""
     k, v = address("k", layer.k, dtype, *layer.k.shape), address("v", layer.v, dtype, *layer.k.shape)
     return Cache(k, v, layer.window or 0, layer.scale, layer.softcap or 0.0)
@@ -142,7 +142,7 @@ def native_attention(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Ten
     return out
 
 
-def step_of(batch: Batch, heads: int, layer: LayerKV) -> Step:
+def step_of(batch: Batch, heads: int, layer: LayerKV) -> Any:
     """The batch's rows, cut into tasks for the threads, those with most to do first. The same for all layers of a step."""
     if batch.step is None:
         block_size, kv_heads, dim = layer.k.shape[1:]

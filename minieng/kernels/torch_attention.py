@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from .batch import Batch, LayerKV
+from .transfer import on_device
 
 
 def torch_store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
     """Write the step's keys and values, [T, kv_heads, head_dim] each, into their slots."""
     layer.k.view(-1, *layer.k.shape[2:]).index_copy_(0, batch.slots, k)
     layer.v.view(-1, *layer.v.shape[2:]).index_copy_(0, batch.slots, v)
+
+
+def torch_settle(cache: torch.Tensor, pairs: torch.Tensor) -> None:
+    """Copy the first slot of block ``pairs[0, i]`` to that of block ``pairs[1, i]``, in all layers. cache: kv/tensors.py."""
+    source, target = pairs
+    cache[:, :, target, 0] = cache[:, :, source, 0]
 
 
 def dense_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, mask: torch.Tensor | None) -> torch.Tensor:
@@ -85,37 +93,40 @@ def attend_padded(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor
     if batch.decode_rows is not None:
         return attend_decodes(q, layer, batch)
     if batch.width:
-        rows = torch.arange(batch.num_rows)
-        return rectangle(q, rows, batch.width, layer, batch)
+        return rectangle(q, list(range(batch.num_rows)), batch.width, layer, batch)
     out = q.new_empty(q.shape)
-    lengths = torch.tensor(batch.q_starts[1:]) - torch.tensor(batch.q_starts[:-1])
-    for group in ((lengths == 1).nonzero()[:, 0], (lengths > 1).nonzero()[:, 0]):
+    lengths = np.diff(batch.q_starts)
+    for group in (np.flatnonzero(lengths == 1), np.flatnonzero(lengths > 1)):
         if len(group):
             width = int(lengths[group].max())
-            starts = torch.tensor(batch.q_starts)[group]
-            column = torch.arange(width)[None] - (width - lengths[group])[:, None]  # right-aligned, like the keys
-            index = (starts[:, None] + column.clamp(min=0)).reshape(-1).to(q.device)
-            keep = (column >= 0).reshape(-1).to(q.device)
-            got = rectangle(q[index], group, width, layer, batch)
-            out[index[keep]] = got[keep]
+            column = np.arange(width)[None] - (width - lengths[group])[:, None]  # right-aligned, like the keys
+            index = (np.asarray(batch.q_starts)[group, None] + column.clip(0)).reshape(-1)
+            keep = np.flatnonzero(column >= 0)
+            # counted here, where the host knows all of it: a mask on a GPU would have to be waited for
+            index, keep, back = (on_device(x, torch.int64, q.device) for x in (index, keep, index[keep]))
+            out[back] = rectangle(q[index], group.tolist(), width, layer, batch)[keep]
     return out
 
 
-def rectangle(q: torch.Tensor, rows: torch.Tensor, width: int, layer: LayerKV, batch: Batch) -> torch.Tensor:
-    """Rows of equal width over gathered and masked keys. q [len(rows)·width, H, D], right-aligned; so the result."""
+def rectangle(q: torch.Tensor, rows: list[int], width: int, layer: LayerKV, batch: Batch) -> torch.Tensor:
+    """Rows of equal width over gathered and masked keys. q [len(rows)·width, H, D], right-aligned; so the result.
+
+    The mask has as many numbers as the scores: it is made where they are, from two numbers a row.
+    """
     key = width, len(rows), layer.window
     if key not in batch.masks:
-        ends = torch.tensor(batch.kv_ends)[rows, None, None]
-        starts = torch.tensor(batch.kv_starts)[rows, None, None]
-        context = int(ends.max())
-        slot = torch.arange(context)[None, None]
-        position = ends - width + torch.arange(width)[None, :, None]
+        numbers = [rows, [batch.kv_starts[row] for row in rows], [batch.kv_ends[row] for row in rows]]
+        context = max(numbers[2])
+        which, starts, ends = on_device(numbers, torch.int64, q.device)
+        starts, ends = starts[:, None, None], ends[:, None, None]
+        slot = torch.arange(context, device=q.device)[None, None]
+        position = ends - width + torch.arange(width, device=q.device)[None, :, None]
         seen = (slot <= position) & (slot >= starts)
         if layer.window is not None:
             seen &= slot > position - layer.window
         seen |= (position < starts) & (slot == position.clamp(min=0))  # padding sees one slot: a softmax over nothing is NaN
-        blocks = batch.tables[rows, : -(-context // layer.k.shape[1])].to(torch.int64)
-        batch.masks[key] = seen[:, None].to(q.device), blocks.to(q.device), context
+        blocks = batch.tables[which, : -(-context // layer.k.shape[1])].to(torch.int64)
+        batch.masks[key] = seen[:, None], blocks, context
     mask, blocks, context = batch.masks[key]
     k, v = (x[blocks].flatten(1, 2)[:, :context] for x in (layer.k, layer.v))
     out = dense_attention(q.view(len(rows), width, *q.shape[1:]), k, v, layer, mask)
@@ -127,6 +138,7 @@ def attend_decodes(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tenso
 
     The rows' numbers are those of ``batch.decode_rows``; the tables are as wide as the longest row may be.
     """
+    assert batch.decode_rows is not None
     rows, heads, dim = q.shape
     size, kv_heads = layer.k.shape[1:3]
     blocks = batch.tables.to(torch.int64)

@@ -1,14 +1,15 @@
 """Paged attention on a GPU: one kernel that stores, one that attends, one that joins the parts of long rows.
 
-The attention kernel serves prompts, chunks and decodes alike. One program handles BLOCK_M query rows of one K/V
-head. A row is one query token with one of the head's query heads, so a decode of a model with grouped queries
-fills the tensor core's 16 rows at least in part, and each key is read once for all of them:
+The attention kernel serves prompts, chunks and decodes alike; decodes in a launch of their own, since their blocks are
+small. One program handles BLOCK_M query rows of one K/V head. A row is one query token with one of the head's query
+heads, so a decode of a model with grouped queries fills the tensor core's 16 rows at least in part, and each key is
+read once for all of them:
 
     rows of a program     token 0: head 0, head 1, (padding) · token 1: head 0, head 1, (padding) · …
     keys                  walked in tiles through the block table, from the first visible slot to the last
     long decode rows      cut every SPLIT slots, or into MAX_PIECES if that is more; ``_join`` puts the pieces together
 
-What decides how a row is summed up (tile size, where it is cut) is a constant or follows from the row's own length, so
+What decides how a row is summed up (block and tile size, where it is cut) is a constant or follows from the row's own length, so
 a result never depends on the neighbours in the batch. How many programs share a row's pieces does depend on them (few
 rows: one piece each), but each piece is summed by itself, so that changes nothing but the time it takes.
 The grid is an upper bound computed from sizes the host knows: nothing waits for the GPU.
@@ -19,6 +20,9 @@ are tested without a GPU, is silently wrong on bfloat16.
 
 from __future__ import annotations
 
+import functools
+import itertools
+
 import torch
 import triton
 import triton.language as tl
@@ -27,7 +31,8 @@ from .batch import Batch, LayerKV, Rows
 from .transfer import on_device
 
 # benchmarks/gpu.py --only attention tries others on the GPU at hand
-BLOCK_M = 16  # query rows of a program: the least that tl.dot takes
+BLOCK_M = 16  # query rows of a program for decodes: the least that tl.dot takes
+PROMPT_M = 64  # and for longer rows, where tensor cores multiply: keys are read once for so many
 TILE = 64  # keys that are looked at together, where a key has 256 bytes or less
 SPLIT = 256  # slots of KV in one piece of a decode row
 MAX_PIECES = 32  # a power of two; longer rows have longer pieces
@@ -46,6 +51,17 @@ def _store(k, v, k_cache, v_cache, slots, k_stride, v_stride, WIDTH: tl.constexp
     inside = column < WIDTH
     tl.store(k_cache + slot * WIDTH + column, tl.load(k + token * k_stride + column, mask=inside), mask=inside)
     tl.store(v_cache + slot * WIDTH + column, tl.load(v + token * v_stride + column, mask=inside), mask=inside)
+
+
+@triton.jit(do_not_specialize=["num_pairs"])
+def _settle(cache, pairs, num_pairs, plane_stride, WIDTH: tl.constexpr, BLOCK_SIZE: tl.constexpr, PADDED: tl.constexpr):
+    """Copy slot 0 of block pairs[0, i] to block pairs[1, i] in one plane: the keys or the values of one layer."""
+    pair, plane = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    source, target = tl.load(pairs + pair).to(tl.int64), tl.load(pairs + num_pairs + pair).to(tl.int64)
+    column = tl.arange(0, PADDED)
+    inside = column < WIDTH
+    at = cache + plane * plane_stride + column
+    tl.store(at + target * (BLOCK_SIZE * WIDTH), tl.load(at + source * (BLOCK_SIZE * WIDTH), mask=inside), mask=inside)
 
 
 @triton.jit
@@ -98,18 +114,19 @@ def _attend(
 
     q, out [T, HEADS, DIM]; caches [blocks, BLOCK_SIZE, KV_HEADS, DIM]; tables [rows, table_stride]; starts [rows + 1].
     part [rows, HEADS, max_pieces, DIM], part_max and part_sum [rows, HEADS, max_pieces]: where pieces of long rows go.
-    DECODES: every row has one token, so that none has to be looked for.
+    DECODES: a program for each row, and only those of one token are computed; else only the longer ones.
     """
     block, head = tl.program_id(0), tl.program_id(1)
     BLOCK_Q: tl.constexpr = BLOCK_M // GROUP_PADDED
-    if DECODES:
-        row, first, length, begin = block, block, 1, 0
-    else:
+    row = block
+    if not DECODES:
         row = _row_of(starts, block, num_rows, BLOCK_Q)
-        first = tl.load(starts + row)
-        length = tl.load(starts + row + 1) - first
-        begin = (block - first // BLOCK_Q - row) * BLOCK_Q  # first query token of this block within its row
-    if begin >= length:
+    first = tl.load(starts + row)
+    length = tl.load(starts + row + 1) - first
+    begin = 0  # first query token of this block within its row
+    if not DECODES:
+        begin = (block - first // BLOCK_Q - row) * BLOCK_Q
+    if (begin >= length) | ((length == 1) != DECODES):
         return
     kv_end, kv_start = tl.load(kv_ends + row), tl.load(kv_starts + row)
     split, pieces = _pieces(kv_end, length, SPLIT, MAX_PIECES, TILE)
@@ -205,6 +222,15 @@ def triton_store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch)
         )
 
 
+def triton_settle(cache: torch.Tensor, pairs: torch.Tensor) -> None:
+    """``torch_settle`` in one launch: torch's own takes one for each 2 GiB of a large cache, twice."""
+    layers, _, _, size, kv_heads, dim = cache.shape
+    width = kv_heads * dim
+    _settle[(pairs.shape[1], 2 * layers)](
+        cache, pairs, pairs.shape[1], cache.stride(1), WIDTH=width, BLOCK_SIZE=size, PADDED=triton.next_power_of_2(width)
+    )
+
+
 def triton_attend(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
     """Backend "triton". q [T, heads, dim]; the step's keys and values are stored already. Returns [T, heads, dim].
 
@@ -214,28 +240,44 @@ def triton_attend(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor
     q = q if q[0].is_contiguous() else q.contiguous()
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     tokens, heads, dim = q.shape
-    rows, block_size, kv_heads = batch.num_rows, *layer.k.shape[1:3]
-    group_padded = triton.next_power_of_2(heads // kv_heads)
-    block_m = max(BLOCK_M, group_padded)
+    rows = batch.num_rows
+    block_size, kv_heads = layer.k.shape[1:3]
+    group_padded, exact = triton.next_power_of_2(heads // kv_heads), q.dtype == torch.float32
+    prompt_m = PROMPT_M if not exact and tensor_cores(q.device) else BLOCK_M
     pieces = min(MAX_PIECES, -(-batch.tables.shape[1] * block_size // SPLIT))  # at most, of any row
-    decodes = tokens == rows
-    blocks = rows if decodes else tokens // (block_m // group_padded) + rows
-    shared = min(pieces, max(1, PROGRAMS // (blocks * kv_heads)))
     part, part_max, part_sum = parts(batch, (rows, heads, pieces), dim, q.device)
     padded = max(16, triton.next_power_of_2(dim))
     tile = max(16, TILE * 256 // max(256, padded * q.element_size()))
     dims = {"DIM": dim, "DIM_PADDED": padded, "SPLIT": SPLIT, "MAX_PIECES": MAX_PIECES, "TILE": tile}
-    _attend[(blocks, kv_heads, shared)](
-        q, layer.k, layer.v, out, part, part_max, part_sum, batch.tables, starts, kv_starts, kv_ends, rows, q.stride(0),
-        batch.tables.stride(0), pieces, layer.scale, layer.softcap or 0.0,
-        HEADS=heads, KV_HEADS=kv_heads, GROUP=heads // kv_heads, GROUP_PADDED=group_padded, BLOCK_SIZE=block_size,
-        BLOCK_M=block_m, EXACT=q.dtype == torch.float32, DECODES=decodes,
-        CAPPED=layer.softcap is not None, WINDOW=layer.window or 0, **dims,
-        num_warps=WARPS, num_stages=STAGES,
-    )  # fmt: skip
-    if pieces > 1:
+    for decodes in kinds(batch, tokens):
+        block_m = max(BLOCK_M if decodes else prompt_m, group_padded)
+        blocks = rows if decodes else tokens // (block_m // group_padded) + rows
+        shared = min(pieces, max(1, PROGRAMS // (blocks * kv_heads))) if decodes else 1
+        _attend[(blocks, kv_heads, shared)](
+            q, layer.k, layer.v, out, part, part_max, part_sum, batch.tables, starts, kv_starts, kv_ends, rows, q.stride(0),
+            batch.tables.stride(0), pieces, layer.scale, layer.softcap or 0.0,
+            HEADS=heads, KV_HEADS=kv_heads, GROUP=heads // kv_heads, GROUP_PADDED=group_padded, BLOCK_SIZE=block_size,
+            BLOCK_M=block_m, EXACT=exact, DECODES=decodes,
+            CAPPED=layer.softcap is not None, WINDOW=layer.window or 0, **dims,
+            num_warps=WARPS if block_m * padded <= 64 * 128 else 2 * WARPS, num_stages=STAGES,
+        )  # fmt: skip
+    if pieces > 1 and decodes:
         _join[(rows, heads)](out, part, part_max, part_sum, starts, kv_ends, pieces, HEADS=heads, **dims)
     return out
+
+
+@functools.cache
+def tensor_cores(device: torch.device) -> bool:
+    """Whether Triton multiplies half precision on the tensor cores: not before sm_80. The interpreter does as later GPUs do."""
+    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def kinds(batch: Batch, tokens: int) -> tuple[bool, ...]:
+    """The launches that the step needs, in their order: for rows longer than one token (False), for the others (True)."""
+    if batch.kinds is None:
+        ones = tokens == batch.num_rows or any(b - a == 1 for a, b in itertools.pairwise(batch.q_starts))
+        batch.kinds = (*(() if tokens == batch.num_rows else (False,)), *((True,) if ones else ()))
+    return batch.kinds
 
 
 def row_numbers(batch: Batch, device: torch.device) -> Rows:

@@ -164,9 +164,9 @@ class KVCache:
         """
         if request.host_blocks:
             return NOTHING_SHARED
-        if request.fork_of not in gone and self._can_fork(request):
-            prompt = request.num_prompt_tokens
-            return Shared(request.fork_of.block_table[: -(-prompt // self.block_size)], prompt - 1)
+        parent, prompt = request.fork_of, request.num_prompt_tokens
+        if parent is not None and parent not in gone and self._can_fork(request):
+            return Shared(parent.block_table[: -(-prompt // self.block_size)], prompt - 1)
         if not self.enable_prefix_caching:
             return NOTHING_SHARED
         # A hit never covers the last token: its logits are needed, so it must be computed.

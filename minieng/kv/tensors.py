@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .. import gpu
 from ..plan import Moves
 
 CPU_CACHE_BYTES = 1 << 30  # unless asked for more; pages that are never written cost nothing
@@ -65,7 +66,7 @@ def zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> to
     """Zeroed memory. On a CPU pages that are never written stay unclaimed, where torch.zeros writes them all."""
     if device.type != "cpu":
         return torch.zeros(size, dtype=dtype, device=device)
-    words = np.zeros(math.prod(size), {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}[dtype.itemsize])
+    words: np.ndarray = np.zeros(math.prod(size), {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}[dtype.itemsize])
     return torch.from_numpy(words).view(dtype).view(size)
 
 
@@ -83,7 +84,7 @@ def choose_num_blocks(
         return asked
     block_bytes = shape.bytes_per_token * block_size
     room = CPU_CACHE_BYTES
-    if device.type == "cuda":
+    if gpu.is_gpu(device):
         free, total = torch.cuda.mem_get_info(device)
         room = free - int((1 - memory_fraction) * total) - work
     blocks = min(room // block_bytes, -(-longest // block_size))

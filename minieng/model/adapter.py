@@ -19,11 +19,12 @@ import torch
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention
 from .refusals import UnsupportedModel, and_more, tell_unused
-from .trial import limits, lowered, trial
+from .trial import LENGTHS, limits, lowered, trial
 
 NAME = "minieng_paged"
-KNOWN_ARGUMENTS = {"scaling", "dropout", "sliding_window", "softcap", "position_ids", "use_cache", "is_causal"}
-ELSEWHERE = "its layers need more than keys and values of the tokens before"
+UNHEARD = {"s_aux": "sinks", "position_bias": "a bias of its own for each distance"}  # arguments that change what is computed
+NO_MEMORY = (MemoryError, torch.OutOfMemoryError)  # of the machine, not of the model
+ELSEWHERE = "its layers need more than keys and values of the tokens before, or count positions another way"
 
 
 @dataclass
@@ -49,9 +50,9 @@ def attend(module, query, key, value, attention_mask, *, scaling=None, sliding_w
     step.seen.append((query.shape[1], key.shape[1], key.shape[3], value.shape[3]))
     if step.caches is None:
         return query.new_zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[3]), None
-    unknown = {name for name, given in rest.items() if given is not None and name not in KNOWN_ARGUMENTS}
-    if unknown & {"s_aux", "position_bias"}:
-        raise UnsupportedModel(f"{type(module).__name__} attends with {', '.join(sorted(unknown))}, which is not supported")
+    if unheard := next((what for name, what in UNHEARD.items() if rest.get(name) is not None), None):
+        raise UnsupportedModel(f"its attention has {unheard}")
+    assert step.attention is not None and step.batch is not None
     cache = next(step.caches)
     scale = cache.scale if scaling is None else scaling
     layer = LayerKV(cache.k, cache.v, scale, sliding_window, softcap)
@@ -70,14 +71,15 @@ class Adapter:
     def __init__(self, path: Path, config: Any, dtype: torch.dtype, device: torch.device) -> None:
         self.kind, self.config, self.reached = config.model_type, config.get_text_config(), 0
         self.dtype, self.device = dtype, device
+        self._alone = threading.RLock()  # engines share a model: none steps while another's trial changes its attention
         self.model = load_model(path, self.kind, dtype).eval().to(device)
         self.weight_nbytes = dtype.itemsize  # of one weight in memory
         try:
             self.heads, self.kv_heads, self.head_dim, self.num_layers = self.geometry()
-        except UnsupportedModel:
+        except (UnsupportedModel, *NO_MEMORY):
             raise
         except Exception as problem:
-            raise self.unsupported(f"it cannot be called with a text alone ({in_words(problem)})") from problem
+            raise self.unsupported("transformers' own code for it fails on a text alone, with this config.json") from problem
         self.scales, self.windows = [self.head_dim**-0.5] * self.num_layers, [None] * self.num_layers
         self.softcap = None  # scale, window and softcap are told by transformers, layer by layer
 
@@ -85,12 +87,12 @@ class Adapter:
         """Try the model on texts of up to ``tokens`` tokens. Raises UnsupportedModel if it is not right for all of them."""
         if tokens <= self.reached:
             return
-        found = limits(self.model, tokens)
-        with lowered(found):
-            wrong = self.fault(tokens)
-        if wrong and found:
-            nearest = min(value for _, _, value in found)
-            if not self.fault(min(tokens, nearest)):
+        with self._alone:
+            found = limits(self.model, tokens)
+            with lowered(found):
+                wrong = self.fault(tokens)
+            nearest = min((value for _, _, value in found), default=0)
+            if wrong and nearest > min(LENGTHS) and not self.fault(nearest):
                 names = ", ".join(sorted({f"{name}={value}" for _, name, value in found}))
                 wrong = f"from token {nearest} on ({names}): set max_model_len to {nearest} or less"
         if wrong:
@@ -103,10 +105,12 @@ class Adapter:
         """What the trial found with texts of at most ``longest`` tokens, or None."""
         try:
             error = trial(self, longest)
-        except UnsupportedModel:
+        except UnsupportedModel as refusal:
+            raise self.unsupported(str(refusal)) from None
+        except NO_MEMORY:
             raise
-        except Exception as problem:
-            return f"or does not run at all ({in_words(problem)})"
+        except Exception:
+            return "or does not run in a packed batch at all"
         if error < (1e-3 if self.dtype == torch.float32 else 0.2):  # NaN is a fault too
             return None
         return f"off by {error:.2g}: {ELSEWHERE}"
@@ -114,7 +118,8 @@ class Adapter:
     @torch.inference_mode()
     def geometry(self) -> tuple[int, int, int, int]:
         """Query heads, K/V heads, head size and layers, from what the layers really pass to their attention."""
-        _running.step = Step(None, None, None, seen := [])
+        seen: list[tuple[int, int, int, int]] = []
+        _running.step = Step(None, None, None, seen)
         self.model(input_ids=torch.tensor([[1]], device=self.device), use_cache=False)
         if not seen:
             raise self.unsupported("its attention is written into its own code and does not go through AttentionInterface")
@@ -132,13 +137,14 @@ class Adapter:
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: list[LayerKV], attention: Attention) -> torch.Tensor:
         """Logits [E, vocabulary] of the positions in ``batch.logit_rows``."""
-        _running.step = Step(batch, iter(kv), attention, [])
-        logits = self.model(
-            input_ids=batch.token_ids[None],
-            position_ids=batch.positions[None],
-            use_cache=False,
-            logits_to_keep=batch.logit_rows,
-        ).logits[0]
+        with self._alone:
+            _running.step = Step(batch, iter(kv), attention, [])
+            logits = self.model(
+                input_ids=batch.token_ids[None],
+                position_ids=batch.positions[None],
+                use_cache=False,
+                logits_to_keep=batch.logit_rows,
+            ).logits[0]
         # a model that knows no logits_to_keep gives all rows
         return logits if len(logits) == len(batch.logit_rows) else logits[batch.logit_rows]
 
@@ -153,6 +159,8 @@ def load_model(path: Path, kind: str, dtype: torch.dtype) -> torch.nn.Module:
             path, dtype=dtype, attn_implementation=NAME, trust_remote_code=False, use_safetensors=True,
             local_files_only=True, output_loading_info=True,
         )  # fmt: skip
+    except NO_MEMORY:
+        raise
     except Exception as problem:
         # a KeyError: the table of its attentions has no place for ours
         own_code = isinstance(problem, KeyError) and NAME in str(problem) or "attention implementation" in str(problem)
@@ -161,7 +169,7 @@ def load_model(path: Path, kind: str, dtype: torch.dtype) -> torch.nn.Module:
         elif "Unrecognized configuration class" in str(problem):
             reason = "transformers has no causal language model of this type"
         else:
-            reason = f"transformers cannot load it ({in_words(problem)})"
+            reason = f"transformers cannot load it from {path} (its config.json and weights may not belong together)"
         raise UnsupportedModel(f"model type {kind!r}: {reason}") from problem
     if missing := sorted(report["missing_keys"]):
         raise UnsupportedModel(
@@ -170,8 +178,3 @@ def load_model(path: Path, kind: str, dtype: torch.dtype) -> torch.nn.Module:
         )
     tell_unused(path, report["unexpected_keys"])
     return model
-
-
-def in_words(problem: Exception) -> str:
-    lines = str(problem).strip().splitlines() or [type(problem).__name__]
-    return f"{lines[0]:.150}"

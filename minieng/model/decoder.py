@@ -30,6 +30,9 @@ def supports(config: Any) -> str | None:
     """None if this forward is right for the model, else what it lacks."""
     if config.model_type not in FAMILY:
         return f"model type {config.model_type!r} is not of the Llama family"
+    stray = {"llama": ("sliding_window", "layer_types"), "mistral": ("layer_types",)}.get(config.model_type, ())
+    if found := [name for name in stray if getattr(config, name, None)]:
+        return f"{found[0]}, which transformers' model has no place for but its cache goes by"
     if config.hidden_act != "silu":
         return f"activation {config.hidden_act!r}"
     rope = getattr(config, "rope_parameters", None) or {}
@@ -40,11 +43,8 @@ def supports(config: Any) -> str | None:
 
 def window_of(config: Any, layer: int) -> int | None:
     """The sliding window of a layer in tokens, or None for full attention."""
-    if config.model_type == "llama":  # transformers' Llama has none, whatever its config says
-        return None
-    if config.model_type == "mistral":
-        return config.sliding_window
-    return config.sliding_window if config.layer_types[layer] == "sliding_attention" else None
+    kinds = getattr(config, "layer_types", None)
+    return None if kinds and kinds[layer] != "sliding_attention" else getattr(config, "sliding_window", None)
 
 
 def geometry(config: Any) -> tuple[int, int, int]:
@@ -111,11 +111,12 @@ class Decoder:
         After the model's last attention nobody asks for the others any more. native.native_layers is the same in C.
         """
         ops, delta = attention.ops, None
-        x = before if self.embedding is None else F.embedding(batch.token_ids, self.embedding)
+        x: torch.Tensor = before if self.embedding is None else F.embedding(batch.token_ids, self.embedding)
         if self.lm_head is None:  # more layers follow, which need every token
             batch = replace(batch, logit_rows=torch.arange(len(x), device=x.device))
         cos, sin = self.cos[batch.positions], self.sin[batch.positions]
         if self.runs_whole(attention):
+            assert self.in_panels is not None
             return native.native_layers(
                 self.in_panels, x, self.config.intermediate_size, cos, sin, self.eps, self.heads, kv, batch
             )
@@ -142,6 +143,7 @@ class Decoder:
 
     def logits(self, x: torch.Tensor, attention: Attention) -> torch.Tensor:
         """[E, hidden] → [E, vocabulary]."""
+        assert self.lm_head is not None
         return self.lm_head(attention.ops.rms_norm(x, self.norm, self.eps))
 
     def project_and_attend(

@@ -25,6 +25,7 @@ is copied to the real block once that has a name. Steps are sent ahead from the 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,14 +34,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from .. import gpu
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention
+from ..kernels.torch_attention import torch_settle
 from ..kernels.transfer import on_device, pinned, to_host
 from ..kv.tensors import KVTensors
 from ..plan import Plan, StepResult
 from ..request import Request
 from .decoder import Decoder
-from .sampler import choose
+from .sampler import choose, refuse_nan
 
 GATHER_BYTES = 256 << 20  # where a backend gathers: graphs whose keys and values of a layer would take more are not made
 SPARE_TOKENS = 4096  # of KV, in spare blocks
@@ -50,7 +53,7 @@ class Cuda:
     """All that needs a GPU here; a test on a CPU puts a stand-in in its place."""
 
     def __init__(self, device: torch.device) -> None:
-        self.stream, self.pool = torch.cuda.Stream(device), None
+        self.device, self.stream, self.pool = device, torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """Do the work once, so that kernels are compiled and libraries have their work space; then record it."""
@@ -60,10 +63,19 @@ class Cuda:
             work()
         current.wait_stream(self.stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
-            work()
-        self.pool = graph.pool()
+        try:
+            with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
+                work()
+        except BaseException:
+            self.give_up(current)
+            raise
         return graph.replay
+
+    def give_up(self, current: torch.cuda.Stream) -> None:
+        """Leave a capture that broke: torch would stay on its stream, and its allocator would go on serving the graph."""
+        torch.cuda.set_stream(current)
+        with contextlib.suppress(RuntimeError):  # it is over already
+            torch._C._cuda_endAllocateToPool(self.device.index, self.pool)
 
     def stamp(self) -> Any:
         """This point of the stream."""
@@ -144,7 +156,10 @@ class Decodes:
         self.after_decode = False  # the step before was a decode step, too
         self.num_ahead = self.num_served = 0
         begin = time.perf_counter()
-        self.replays = {shape: cuda.capture(lambda shape=shape: self.work(*shape)) for shape in self.shapes()}
+        with gpu.no_collection():
+            self.replays = {shape: cuda.capture(lambda shape=shape: self.work(*shape)) for shape in self.shapes()}
+        if tensors.num_spare_blocks:
+            self.settle([(tensors.num_blocks, tensors.num_blocks)])  # compiled now; it changes nothing
         self.seconds = time.perf_counter() - begin
 
     def __str__(self) -> str:
@@ -202,6 +217,7 @@ class Decodes:
         self.after_decode = True
         seconds = self.cuda.seconds(*sent.stamps)  # here, and only here, the host waits
         tokens = sent.tokens.tolist()
+        refuse_nan(tokens, self.model.dtype)
         taken = time.perf_counter() - begin
         emitted: list[int | None] = [tokens[sent.index[request]] for request, _ in plan.extend]
         return StepResult(emitted, max(taken, seconds) if sent.ahead else taken)
@@ -229,9 +245,12 @@ class Decodes:
         """New slots that were put into spare blocks go where the plan wants them: the first slot of a new block."""
         pairs = [(sent.spare[r], r.block_table[r.num_computed_tokens // self.size]) for r, _ in plan.extend if r in sent.spare]
         if pairs:
-            source, target = on_device(list(zip(*pairs, strict=True)), torch.int64, self.model.device)
-            cache = self.tensors.cache
-            cache[:, :, target, 0] = cache[:, :, source, 0]
+            self.settle(pairs)
+
+    def settle(self, pairs: list[tuple[int, int]]) -> None:
+        """Copy the first slot of one block to another, in all layers. pairs: (from, to)."""
+        settle = self.attention.backend.kernels.settle or torch_settle
+        settle(self.tensors.cache, on_device(list(zip(*pairs, strict=True)), torch.int64, self.model.device))
 
     def send_ahead(self, sent: SentStep, rows: list[Request]) -> SentStep | None:
         """The step after ``sent``, if it can be told: everybody goes on but who reaches its longest."""
@@ -248,8 +267,8 @@ class Decodes:
 
         before  the step that makes this one's tokens, which are not on the host yet (None: all tokens are known)
         """
-        count, size, spare = len(rows), self.size, {}
-        stamp = self.cuda.stamp()
+        count, size = len(rows), self.size
+        spare: dict[Request, int] = {}
         self.place_tables(rows)
         slots = []
         for request, column in zip(rows, columns, strict=True):
@@ -259,32 +278,35 @@ class Decodes:
             else:
                 spare[request] = self.tensors.num_blocks + len(spare)
                 slots.append(spare[request] * size)
-        known = before is None
-        numbers = np.zeros((5, self.max_rows), np.int64)
+        numbers: np.ndarray = np.zeros((5, self.max_rows), np.int64)
         numbers[2] = self.discard_slot
-        numbers[0, :count] = [r.token_ids[-1] for r in rows] if known else [-1 - before.index[r] for r in rows]
+        numbers[0, :count] = [r.token_ids[-1] for r in rows] if before is None else [-1 - before.index[r] for r in rows]
         numbers[1, :count] = [min(max(0, c - r.pad), r.max_num_tokens - 1) for r, c in zip(rows, columns, strict=True)]
         numbers[2, :count] = slots
         numbers[3, :count] = [r.pad for r in rows]
         numbers[4, :count] = np.asarray(columns) + 1
-        self.numbers.copy_(pinned(numbers, self.model.device), non_blocking=True)
-        self.replays[self.bucket(count, max(columns))]()
-        tokens = choose(self.model.logits(self.hidden[:count], self.attention), list(rows), ahead=not known)
-        self.last[:count] = tokens
+        host = pinned(numbers, self.model.device)
+        bucket = self.bucket(count, max(columns))
+        assert bucket is not None  # whoever sends a step has asked for it
+        stamp = self.cuda.stamp()  # just before the launch: what the host did until now is no time of the device
+        self.numbers.copy_(host, non_blocking=True)
+        self.replays[bucket]()
+        tokens = choose(self.model.logits(self.hidden[:count], self.attention), list(rows), ahead=before is not None)
+        self.last[:count] = tokens.clamp(min=0)  # NONE would be no row of the embedding, if a step is on its way already
         index, tables = {request: row for row, request in enumerate(rows)}, [request.block_table for request in rows]
-        return SentStep(index, columns, tables, spare, to_host(tokens), (stamp, self.cuda.stamp()), ahead=not known)
+        return SentStep(index, columns, tables, spare, to_host(tokens), (stamp, self.cuda.stamp()), ahead=before is not None)
 
     def place_tables(self, rows: Sequence[Request]) -> None:
         """See to it that row i of ``tables`` is the table of ``rows[i]``: moved on the device if all of them are there."""
         before, self.tables_on_device, device = self.tables_on_device, {}, self.model.device
         found = [before.get(request) for request in rows]
         if all(at is not None and at[1] is request.block_table for at, request in zip(found, rows, strict=True)):
-            keep = [at[0] for at in found]
+            keep = [at[0] for at in found if at is not None]
             if keep != list(range(len(keep))):
                 self.tables[: len(keep)] = self.tables.index_select(0, on_device(keep, torch.int64, device))
         else:
             width = min(self.blocks, max(len(request.block_table) for request in rows))
-            tables = np.zeros((len(rows), width), np.int32)
+            tables: np.ndarray = np.zeros((len(rows), width), np.int32)
             for row, request in enumerate(rows):
                 table = request.block_table[:width]
                 tables[row, : len(table)] = table

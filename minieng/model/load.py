@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import warnings
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 
+from .. import gpu
 from ..config import EngineConfig
 from ..hub.resolve import load_config, load_tokenizer, resolve
 from ..hub.shelf import tensors_in
@@ -23,6 +25,7 @@ from ..kernels.native import keep_freed_memory
 from ..kv.tensors import KVShape, KVTensors, choose_num_blocks
 from ..request import Request, SamplingParams
 from .adapter import Adapter
+from .chat import bounded
 from .decoder import Decoder, supports
 from .graphs import GATHER_BYTES, Cuda, Decodes, num_spare_blocks
 from .refusals import refuse
@@ -30,7 +33,9 @@ from .runner import ModelRunner
 from .sampler import choose
 
 MOST_PROFILED = 16_384  # tokens of the warm-up step; a larger step is reckoned from it
+FEW = 64  # tokens of the warm-up step where the cache's size is given and kernels are to be compiled only
 GRAPH_BYTES = 256 << 20  # for graphs and the work space of libraries
+LargestStep = Callable[[EngineConfig, int], int]  # most tokens of a step, from the knobs and the longest text
 _loaded: weakref.WeakValueDictionary[tuple, Decoder | Adapter] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
 
@@ -47,44 +52,63 @@ class Loaded:
     eos_token_ids: list[int]
 
 
-def load(name: str, config: EngineConfig, largest_step: Callable[[EngineConfig, int], int]) -> Loaded:
+def load(name: str, config: EngineConfig, largest_step: LargestStep, rectangles: bool = False) -> Loaded:
     """Load a model for an engine. Raises ValueError (ModelError) naming what is wrong and what to do.
 
-    largest_step  ``Scheduler.largest_step`` of the scheduler that will plan for it
+    largest_step, rectangles  of the ``Scheduler`` that will plan for it
     """
     check_name(config.attention)
+    device = choose_device(config.device)
+    try:
+        with gpu.here(device):
+            return load_here(name, config, device, largest_step, rectangles)
+    except BaseException as problem:  # Ctrl-C, too
+        if gpu.is_gpu(device):
+            gpu.let_go(problem)
+        raise
+
+
+def load_here(name: str, config: EngineConfig, device: torch.device, largest_step: LargestStep, rectangles: bool) -> Loaded:
+    """``load`` on a device that has been chosen and, if it is a GPU, is the current one."""
     # Huge pages for torch's large tensors on Linux, read when torch first allocates: streaming the weights of a small
     # model through a CPU at every step is 5 % faster with them.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     path = resolve(name)
     hf_config = load_config(path)
     text = hf_config.get_text_config()
-    device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device, text)
     limit = getattr(text, "max_position_embeddings", None) or 2048
     if config.max_model_len is not None and config.max_model_len > limit:
         raise ValueError(f"max_model_len={config.max_model_len}: {name} was made for at most {limit} tokens")
     max_model_len = config.max_model_len or limit
     model = shared_model(path, hf_config, dtype, device)
-    if device.type == "cpu":
+    if gpu.is_gpu(device):
+        gpu.leave_out_cudnn()
+    else:
         keep_freed_memory()  # of the steps to come; what loading freed has gone back to the system
     attention = choose_attention(config.attention, device, dtype, model.heads, model.kv_heads, model.head_dim, config.block_size)
-    tensors = make_cache(model, attention, config, max_model_len, largest_step(config, max_model_len))
+    most = largest_step(config, max_model_len)
+    tensors = make_cache(model, attention, config, max_model_len, most, max_model_len if rectangles else 0)
     model.reach(min(max_model_len, tensors.num_blocks * config.block_size))
     runner = ModelRunner(model, tensors, attention)
-    if device.type == "cuda":
+    if gpu.is_gpu(device):
         capture(runner, config, max_model_len)
-    return Loaded(path, load_tokenizer(path), runner, max_model_len, text.vocab_size, eos_of(path, text))
+    return Loaded(path, bounded(load_tokenizer(path)), runner, max_model_len, text.vocab_size, eos_of(path, text))
 
 
-def make_cache(model: Decoder | Adapter, attention: Attention, config: EngineConfig, max_model_len: int, most: int) -> KVTensors:
-    """The cache, as large as asked or as memory allows beside a step of ``most`` tokens."""
+def make_cache(
+    model: Decoder | Adapter, attention: Attention, config: EngineConfig, max_model_len: int, most: int, width: int = 0
+) -> KVTensors:
+    """The cache, as large as asked or as memory allows beside a step of ``most`` tokens (``warm_up``)."""
     device, size, work, spare = model.device, config.block_size, 0, 0
     shape = KVShape(model.num_layers, model.kv_heads, model.head_dim, model.dtype)
-    if device.type == "cuda":
+    if gpu.is_gpu(device):
+        gpu.give_back(device)
         if config.num_blocks is None:
-            work = warm_up(model, attention, config, max_model_len, most) + GRAPH_BYTES
+            work = warm_up(model, attention, config, max_model_len, most, width) + GRAPH_BYTES
             work += 2 * GATHER_BYTES if attention.backend.gathers else 0
+        else:
+            warm_up(model, attention, config, max_model_len, min(most, FEW), width)
         if not config.enforce_eager:
             spare = num_spare_blocks(max(config.max_num_seqs, config.batch_size), size)
             work += spare * size * shape.bytes_per_token
@@ -94,36 +118,54 @@ def make_cache(model: Decoder | Adapter, attention: Attention, config: EngineCon
 
 
 @torch.inference_mode()
-def warm_up(model: Decoder | Adapter, attention: Attention, config: EngineConfig, max_model_len: int, most: int) -> int:
-    """Bytes that a step of ``most`` tokens takes besides weights and KV: it is run once, on a cache of one block."""
+def warm_up(
+    model: Decoder | Adapter, attention: Attention, config: EngineConfig, max_model_len: int, most: int, width: int = 0
+) -> int:
+    """Bytes that a step of ``most`` tokens takes besides weights and KV: it is run once, on a cache of one block.
+
+    width  tokens of its rows where the scheduler plans rectangles, else 0: prompts and one decode, packed. Either way
+           it is what will be planned, and every kernel of such steps is compiled.
+    """
     tokens, device, size = min(most, MOST_PROFILED), model.device, config.block_size
-    ends = [min(max_model_len, tokens - first) for first in range(0, tokens, max_model_len)]
-    starts = [0]
-    for end in ends:
-        starts.append(starts[-1] + end)
     model.reach(max_model_len)
     cache = torch.zeros((2, 1, size, model.kv_heads, model.head_dim), dtype=model.dtype, device=device)
-    kv = [LayerKV(*cache, model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)]
-    nothing = torch.zeros(tokens, dtype=torch.int64, device=device)
-    positions = torch.arange(tokens, device=device) % max_model_len
-    tables = torch.zeros((len(ends), -(-max(ends) // size)), dtype=torch.int32, device=device)
-    batch = Batch(nothing, positions, nothing, starts, [0] * len(ends), ends, tables, nothing[: config.max_num_seqs])
+    k, v = cache
+    kv = [LayerKV(k, v, model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)]
+    batch = step_of(tokens, width, max_model_len, config, device)
     asked = [Request(str(i), [0], SamplingParams(temperature=1.0, top_p=0.9)) for i in range(len(batch.logit_rows))]
-    torch.cuda.empty_cache()
+    gpu.give_back(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
+    full = False
     try:
-        with torch.cuda.device(device):
-            choose(model.forward(batch, kv, attention), asked)
+        choose(model.forward(batch, kv, attention), asked)
     except torch.cuda.OutOfMemoryError:
+        full = True
+    if full:  # raised here, the error does not keep the one of torch, which holds all of the step's tensors
         raise ValueError(
             f"a step of {tokens} tokens does not fit into the memory that is left: lower max_model_len, "
-            "max_prefill_tokens, max_num_batched_tokens or max_num_seqs, or close another engine"
-        ) from None
+            "max_prefill_tokens, max_num_batched_tokens, max_num_seqs or batch_size, or close another engine"
+        )
     peak = torch.cuda.max_memory_allocated(device) - before
     del batch
-    torch.cuda.empty_cache()
+    gpu.give_back(device)
     return int(peak * max(1.0, most / tokens))
+
+
+def step_of(tokens: int, width: int, max_model_len: int, config: EngineConfig, device: torch.device) -> Batch:
+    """A step of so many tokens, or a little fewer if it is a rectangle: all of them in slot 0 of block 0."""
+    if width:
+        width = min(width, tokens)
+        lengths = ends = [width] * (tokens // width)
+    else:
+        prompts = [min(max_model_len, tokens - 1 - first) for first in range(0, tokens - 1, max_model_len)]
+        lengths, ends = [*prompts, 1], [*prompts, max_model_len]
+    starts = list(itertools.accumulate(lengths, initial=0))
+    nothing = torch.zeros(starts[-1], dtype=torch.int64, device=device)
+    positions = torch.arange(starts[-1], device=device) % max_model_len
+    tables = torch.zeros((len(ends), -(-max(ends) // config.block_size)), dtype=torch.int32, device=device)
+    asking = nothing[: len(lengths) if width else config.max_num_seqs]
+    return Batch(nothing, positions, nothing, starts, [0] * len(ends), ends, tables, asking, width)
 
 
 def capture(runner: ModelRunner, config: EngineConfig, max_model_len: int) -> None:
@@ -138,8 +180,7 @@ def capture(runner: ModelRunner, config: EngineConfig, max_model_len: int) -> No
     else:
         rows, longest = max(config.max_num_seqs, config.batch_size), min(max_model_len, tensors.num_blocks * config.block_size)
         try:
-            with torch.cuda.device(model.device):
-                runner.decodes = Decodes(model, tensors, runner.kv, attention, rows, longest, Cuda(model.device))
+            runner.decodes = Decodes(model, tensors, runner.kv, attention, rows, longest, Cuda(model.device))
         except RuntimeError as problem:  # out of memory, too
             runner.no_graphs = f"no: capturing failed ({problem!s:.200})"
             warnings.warn(f"no CUDA graphs, every step is launched piece by piece: {problem!s:.300}", stacklevel=3)
@@ -199,5 +240,5 @@ def eos_of(path: Path, config: Any) -> list[int]:
     found = None
     if (path / "generation_config.json").exists():
         found = GenerationConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False).eos_token_id
-    found = config.eos_token_id if found is None else found
+    found = getattr(config, "eos_token_id", None) if found is None else found
     return [] if found is None else [found] if isinstance(found, int) else list(found)

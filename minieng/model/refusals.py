@@ -9,6 +9,7 @@ from typing import Any
 from ..hub.shelf import ModelError, Stored
 
 ENCODER, RECURRENT, ALIBI = "an encoder beside its decoder", "a recurrent state instead of KV", "ALiBi attention bias"
+DRAFTER = "only the keys and values of the model that it drafts for"
 REFUSED = {
     "bloom": ALIBI,
     "mpt": ALIBI,
@@ -22,6 +23,8 @@ REFUSED = {
     "xlstm": RECURRENT,
     "jamba": "recurrent layers",
     "recurrent_gemma": "recurrent layers",
+    "gemma4_assistant": DRAFTER,
+    "gemma4_unified_assistant": DRAFTER,
 }
 PLAIN = ("F64", "F32", "F16", "BF16")
 STATES = ("linear", "mamba", "conv", "recurrent")  # in the name of a layer's kind: it remembers more than keys and values
@@ -35,9 +38,10 @@ def refuse(config: Any, tensors: dict[str, Stored]) -> None:
     """Raise UnsupportedModel for a model that would give wrong tokens, on either forward."""
     text = config.get_text_config()
     quantised = next((q for c in (config, text) if (q := quantisation(c))), None)
-    raw = next((name for name, t in tensors.items() if name.endswith("weight") and t.dtype not in PLAIN), None)
+    odd = (f"{name} is stored as {t.dtype}" for name, t in tensors.items() if name.endswith("weight") and t.dtype not in PLAIN)
+    raw = next(odd, None)
     if quantised or raw:
-        what = f"its weights are quantised ({quantised})" if quantised else f"{raw} is stored as {tensors[raw].dtype}"
+        what = f"its weights are quantised ({quantised})" if quantised else raw
         raise UnsupportedModel(
             f"model type {config.model_type!r}: {what}, and minieng reads plain weights only: take the model it was made "
             "from, or a copy that is saved in bfloat16 or as GGUF"
@@ -45,6 +49,8 @@ def refuse(config: Any, tensors: dict[str, Stored]) -> None:
     reason = REFUSED.get(text.model_type) or REFUSED.get(config.model_type)
     if reason is None and getattr(config, "is_encoder_decoder", False):
         reason = "an encoder and a decoder"
+    if reason is None and getattr(text, "index_topk", None):
+        reason = "an index of its own that picks the tokens to attend to"
     kinds = sorted({str(kind) for kind in getattr(text, "layer_types", None) or () if any(s in str(kind) for s in STATES)})
     if reason is None and kinds:
         reason = f"layers with a state of their own ({', '.join(kinds)})"

@@ -6,12 +6,13 @@ slice is "tokens c … c+n of this request", and whoever reaches its last token 
 
 from __future__ import annotations
 
-import contextlib
 import time
+from typing import Any
 
 import numpy as np
 import torch
 
+from .. import gpu
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention
 from ..kernels.linear import Linear
@@ -36,7 +37,7 @@ class ModelRunner:
         self.device = model.device
         self.decodes: Decodes | None = None
         self.no_graphs = "no: they are for a GPU"
-        self._here = torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
+        self._here = gpu.here(self.device)
         self.kv = [LayerKV(*tensors.layer(i), model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)]
 
     @property
@@ -45,11 +46,12 @@ class ModelRunner:
 
     @property
     def device_name(self) -> str:
-        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
+        return torch.cuda.get_device_name(self.device) if gpu.is_gpu(self.device) else str(self.device)
 
     def facts(self) -> dict[str, str]:
         """What runs here, for ``explain()``: device, precision, and how attention and matrix products are done."""
-        forward, linears = type(self.model).__name__, Linear
+        forward = type(self.model).__name__
+        linears: Any = Linear
         if isinstance(self.model, Decoder):
             linears = self.model.layers[0].qkv
             if self.model.runs_whole(self.attention):
@@ -59,16 +61,28 @@ class ModelRunner:
             "device": f"{self.device_name}, {str(self.model.dtype).removeprefix('torch.')}",
             "attention": f"{self.attention.backend.name}: {self.attention.why}",
         }
-        if self.device.type == "cuda":
+        if gpu.is_gpu(self.device):
             told["graphs"] = str(self.decodes or self.no_graphs)
         return told | {"linears": linears.title}
 
     def execute(self, plan: Plan) -> StepResult:
         """Compute the plan's tokens, and sample for every request whose last token was among them."""
         begin = time.perf_counter()
-        with self._here:
-            result = self.decodes.execute(plan, begin) if self.decodes is not None else None
-            return self.compute(plan, begin) if result is None else result
+        try:
+            with self._here:
+                result = self.decodes.execute(plan, begin) if self.decodes is not None else None
+                return self.compute(plan, begin) if result is None else result
+        except torch.OutOfMemoryError as full:
+            gpu.let_go(full)
+            full.add_note("minieng: lower memory_fraction, max_num_seqs, max_prefill_tokens or max_num_batched_tokens")
+            raise
+
+    def close(self) -> None:
+        """Give a GPU's memory back, the cache's and the graphs'. Nothing can be computed here any more."""
+        if gpu.is_gpu(self.device):
+            self.decodes = None
+            del self.tensors, self.kv
+            gpu.give_back(self.device)
 
     def compute(self, plan: Plan, begin: float) -> StepResult:
         """Any plan, launched piece by piece."""
@@ -83,7 +97,7 @@ class ModelRunner:
                 place = {request: row for row, request in enumerate(plan.rows)}
                 wanted = [place[plan.extend[i][0]] for i in emitting]
                 logits = logits[on_device(wanted, torch.int64, self.device)]
-            if not emitting and self.device.type == "cuda":
+            if not emitting and gpu.is_gpu(self.device):
                 torch.cuda.current_stream().synchronize()  # else the next step would be charged for this one
             if emitting:
                 chosen, found = sample(logits, [plan.extend[i][0] for i in emitting])
@@ -120,6 +134,7 @@ class ModelRunner:
         The right ends of all rows stand in one column, so a row that is done writes there as well. What is
         computed for it, and for padding, is read by nobody; its position ids only have to be valid.
         """
+        assert plan.rows is not None
         size, width, live = self.tensors.block_size, plan.width, dict(plan.extend)
         longest = next(r for r, n in plan.extend if n == width)
         end = longest.pad + longest.num_computed_tokens + width
@@ -143,13 +158,13 @@ class ModelRunner:
     ) -> Batch:  # fmt: skip
         size = self.tensors.block_size
         blocks = -(-max(ends) // size)
-        tables = np.zeros((len(requests), blocks), dtype=np.int32)
+        tables: np.ndarray = np.zeros((len(requests), blocks), dtype=np.int32)
         for row, request in enumerate(requests):
             table = request.block_table[:blocks]
             tables[row, : len(table)] = table
-        numbers = on_device([token_ids, positions, slots], torch.int64, self.device)
+        ids, places, targets = on_device([token_ids, positions, slots], torch.int64, self.device)
         return Batch(
-            *numbers, starts, pads, ends, on_device(tables, torch.int32, self.device),
+            ids, places, targets, starts, pads, ends, on_device(tables, torch.int32, self.device),
             on_device(rows, torch.int64, self.device), width,
         )  # fmt: skip
 

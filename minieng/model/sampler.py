@@ -16,6 +16,7 @@ from ..kernels.transfer import as_list, on_device
 from ..request import Request
 
 COLDEST = 1e-5  # below this temperature fp32 has nothing left to choose from
+NONE = -1  # in place of a token, where logits are no numbers
 
 
 def noise_key(request: Request, ahead: int = 0) -> tuple[int, int]:
@@ -68,25 +69,45 @@ def forbid_early_end(logits: torch.Tensor, requests: list[Request], ahead: int =
     return logits.index_put((where[0], where[1]), logits.new_full((), -torch.inf))
 
 
+def best(values: torch.Tensor) -> torch.Tensor:
+    """The column of each row's largest value; ``NONE`` where that is no number, as after an overflow."""
+    top, column = values.max(-1)  # of a row with a NaN the largest is NaN
+    return column.masked_fill_(~torch.isfinite(top), NONE)
+
+
+def refuse_nan(tokens: list[int], dtype: torch.dtype) -> None:
+    """Raise FloatingPointError if there is a row without a token."""
+    if NONE in tokens:
+        name = str(dtype).removeprefix("torch.")
+        remedy = "dtype='float32'" + (" (or 'bfloat16' on a GPU of sm_80 and later)" if dtype == torch.float16 else "")
+        raise FloatingPointError(
+            f"the model's logits are not finite: a layer computed in {name}, whose largest number is "
+            f"{torch.finfo(dtype).max:.4g}, overflowed, or a weight is no number; use {remedy}, or fetch the model again"
+        )
+
+
 def choose(logits: torch.Tensor, requests: list[Request], ahead: int = 0) -> torch.Tensor:
     """Tokens [E] for rows of logits [E, vocabulary], on the device, which nothing here waits for.
 
     ahead  tokens that the requests will have got before this one, and that are not on the host yet
+
+    ``NONE`` for a row without numbers: whoever brings the tokens to the host asks ``refuse_nan``.
     """
     logits = forbid_early_end(logits, requests, ahead)
     drawn = [row for row, r in enumerate(requests) if r.params.temperature]
     if not drawn:
-        return logits.argmax(-1)
+        return best(logits)
     logits = logits.float()
     if len(drawn) == len(requests):
         return draw(logits, requests, ahead)
     rows = on_device(drawn, torch.int64, logits.device)
-    return logits.argmax(-1).index_copy_(0, rows, draw(logits[rows], [requests[row] for row in drawn], ahead))
+    return best(logits).index_copy_(0, rows, draw(logits[rows], [requests[row] for row in drawn], ahead))
 
 
 def sample(logits: torch.Tensor, requests: list[Request]) -> tuple[list[int], list[dict[int, float] | None] | None]:
     """Tokens for rows of logits [E, vocabulary], and the log-probabilities that were asked for (None if none were)."""
     chosen = as_list(choose(logits, requests))
+    refuse_nan(chosen, logits.dtype)
     if all(r.params.logprobs is None for r in requests):
         return chosen, None
     logits = forbid_early_end(logits.float(), requests)
@@ -100,7 +121,7 @@ def draw(logits: torch.Tensor, requests: list[Request], ahead: int = 0) -> torch
     if any(r.params.top_k or r.params.top_p < 1 for r in requests):
         logits = filter_logits(logits, [r.params.top_k for r in requests], [r.params.top_p for r in requests])
     noise = exponential_noise([noise_key(r, ahead) for r in requests], logits.shape[-1], logits.device)
-    return (logits.softmax(-1) / noise).argmax(-1)
+    return best(logits.softmax(-1) / noise)
 
 
 def log_probabilities(logits: torch.Tensor, chosen: int, count: int | None) -> dict[int, float] | None:

@@ -63,7 +63,8 @@ def places(path: Path, config: Any) -> dict[str, tuple[int, ...]]:
             model = AutoModelForCausalLM.from_config(type(config).from_dict(settings), trust_remote_code=False)
     except Exception as problem:
         raise ModelError(f"{path}: config.json makes no model ({problem!s:.150}): download or copy the model again") from problem
-    first, found = "model.layers.0.", {}
+    first = "model.layers.0."
+    found: dict[str, tuple[int, ...]] = {}
     for name, tensor in model.state_dict().items():
         layers = range(config.num_hidden_layers) if name.startswith(first) else (0,)
         found |= {name.replace(first, f"model.layers.{i}.", 1): tuple(tensor.shape) for i in layers}

@@ -26,6 +26,7 @@ def ttft(request: Request) -> float:
 
 
 def e2el(request: Request) -> float:
+    assert request.finish_time is not None, f"{request.request_id} has not ended"
     return request.finish_time - request.arrival_time
 
 

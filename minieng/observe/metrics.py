@@ -17,7 +17,7 @@ from ..request import Request
 from .latency import PERCENTILES, Latency, e2el, itl, samples, tpot, ttft
 
 if TYPE_CHECKING:
-    from .trace import StepRecord, Trace
+    from .record import StepRecord
 
 __all__ = [
     "OBJECTIVES", "PERCENTILES", "Latency", "Metrics", "check_goodput", "e2el", "is_good", "itl", "ladder_table",
@@ -167,7 +167,7 @@ class Metrics:
 
     @classmethod
     def of(
-        cls, requests: Sequence[Request], trace: Trace, duration: float, *, config: EngineConfig | None = None,
+        cls, requests: Sequence[Request], trace: Iterable[StepRecord], duration: float, *, config: EngineConfig | None = None,
         refused: int = 0, goodput: Mapping[str, float] | None = None, name: str = "",
     ) -> Metrics:  # fmt: skip
         """From the requests that were let in, finished or aborted, and the trace of the run.
@@ -181,6 +181,7 @@ class Metrics:
         goals, seconds = check_goodput(goodput or {}), max(duration, 1e-9)
         good = sum(is_good(r, goals) for r in done) / seconds if goals else None
         inputs, outputs = sum(r.num_prompt_tokens for r in done), sum(r.num_output_tokens for r in done)
+        latencies: dict[str, Any] = {name: Latency.of(samples(done, name)) for name in LATENCIES}
         return cls(
             name=name, duration=duration,
             completed=len(done), failed=len(requests) - len(done) + refused, refused=refused,
@@ -188,7 +189,7 @@ class Metrics:
             output_throughput=outputs / seconds, total_token_throughput=(inputs + outputs) / seconds,
             max_output_tokens_per_s=_best_second(done), max_concurrent_requests=_most_at_once(done),
             **_waste(list(trace), seconds, config or EngineConfig()),
-            **{name: Latency.of(samples(done, name)) for name in LATENCIES},
+            **latencies,
         )  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:
@@ -216,7 +217,7 @@ def _most_at_once(done: list[Request]) -> int:
     return max(accumulate(change for _, change in events), default=0)
 
 
-def _waste(steps: list[StepRecord], seconds: float, config: EngineConfig) -> dict[str, float]:
+def _waste(steps: list[StepRecord], seconds: float, config: EngineConfig) -> dict[str, Any]:
     """What the trace says of padding, seats and cache. Seats: batch_size of a padded scheduler, else max_num_seqs."""
     padding, finished = sum(s.padding for s in steps), sum(s.finished_rows for s in steps)
     positions = sum(s.num_tokens for s in steps) + padding + finished

@@ -22,7 +22,7 @@ from .record import StepRecord
 SCHEMA, VERSION = "minieng.trace", 1
 REQUEST_FIELDS = (
     "prompt_id", "sample_index", "arrival_time", "sequence", "priority", "deadline", "user", "max_num_tokens",
-    "finish_reason", "num_preemptions", "num_cached_tokens", "admitted_time", "token_times", "finish_time",
+    "finish_reason", "stop_reason", "num_preemptions", "num_cached_tokens", "admitted_time", "token_times", "finish_time",
 )  # fmt: skip
 
 
@@ -44,8 +44,8 @@ def write(path: str | Path, head: dict[str, Any], requests: Collection[Request],
 def read(path: str | Path) -> tuple[dict[str, Any], list[Request], list[StepRecord]]:
     """What was written: head, requests, steps. Raises TraceError naming the file, the line and what is wrong there."""
     lines = _lines(path)
-    _, head = next(lines, (0, None))
-    _check_head(path, head)
+    _, first = next(lines, (0, None))
+    head = _head(path, first)
     requests: dict[str, Request] = {}
     steps: list[StepRecord] = []
     parents: dict[str, str] = {}
@@ -81,7 +81,8 @@ def _lines(path: str | Path) -> Iterator[tuple[int, Any]]:
         raise TraceError(f"{path}, line {number}: not JSON ({problem.msg}): {what}") from None
 
 
-def _check_head(path: str | Path, head: Any) -> None:
+def _head(path: str | Path, head: Any) -> dict[str, Any]:
+    """The first line's value, if it is that of a trace; else TraceError."""
     if not isinstance(head, dict) or head.get("schema") != SCHEMA:
         raise TraceError(f"{path}: not a trace: its first line does not say schema {SCHEMA!r}")
     if head.get("version") != VERSION:
@@ -89,6 +90,7 @@ def _check_head(path: str | Path, head: Any) -> None:
     missing = {"requests", "steps", "dropped", "detail", "meta"} - head.keys()
     if missing:
         raise TraceError(f"{path}, line 1: the first line lacks {', '.join(sorted(missing))}")
+    return head
 
 
 def request_to_json(request: Request) -> dict[str, Any]:

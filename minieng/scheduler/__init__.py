@@ -41,11 +41,7 @@ __all__ = [
     "ORDERS",
     "SCHEDULERS",
     "VICTIMS",
-    "ChunkedScheduler",
-    "ContinuousScheduler",
-    "DynamicScheduler",
     "Scheduler",
-    "StaticScheduler",
     "check_names",
     "make_scheduler",
 ]

@@ -37,9 +37,11 @@ class Scheduler:
     members        both together
     arrivals_open  whether more requests can still come
     token_budget   most tokens a plan of this scheduler may compute; None: the rule does not apply
+    rectangles     plans rows of equal width, padded on the left
     """
 
     token_budget: int | None = None
+    rectangles: bool = False
 
     def bind(self, kv: KVCache, config: EngineConfig) -> None:
         """Called once by the engine, before anything else. Raises ValueError for a name that nothing has."""
@@ -120,6 +122,7 @@ class Scheduler:
         seats, first = self.max_num_seqs - len(self.running) + len(plan.preempt), True
         for request in self.queue(now, kv) if seats > 0 else [self.waiting[0]]:
             n = kv.todo(request)
+            reason: str | None
             if seats <= 0:
                 reason = f"all {self.max_num_seqs} seats are taken"
             elif budget <= 0 or whole and n > budget and not first:
@@ -156,15 +159,16 @@ class Scheduler:
         Raises PlanError, and has changed nothing, if a rule is broken.
         """
         self.check(plan, now)
-        packed, pool = plan.rows is None, self.kv.pool
+        rows, pool = plan.rows, self.kv.pool
+        packed = rows is None
         done = Reservation([r for r, _ in plan.extend if r.status is Status.WAITING])
-        if packed:  # all are looked up before any is attached, as the ledger did
+        if rows is None:  # all are looked up before any is attached, as the ledger did
             for request, shared in [(r, self.kv.lookup(r, plan.preempt)) for r in done.newcomers]:
                 self.kv.attach(request, shared)
                 done.cached += shared.num_tokens
                 done.shared += len(shared.blocks)
         else:
-            plan.rows = list(plan.rows)  # it may be self.running itself, and that changes before the trace is written
+            plan.rows = list(rows)  # it may be self.running itself, and that changes before the trace is written
         before = pool.num_free
         for request in plan.preempt:  # a rectangle's KV stands too far to the right to be put back
             self._preempt(request, plan.moves if packed else None)

@@ -15,7 +15,7 @@ class ChunkedScheduler(Scheduler):
     """
 
     @property
-    def token_budget(self) -> int:
+    def token_budget(self) -> int:  # type: ignore[override]  # a value in others, here asked of the configuration
         return self.max_num_batched_tokens
 
     @classmethod

@@ -117,6 +117,7 @@ def check_rectangle(plan: Plan) -> None:
 
 def misfit(plan: Plan, new: list[Request]) -> str | None:
     """Why these rows are no rectangle; None if they are one."""
+    assert plan.rows is not None
     rows, old = set(plan.rows), [r for r in plan.rows if r.status is Status.RUNNING]
     if new and old:
         return f"{new[0].request_id} is new and {old[0].request_id} runs: the rows of a rectangle are all new or all running"

@@ -19,6 +19,8 @@ class StaticScheduler(Scheduler):
     held for every position of every row until the end. What that wastes is counted in the trace.
     """
 
+    rectangles = True
+
     @classmethod
     def largest_step(cls, config: EngineConfig, max_model_len: int) -> int:
         return config.batch_size * max_model_len  # the first step of a rectangle

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..config import EngineConfig
 from ..observe.metrics import Metrics, parse_goodput, table
@@ -19,7 +19,7 @@ from ..parallel.router import ROUTERS
 from ..workload import Workload
 from .cluster import Cluster
 from .cost_model import HOST_SECONDS, StepTimeModel
-from .executor import scripted_requests
+from .executor import SimExecutor, scripted_requests
 from .hardware import GPUS, MODELS
 from .papers import PAPERS, rerun
 
@@ -85,7 +85,7 @@ def cluster_of(args: argparse.Namespace) -> Cluster:
 
 def describe(cluster: Cluster, args: argparse.Namespace) -> str:
     engine = cluster.engines[0]
-    gpu = GPUS.get(args.gpu, engine.executor.model.gpu)
+    gpu = GPUS.get(args.gpu, cast(SimExecutor, engine.executor).model.gpu)
     return (
         f"{args.model} on {args.replicas} x {gpu.name} "
         f"(tensor {args.tensor}, stages {args.stages}; kernel speeds: {gpu.standing}), "

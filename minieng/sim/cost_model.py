@@ -75,7 +75,8 @@ class Work(NamedTuple):
             first = plan.extend[0]
             width = plan.width
             return cls.rectangle(len(plan.rows), width, first[0].pad + first[0].num_computed_tokens + first[1] - width)
-        new = logits = context = pairs = 0
+        new = logits = context = 0
+        pairs = 0.0
         for request, n in plan.extend:
             end = request.num_computed_tokens + n
             context += end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ..plan import Plan, StepResult
 from ..request import Request, SamplingParams
@@ -53,7 +53,7 @@ def scripted_request(
     max_tokens: int | None = None,
     max_model_len: int | None = None,
     name: str | None = None,
-    **rest: object,
+    **rest: Any,
 ) -> Request:
     """A request for the simulator: lengths in tokens, arrival in seconds.
 
@@ -105,6 +105,9 @@ class SimExecutor:
     def facts(self) -> dict[str, str]:
         """What runs here, for ``explain()``."""
         return {"device": f"{self.model.gpu.name}, simulated: nothing is computed, a formula says how long each step takes"}
+
+    def close(self) -> None:
+        """There is no memory to give back."""
 
     def execute(self, plan: Plan) -> StepResult:
         work, tokens = Work.of_plan(plan), [self._token(request, n) for request, n in plan.extend]

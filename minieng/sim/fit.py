@@ -11,6 +11,7 @@ simulator, fitting alone needs numpy, and is imported only where a trace is fitt
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -62,13 +63,14 @@ def fit_report(trace: Trace | Sequence[StepRecord], model: ModelSpec) -> FitRepo
     half, rest = records[::2], records[1::2]
     fitted = fit(half, model)
     errors = [np.abs(fitted.seconds(stack(part)) / [r.duration for r in part] - 1) for part in (half, rest)]
-    return FitReport(fitted, len(half), len(rest), *(float(np.median(e)) for e in errors), float(np.quantile(errors[1], 0.9)))
+    seen, unseen = (float(np.median(e)) for e in errors)
+    return FitReport(fitted, len(half), len(rest), seen, unseen, float(np.quantile(errors[1], 0.9)))
 
 
 def annotate(trace: Trace, model: StepTimeModel) -> Trace:
     """The trace with ``predicted`` seconds beside each step's duration."""
     predicted = [replace(r, predicted=float(model.predict(r)) if r.slices else None) for r in trace]
-    return replace(trace, steps=predicted)
+    return replace(trace, steps=deque(predicted))
 
 
 def measured(trace: Trace | Sequence[StepRecord]) -> list[StepRecord]:
@@ -97,7 +99,7 @@ def machine(model: ModelSpec, constants: np.ndarray) -> StepTimeModel:
 def first_guess(work: Work, seconds: np.ndarray, model: ModelSpec) -> np.ndarray:
     """Orders of magnitude: the fastest step reads the weights, the densest one computes."""
     weights = model.weight_bytes * (model.linear_params + model.head_params) / np.min(seconds)
-    flops = np.max(2 * model.linear_params * work.new / seconds)
+    flops = float(np.max(2 * model.linear_params * work.new / seconds))
     return np.array([flops, weights, weights / 2, flops / 2, 0.1 * np.min(seconds)])
 
 

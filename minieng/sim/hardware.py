@@ -126,8 +126,8 @@ class ModelSpec:
 
 
 _HUB = "config.json on the Hugging Face hub"
-_OPT = dict(gated=False, tied=True, max_len=2048, source="facebook/opt " + _HUB)
-_GPT3 = dict(gated=False, tied=True, max_len=2048, source="Brown et al. 2020, table 2.1")
+_OPT: dict[str, Any] = dict(gated=False, tied=True, max_len=2048, source="facebook/opt " + _HUB)
+_GPT3: dict[str, Any] = dict(gated=False, tied=True, max_len=2048, source="Brown et al. 2020, table 2.1")
 
 MODELS = {
     model.name: model

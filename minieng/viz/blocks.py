@@ -40,7 +40,8 @@ def height_of(record: StepRecord, tables: dict[str, list[int]], columns: int) ->
 def draw_blocks(ax: Axes, record: StepRecord, tables: dict[str, list[int]], columns: int) -> None:
     """The blocks in reading order, and below them each request's table with its colour and hatching."""
     shown = num_shown(record, tables, columns)
-    rows, holders = -(-shown // columns), {}
+    rows = -(-shown // columns)
+    holders: dict[int, list[str]] = {}
     for request, table in tables.items():
         for block in table:
             holders.setdefault(block, []).append(request)

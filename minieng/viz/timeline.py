@@ -8,7 +8,7 @@ rectangle, or a row that was done already; empty cells are idle.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
@@ -107,7 +107,7 @@ def draw(ax: Axes, found: Sequence[Cell], by: str, rows: int, end: float) -> Non
         last[cell.seat, cell.request] = right
     for (seat, request), left in first.items():
         if (last[seat, request] - left) / end > 0.012 * len(request):  # else the name does not fit
-            style = {"fontsize": 8, "color": "white", "weight": "bold", "ha": "left", "va": "center"}
+            style: dict[str, Any] = {"fontsize": 8, "color": "white", "weight": "bold", "ha": "left", "va": "center"}
             ax.text(left + end * 0.004, seat, request, **style, bbox={"facecolor": INK, "pad": 1.2, "lw": 0})
     ax.set(ylim=(rows - 0.5, -0.5), xlim=(0, end), yticks=range(rows))
     ax.set_ylabel("seat", color=INK)

@@ -1,6 +1,8 @@
 """Exercises are what their masters say; nothing of a solution gets out; a new exercise begins whole."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from coursekit import cells
 from coursekit.build import CannotBuild, build, exercise_of, stub
 from coursekit.cells import source_of
 from coursekit.new import CannotBegin, begin
+from coursekit.new_lesson import MAP_HEADER, begin_lesson
 from coursekit.setup_cell import REPO_FIELD, SETUP
 from coursekit.task import tasks_of
 
@@ -148,12 +151,74 @@ def test_new_writes_a_skeleton_that_builds(tmp_path):
         begin(tmp_path, "Some Lesson")
 
 
+@pytest.fixture
+def house(tmp_path):
+    """A scratch copy of what a new lesson touches, and a function that runs a Python module in it."""
+    for folder in ("coursekit", "notebooks", "solutions", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    env = os.environ | {"MINIENG_MODEL": "tiny", "PYTHONPATH": str(tmp_path)}
+
+    def run(*words, refused=False):
+        done = subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert bool(done.returncode) == refused, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return tmp_path, run
+
+
+@pytest.mark.slow
+def test_a_new_lesson_and_its_exercise_run_and_keep_what_is_asked_of_them(house):
+    """The exercise first, then the lesson that links it; then run, stored clean, and held to the tests of both."""
+    root, run = house
+    page = (root / "notebooks" / "README.md").read_text()
+    run("coursekit", "new", "77_some_lesson")
+    run("coursekit", "build")
+    run("coursekit", "new", "--lesson", "77_some_lesson")
+    row = "| [77 · Some lesson](77_some_lesson.ipynb) | 45 | 3 of 5 | "
+    added = [line for line in (root / "notebooks" / "README.md").read_text().splitlines() if line not in page.splitlines()]
+    assert len(added) == 1 and added[0].startswith(row) and added[0].endswith("[77](../exercises/77_some_lesson.ipynb) |")
+    run("coursekit", "notebooks", "run", "notebooks/77_some_lesson.ipynb")
+    run("coursekit", "notebooks", "check", "notebooks", "exercises")
+    quick = ("pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=--strict-markers")
+    about_both = ("tests/test_lessons.py", "tests/coursekit/test_checks_are_tested.py", "tests/coursekit/test_lesson_77.py")
+    tests = run(*quick, *about_both, "-k", "77")
+    assert int(re.search(r"(\d+) passed", tests)[1]) > 50 and "skipped" not in tests
+    sources = [source_of(c) for c in cells.read(root / "notebooks" / "77_some_lesson.ipynb")["cells"]]
+    assert sum(source.startswith("# Your turn:") for source in sources) == 3
+    assert "already there" in run("coursekit", "new", "--lesson", "77_other_words", refused=True)
+
+
+def test_a_new_lesson_takes_the_row_that_was_to_come(tmp_path):
+    """In the order of the numbers; what stands around the table stays."""
+    (tmp_path / "notebooks").mkdir()
+    page, before = tmp_path / "notebooks" / "README.md", tmp_path / "notebooks" / "05_fair_shares.ipynb"
+    before.write_text("{}")
+    coming, later = "| 07 · Old words | | | 06 | *to come:* share | |", "| 09 · Later | | | 07 | *to come:* more | |"
+    text = f"# Map\n\n{MAP_HEADER}\n| --- | --- | --- | --- | --- | --- |\n{{}}\n{later}\n\nMinutes are for reading.\n"
+    page.write_text(text.format(coming))
+    begin_lesson(tmp_path, "07_new_words", say=lambda line: None)
+    row = "| [07 · New words](07_new_words.ipynb) | 45 | 3 of 5 | 06 | share | – |"
+    assert page.read_text() == text.format(row)
+    begin_lesson(tmp_path, "08_between", say=lambda line: None)
+    between = "| [08 · Between](08_between.ipynb) | 45 | 3 of 5 | 07 | do what the lesson promises | – |"
+    assert page.read_text() == text.format(f"{row}\n{between}")
+    lesson = "".join(source_of(c) for c in cells.read(tmp_path / "notebooks" / "07_new_words.ipynb")["cells"])
+    assert "[Fair shares](05_fair_shares.ipynb)" in lesson and "exercises/" not in lesson
+    with pytest.raises(CannotBegin, match="no lesson name"):
+        begin_lesson(tmp_path, "ten")
+    page.write_text("# Map\n")
+    with pytest.raises(CannotBegin, match="has no table"):
+        begin_lesson(tmp_path, "10_other")
+    assert not list(page.parent.glob("10_*"))
+
+
 def test_a_bug_hunt_gives_the_broken_code_out_in_place_of_the_solution():
     source = (
         "# Task 02.1\ndef f(x):\n    ### BEGIN SOLUTION\n    return x + 1\n    ### END SOLUTION\n"
-        "    ### BEGIN BROKEN\n    # if x:\n    #     return x  # why?\n    ### END BROKEN"
+        "    ### BEGIN BROKEN\n    # if x:\n    #\n    #     return x  # why?\n    ### END BROKEN"
     )
-    assert stub(source) == "# Task 02.1\ndef f(x):\n    if x:\n        return x  # why?"
+    assert stub(source) == "# Task 02.1\ndef f(x):\n    if x:\n\n        return x  # why?"
     with pytest.raises(CannotBuild):
         stub(source.replace("    ### END BROKEN", ""))
 

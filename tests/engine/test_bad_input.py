@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from minieng import LLM, EngineConfig, SamplingParams
+from minieng import LLM, SamplingParams
 from minieng.request import Request
 
 NAN, INF = float("nan"), math.inf
@@ -200,8 +200,9 @@ KNOBS = [
 
 @pytest.mark.parametrize("name, value", KNOBS, ids=[f"{name}={value!r}" for name, value in KNOBS])
 def test_a_bad_knob_is_named_with_its_value(name, value):
+    """Before a model is looked for: there is none of this name."""
     with pytest.raises(ValueError, match=f"{name}={value}|{name}={value!r}"):
-        EngineConfig(**{name: value})
+        LLM("no such model", **{name: value})
 
 
 def test_an_unknown_knob_scheduler_or_device(tiny):

@@ -14,6 +14,7 @@ from minieng.kernels.backend import BACKENDS, Kernels
 from minieng.kernels.ops import PLAIN
 from minieng.kernels.torch_attention import torch_store
 from minieng.model import graphs
+from minieng.model.decoder import Decoder
 
 
 def attends_with(monkeypatch, name, attend):
@@ -141,3 +142,83 @@ def test_explain_says_what_runs(gpu_tiny):
     with gpu_tiny.llm(num_blocks=64) as llm:
         told = llm.explain()
     assert torch.cuda.get_device_name() in told and "captured in" in told and "sent ahead" in told
+
+
+def test_an_engine_starts_after_a_step_that_did_not_fit(gpu_tiny, monkeypatch):
+    """In a notebook the error is kept; what filled the memory must not be kept with it."""
+    free, _ = torch.cuda.mem_get_info()
+    forward = Decoder.forward
+
+    def full(self, *rest):
+        filler = torch.empty(int(0.8 * torch.cuda.mem_get_info()[0]), dtype=torch.uint8, device="cuda")
+        return torch.empty(len(filler), dtype=torch.uint8, device="cuda")
+
+    monkeypatch.setattr(Decoder, "forward", full)
+    with pytest.raises(ValueError, match="does not fit") as kept:
+        gpu_tiny.llm()
+    monkeypatch.setattr(Decoder, "forward", forward)
+    torch.cuda.empty_cache()
+    assert torch.cuda.mem_get_info()[0] >= free - (1 << 30), str(kept.value)
+    with gpu_tiny.llm(num_blocks=64) as llm:
+        compare(gpu_tiny, llm)
+
+
+def test_close_gives_the_memory_back_at_once(gpu_tiny):
+    gc.collect()
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info()
+    for _ in range(2):
+        llm = gpu_tiny.llm(memory_fraction=0.6, max_num_seqs=4096, max_prefill_tokens=4096)
+        llm.close()
+        assert torch.cuda.mem_get_info()[0] >= free - (1 << 30)
+
+
+def test_another_gpu_than_the_current_one(gpu_tiny):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one GPU only")
+    before = torch.cuda.memory_allocated(0)
+    with gpu_tiny.llm(num_blocks=64, device="cuda:1") as llm:
+        assert torch.cuda.current_device() == 0 and torch.cuda.memory_allocated(0) == before
+        compare(gpu_tiny, llm)
+
+
+def test_a_capture_that_breaks_leaves_the_stream_and_the_next_engine_whole(gpu_tiny, monkeypatch):
+    """A number is fetched only while capturing: CUDA ends the capture with an error."""
+    hidden, stream = Decoder.hidden, torch.cuda.current_stream()
+
+    def faulty(self, *rest):
+        x = hidden(self, *rest)
+        if torch.cuda.is_current_stream_capturing():
+            x.sum().item()
+        return x
+
+    monkeypatch.setattr(Decoder, "hidden", faulty)
+    with pytest.warns(UserWarning, match="no CUDA graphs"):
+        llm = gpu_tiny.llm(num_blocks=64)
+    monkeypatch.setattr(Decoder, "hidden", hidden)
+    with llm:
+        assert llm.runner.decodes is None and torch.cuda.current_stream() == stream
+        compare(gpu_tiny, llm)
+    with gpu_tiny.llm(num_blocks=64) as llm:
+        assert llm.runner.decodes is not None
+        compare(gpu_tiny, llm)
+
+
+@pytest.mark.parametrize("knobs", [{}, {"enforce_eager": True}, {"scheduler": "chunked"}], ids=str)
+def test_nothing_compiles_in_the_first_steps(gpu_tiny, knobs):
+    """Triton compiles before the first request: its kernels hold as many variants after a run as before it."""
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("Triton is not used on this GPU")
+    from minieng.kernels import triton_attention, triton_ops
+
+    kernels = [triton_attention._attend, triton_attention._join, triton_attention._store, triton_attention._settle,
+               triton_ops._add_norm, triton_ops._norm_rotate, triton_ops._silu_mul]  # fmt: skip
+
+    def variants():
+        return [sum(len(of_device[0]) for of_device in kernel.device_caches.values()) for kernel in kernels]
+
+    with gpu_tiny.llm(num_blocks=64, dtype="float16", **knobs) as llm:
+        before = variants()
+        assert sum(before) >= 6
+        llm.generate(gpu_tiny.prompts(3, 40, 18, 1), SamplingParams(max_tokens=40, ignore_eos=True))
+        assert variants() == before

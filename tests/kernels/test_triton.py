@@ -18,6 +18,7 @@ if os.environ["TRITON_INTERPRET"] != "1":
 
 from minieng.kernels import triton_attention as kernels
 from minieng.kernels.batch import Batch, LayerKV
+from minieng.kernels.torch_attention import torch_settle
 
 SHAPES = [
     pytest.param([(1, 1), (1, 20), (1, 33)], 3, 1, 64, 16, id="decodes, GQA 3 as SmolLM2"),
@@ -36,6 +37,24 @@ def test_attention_is_softmax_written_out(rows, heads, kv_heads, dim, block_size
     q, layer, batch = make(rows, heads, kv_heads, dim, block_size, dtype)
     got = kernels.triton_attend(q, layer, batch)
     assert got.dtype == dtype and (got.double() - reference(q, layer, batch)).abs().max() < limit
+
+
+LONG = [
+    pytest.param([(70, 70)], 3, 1, 64, 16, {}, id="SmolLM2, 18 query blocks of 16 tokens"),
+    pytest.param([(1, 20), (40, 75), (1, 3)], 4, 2, 128, 16, {}, id="a chunk of two blocks between decodes"),
+    pytest.param([(65, 70), (2, 9)], 2, 2, 80, 32, {"window": 20}, id="65 tokens, no grouping, window"),
+    pytest.param([(17, 17), (1, 6)], 4, 1, 256, 16, {"softcap": 20.0}, id="head size 256, softcap"),
+    pytest.param([(2, 7)], 80, 1, 64, 16, {}, id="more query heads a K/V head than 64"),
+]
+
+
+@pytest.mark.parametrize("rows, heads, kv_heads, dim, block_size, constants", LONG)
+def test_prompts_in_blocks_of_64_query_rows(rows, heads, kv_heads, dim, block_size, constants):
+    """Half precision on tensor cores: 64 query rows to a program, decodes beside them in blocks of 16."""
+    q, layer, batch = make(rows, heads, kv_heads, dim, block_size, torch.float16, seed=8, **constants)
+    got = kernels.triton_attend(q, layer, batch)
+    assert (got.double() - reference(q, layer, batch)).abs().max() < 4e-3
+    assert batch.kinds == ((False, True) if any(n == 1 for n, _ in rows) else (False,))
 
 
 @pytest.mark.parametrize("constants", [{"window": 5}, {"softcap": 3.0}, {"window": 9, "softcap": 20.0}, {"scale": 0.3}], ids=str)
@@ -89,15 +108,38 @@ def test_long_decodes_are_cut_and_joined(monkeypatch, window):
     assert (kernels.triton_attend(q, layer, batch).double() - reference(q, layer, batch)).abs().max() < 2e-6
 
 
-def test_a_row_does_not_depend_on_its_neighbours(monkeypatch):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_a_row_does_not_depend_on_its_neighbours(monkeypatch, dtype):
     monkeypatch.setattr(kernels, "SPLIT", 32)
     rows = [(1, 90), (1, 20), (6, 40)]
-    q, layer, batch = make(rows, 4, 2, 64, 16, seed=3)
+    q, layer, batch = make(rows, 4, 2, 64, 16, dtype, seed=3)
     together = kernels.triton_attend(q, layer, batch)
     for row, (n, end) in enumerate(rows):
         first, last = batch.q_starts[row], batch.q_starts[row + 1]
         alone = Batch(NOTHING, NOTHING, NOTHING, [0, n], [0], [end], batch.tables[row : row + 1], NOTHING)
         assert torch.equal(kernels.triton_attend(q[first:last], layer, alone), together[first:last])
+
+
+def test_rows_of_one_token_and_longer_ones_are_launched_apart(monkeypatch):
+    """What a row is computed by follows from its own length: a decode is in a block of 16 rows, whoever is beside it."""
+    launched = []
+    monkeypatch.setattr(kernels, "_attend", Launches(launched))
+    for rows in ([(1, 20), (1, 9)], [(5, 5)], [(5, 5), (1, 9)]):
+        q, layer, batch = make(rows, 4, 2, 64, 16, torch.float16)
+        for _ in range(2):  # two layers
+            kernels.triton_attend(q, layer, batch)
+    decode, prompt = (True, 16), (False, 64)
+    assert launched == [decode] * 2 + [prompt] * 2 + [prompt, decode] * 2
+
+
+class Launches:
+    """In place of a kernel: notes which variant is launched, and computes nothing."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def __getitem__(self, grid):
+        return lambda *args, **constants: self.seen.append((constants["DECODES"], constants["BLOCK_M"]))
 
 
 def test_padding_rows_of_a_graph_do_no_harm():
@@ -125,3 +167,14 @@ def test_store_writes_each_slot_and_skips_minus_one(kv_heads, dim, dtype):
         assert torch.equal(flat_k[slot], k[token]) and torch.equal(flat_v[slot], v[token])
     untouched = [s for s in range(48) if s not in (40, 0, 17)]
     assert not flat_k[untouched].any() and not flat_v[untouched].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_spare_blocks_settle_in_one_launch(dtype):
+    """The first slot of some blocks goes to other blocks in all layers, keys and values; all else stays."""
+    cache = torch.randn((3, 2, 7, 4, 3, 20), generator=torch.Generator().manual_seed(1)).to(dtype)
+    pairs, want = torch.tensor([[5, 6, 4], [0, 2, 4]]), cache.clone()
+    torch_settle(want, pairs)
+    assert not torch.equal(want, cache)
+    kernels.triton_settle(cache, pairs)
+    assert torch.equal(cache, want)

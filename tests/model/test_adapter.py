@@ -83,12 +83,13 @@ REFUSED = {
     "t5": ("T5Config", {"d_model": 48, "d_ff": 64, "num_layers": 2, "num_heads": 4, "d_kv": 12}, "encoder"),
     "mamba": ("MambaConfig", {"num_hidden_layers": 2}, "recurrent state"),
     "rwkv": ("RwkvConfig", {"num_hidden_layers": 2, "attention_hidden_size": 48}, "recurrent state"),
+    "deepseek_v32": ("DeepseekV32Config", {"index_topk": 12, "num_key_value_heads": 4}, "an index of its own"),
     "gpt_oss": ("GptOssConfig", {"num_local_experts": 2, "num_experts_per_tok": 1, "head_dim": 16}, "sinks"),
     "lfm2": ("Lfm2Config", {"layer_types": ["conv", "full_attention", "conv"]}, "conv|paged KV cache"),
     "falcon": ("FalconConfig", {}, "cannot be replaced"),
     "bert": ("BertConfig", {"is_decoder": False}, "something else on a paged KV cache"),
     "xglm": ("XGLMConfig", {"d_model": 48, "ffn_dim": 64, "num_layers": 2, "attention_heads": 4}, "AttentionInterface"),
-    "diffllama": ("DiffLlamaConfig", {}, "something else on a paged KV cache"),
+    "doge": ("DogeConfig", {"keep_window_size": 12}, "something else on a paged KV cache"),
 }
 
 

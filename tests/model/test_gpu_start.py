@@ -155,7 +155,7 @@ def test_a_graph_is_captured_after_a_warm_up_on_one_stream_into_one_pool(monkeyp
     replays = [cuda.capture(lambda: order.append("work")) for _ in range(2)]
     assert order == ["work", "record", "work"] * 2
     first, second = fake.cuda.graph.call_args_list
-    assert first.kwargs["pool"] is None and second.kwargs["pool"] is fake.cuda.CUDAGraph.return_value.pool.return_value
+    assert first.kwargs["pool"] is second.kwargs["pool"] is fake.cuda.graph_pool_handle.return_value
     assert first.kwargs["stream"] is second.kwargs["stream"] is cuda.stream
     assert replays[0] is fake.cuda.CUDAGraph.return_value.replay
 

@@ -44,11 +44,12 @@ def compile_launch(self, *args, grid, warmup, **kwargs) -> None:
     if key in done:
         return
     done.add(key)
+    rows = constants.get("BLOCK_M", 0)
     source = ASTSource(fn=self, signature=signature, constexprs=constants, attrs=attributes)
     made = triton.compile(source, target=target, options=options)
     pipelined = made.asm["ttgir"].count("async_copy_global_to_local")
     size = len(made.asm["cubin"])
-    print(f"{self.__name__} {target.arch} shared {made.metadata.shared} async {pipelined} bytes {size}", flush=True)
+    print(f"{self.__name__} {target.arch} rows {rows} shared {made.metadata.shared} async {pipelined} bytes {size}", flush=True)
 
 
 def launch_everything(dtype: torch.dtype, dim: int, heads: int, kv_heads: int, **constants) -> None:
@@ -56,6 +57,8 @@ def launch_everything(dtype: torch.dtype, dim: int, heads: int, kv_heads: int, *
         q, layer, batch = make(rows, heads, kv_heads, dim, 16, dtype, **constants)
         triton_attention.triton_attend(q, layer, batch)
     batch.slots = torch.tensor([1, -1, 5])
+    cache = torch.zeros((2, 2, 3, *layer.k.shape[1:]), dtype=dtype)
+    triton_attention.triton_settle(cache, torch.tensor([[1, 2], [2, 0]]))
     triton_attention.triton_store(layer.k[0, :3], layer.v[0, :3], layer, batch)
     x, cos = torch.zeros((3, dim * heads), dtype=dtype), torch.zeros((3, 1, dim), dtype=dtype)
     triton_ops.rms_norm(x, x[0], 1e-5)
@@ -68,10 +71,15 @@ def launch_everything(dtype: torch.dtype, dim: int, heads: int, kv_heads: int, *
 if __name__ == "__main__":
     assert isinstance(triton_attention._attend, JITFunction), "switch the interpreter off"
     JITFunction.run = compile_launch
+    triton_attention.tensor_cores = lambda device: target.arch >= 80
     assert tl is not None
     for number in map(int, sys.argv[1:]):
         target = GPUTarget("cuda", number, 32)
         launch_everything(torch.float16 if number < 80 else torch.bfloat16, 128, 16, 8)
+        if number < 80:
+            launch_everything(torch.float16, 64, 9, 3)
         if number >= 80:
             launch_everything(torch.float32, 256, 4, 2)
+            launch_everything(torch.float16, 256, 4, 2)
+            launch_everything(torch.bfloat16, 64, 9, 3)
             launch_everything(torch.float16, 80, 6, 2, window=100, softcap=20.0)

@@ -36,6 +36,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3": ("Gemma3TextConfig", {**SLIDING, "head_dim": 16, "query_pre_attn_scalar": 8}),
     "phi3": ("Phi3Config", {**SLIDING}),
     "olmo2": ("Olmo2Config", {}),
+    "diffllama": ("DiffLlamaConfig", {}),
     "cohere": ("CohereConfig", {"logit_scale": 1.0}),
 }  # fmt: skip
 
@@ -58,7 +59,7 @@ def make_model(folder: Path, shape: str, seed: int = 0, **settings: Any) -> Path
 def spread(model: torch.nn.Module) -> None:
     """Larger weights than training starts with: positions and neighbours then matter, and texts do not run in circles."""
     generator = torch.Generator().manual_seed(1)
-    tied = model.config.tie_word_embeddings  # then a large embedding makes a model repeat its last token
+    tied = getattr(model.config, "tie_word_embeddings", False)  # then a large embedding makes a model repeat its last token
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() == 2:

@@ -87,7 +87,8 @@ def judge_window(args: Args, got: Any) -> Finding | None:
 
 
 def generate_window(rng: random.Random, size: int) -> tuple:
-    runs, n = [], rng.choice([5, 10, 20, 40])
+    runs: list[list[Any]] = []
+    n = rng.choice([5, 10, 20, 40])
     for window in rng.sample([0, 5, 10, 20, 30, 50, 80, 100], rng.randint(1, min(8, 1 + size))):
         latencies = [rng.randint(10, 60) for _ in range(n)]
         for _ in range(rng.randint(0, 2 + n // 10)):

@@ -184,7 +184,7 @@ def generate(rng: random.Random, size: int) -> tuple:
     """Half of the time with room for everybody, half of the time with a cache that hardly holds the longest."""
     if rng.random() < 0.5:
         return random_jobs(rng, size), {"max_num_seqs": rng.randint(1, 4)}
-    jobs = [[0.0, rng.choice([1, 2, 3, 9, 13]), rng.randint(1, 12)] for _ in range(2 + size // 2)]
+    jobs: list[list[Any]] = [[0.0, rng.choice([1, 2, 3, 9, 13]), rng.randint(1, 12)] for _ in range(2 + size // 2)]
     longest = max(blocks(prompt + output, BENCH.knobs) for _, prompt, output in jobs)
     return jobs, {"max_num_seqs": rng.randint(2, 4), "num_blocks": longest + rng.randint(0, 1)}
 

@@ -1,6 +1,7 @@
 """A block pool with copy-on-write, judged by its block tables after every operation."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from ...judging.operations import Operation, driver, scene, well_formed
@@ -43,6 +44,7 @@ class Watched:
 
     def after(self, change: Change) -> Finding | None:
         name, *rest = change.entry["op"]
+        looks: dict[str, Callable[..., Finding | None]]
         looks = {"allocate": self.after_allocate, "fork": self.after_fork, "free": self.after_free}
         return looks[name](change, *rest) if name in looks else None  # else it is the new pool
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from statistics import median
 
 from ...config import EngineConfig
-from ...observe.latency import percentile, samples
+from ...observe.latency import e2el, percentile, samples
 from ...request import Request
 from ..cluster import Cluster
 from ..cost_model import StepTimeModel
@@ -28,7 +28,7 @@ def average(cluster: Cluster, value: Callable, until: float) -> float:
 
 def normalized_latency(requests: list[Request]) -> float:
     """Median of end-to-end seconds for each output token (Orca's measure)."""
-    return median((r.finish_time - r.arrival_time) / r.num_output_tokens for r in requests)
+    return median(e2el(r) / r.num_output_tokens for r in requests)
 
 
 def tail_gap(requests: list[Request], percent: float = 99) -> float:
@@ -38,7 +38,7 @@ def tail_gap(requests: list[Request], percent: float = 99) -> float:
 
 def queueing(requests: list[Request]) -> float:
     """Median seconds from arrival to the first step."""
-    return median(r.admitted_time - r.arrival_time for r in requests)
+    return median(r.admitted_time - r.arrival_time for r in requests if r.admitted_time is not None)
 
 
 def highest_rate(holds: Callable[[float], bool], low: float, high: float, rounds: int = 7) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...config import EngineConfig
 from ...workload import Workload, uniform
 from ..cost_model import HOST_SECONDS, StepTimeModel
@@ -15,8 +17,8 @@ REQUESTS = {
     "FasterTransformer, batch 8": 300,
     "Orca": 2000,
 }  # minutes of arrivals at each one's rate
-COMMON = {"enable_prefix_caching": False, "memory_fraction": 0.9}
-SYSTEMS = {
+COMMON: dict[str, Any] = {"enable_prefix_caching": False, "memory_fraction": 0.9}
+SYSTEMS: dict[str, dict[str, Any]] = {
     "FasterTransformer, batch 1": dict(scheduler="dynamic", batch_size=1, wait_window=0.0),
     "FasterTransformer, batch 8": dict(scheduler="dynamic", batch_size=8, wait_window=0.0),
     "Orca": dict(scheduler="continuous", mixed=True, admission="reserve_max", max_num_seqs=256, max_prefill_tokens=8192),

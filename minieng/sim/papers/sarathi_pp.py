@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any, cast
 
 from ...config import EngineConfig
 from ...request import Request
 from ..cluster import Cluster
 from ..cost_model import HOST_SECONDS, StepTimeModel
-from ..executor import scripted_request
+from ..executor import PipelineExecutor, scripted_request
 from .table import Row, Table
 
 REQUESTS = 1200
 STAGES, TENSOR = 8, 8
 SHORT, LONG, ZIPF, RATIO = 1024, 4096, 0.4, 10  # lengths of whole texts, exponent, prompt : output
-COMMON = {"enable_prefix_caching": False, "memory_fraction": 0.95}
+COMMON: dict[str, Any] = {"enable_prefix_caching": False, "memory_fraction": 0.95}
 ORCA = dict(scheduler="continuous", mixed=True, max_prefill_tokens=LONG)
 SARATHI = dict(scheduler="chunked", max_num_batched_tokens=256)
 PIPELINE_BATCH, REPLICA_BATCH = 27, 11  # requests in a batch, as published
@@ -82,4 +83,5 @@ def finish(cluster: Cluster, pairs: list[tuple[int, int]]) -> float:
 
 def busy(cluster: Cluster) -> float:
     """Share of the time in which a stage works, mean over stages."""
-    return sum(engine.executor.busy for engine in cluster.engines) / (STAGES * cluster.seconds)
+    executors = [cast(PipelineExecutor, engine.executor) for engine in cluster.engines]
+    return sum(executor.busy for executor in executors) / (STAGES * cluster.seconds)

@@ -1,6 +1,6 @@
 """Chat templates are programs that come with a model: they run in a child process, for a bounded time, in bounded memory.
 
-Their sandbox (Jinja's) keeps them from files and from Python's inside, but a loop in it may be endless, and 9**9**9 is
+Their sandbox (Jinja's) keeps them from files and from Python's inside, but a loop in it may be endless, and 9**(9**9) is
 computed in C, where no thread can stop it. One child serves the whole process; one that is late is killed.
 """
 
@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import Any
 
-from .shelf import ModelError
+from ..hub.shelf import ModelError
 
 START_SECONDS, SECONDS, MEMORY = 120.0, 5.0, 4 << 30
 OF_THE_CALL = {"tokenize", "chat_template", "return_tensors", "return_dict", "padding", "truncation", "max_length",
@@ -69,12 +69,14 @@ class Child:
 
     def ask(self, line: str, seconds: float) -> dict | None:
         """The child's answer, or None if it gives none in time; then it is dead."""
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin is not None and stdout is not None  # both are pipes
         late = threading.Timer(seconds, self.process.kill)
         late.start()
         try:
-            self.process.stdin.write(line + "\n")
-            self.process.stdin.flush()
-            answer = self.process.stdout.readline()
+            stdin.write(line + "\n")
+            stdin.flush()
+            answer = stdout.readline()
         except OSError:
             answer = ""
         finally:
@@ -111,4 +113,5 @@ def bound() -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     soonest = int(used.ru_utime + used.ru_stime + 2 * SECONDS) + 1
     for kind, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CPU, soonest)):
-        resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
