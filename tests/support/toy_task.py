@@ -13,7 +13,7 @@ JOBS = [[0.0, 4, 3], [0.0, 2, 1], [0.5, 3, 2]]
 def rules(args, run):
     best = BENCH.reference(args, "continuous")
     if steps_used(run) > steps_used(best):
-        cause = "a slot stays empty while somebody waits"
+        cause = "a seat stays empty while somebody waits"
         return Finding("few steps", cause, "slow", f"{steps_used(best)} steps", timeline(run))
     if last_finish(run) > 2 * last_finish(best) or largest_gap(run)[0] > 10:
         return Finding("nobody waits long", "it takes twice as long as needed", "late", "sooner", timeline(run))
