@@ -245,6 +245,11 @@ class Engine:
             for (request, _), entry in zip(plan.extend, result.logprobs, strict=True):
                 if entry is not None:
                     request.logprobs.append(entry)
+        if result.foretold is not None:
+            for (request, n), told in zip(plan.extend, result.foretold, strict=True):
+                if told is not None and request.status is Status.RUNNING:
+                    begin = request.num_computed_tokens - n  # after a preemption once more, and the same
+                    request.prompt_logprobs[begin : begin + len(told)] = told
         try:
             if self.on_token is not None:
                 for (request, _), token in zip(plan.extend, result.tokens, strict=True):

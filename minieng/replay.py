@@ -101,7 +101,7 @@ def _add(trace: Trace, scheduler: ReplayScheduler, engine: Engine) -> None:
             old.request_id, old.token_ids[: old.num_prompt_tokens], old.params, prompt=old.prompt, prompt_id=old.prompt_id,
             sample_index=old.sample_index, sample_key=old.sample_key, arrival_time=now, priority=old.priority,
             deadline=old.deadline, user=old.user, max_model_len=old.max_num_tokens, eos_token_ids=old.eos_token_ids,
-            scripted_output=scripts.get(old.request_id, old.scripted_output),
+            scripted_output=scripts.get(old.request_id, old.scripted_output), bad_words=old.bad_words,
         )  # fmt: skip
         scheduler.requests[old.request_id] = request
         if old.fork_of is None:
