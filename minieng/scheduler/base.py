@@ -108,6 +108,10 @@ class Scheduler:
                 return False
         return True
 
+    def chunk(self, n: int) -> int:
+        """How many of a prompt's ``n`` tokens one step may compute, where it may be cut at all."""
+        return min(n, self.config.long_prefill_token_threshold or n)
+
     def admit(self, plan: Plan, kv: Ledger, now: float, budget: int, whole: bool = True) -> None:
         """Add waiting requests to the plan, in order, until the first that does not get in; note why not.
 
@@ -125,7 +129,7 @@ class Scheduler:
             elif budget <= 0 or whole and n > budget and not first:
                 reason = f"{n} prompt tokens, {max(budget, 0)} left in this step's budget"
             else:
-                n = n if whole else min(n, budget)
+                n = n if whole else min(self.chunk(n), budget)
                 reason = self.admission.refuses(request, n, kv, plan)
             if reason:
                 plan.refuse.append(Refusal(request, reason))
@@ -133,6 +137,12 @@ class Scheduler:
             kv.take(request, n)
             plan.extend.append((request, n))
             seats, budget, first = seats - 1, budget - n, False
+
+    def overdue(self, now: float) -> list[Request]:
+        """Waiting requests that are dropped, because their deadline has passed."""
+        if not self.config.drop_overdue:
+            return []
+        return [r for r in self.waiting if r.deadline is not None and r.deadline <= now]
 
     # -- carried out by the engine ----------------------------------------------------------------------
 
