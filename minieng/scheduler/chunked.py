@@ -26,7 +26,7 @@ class ChunkedScheduler(Scheduler):
     def plan(self, now: float) -> Plan:
         plan, kv, budget = Plan(), self.kv.ledger(), self.max_num_batched_tokens
         for request in sorted(self.running, key=lambda r: not r.is_decode):  # stable: decodes first
-            n = min(self.chunk(request.num_remaining_tokens), budget)
+            n = min(request.num_remaining_tokens, budget, self.longest_chunk)
             if n and self.make_room(plan, kv, request, n):
                 plan.extend.append((request, n))
                 budget -= n
