@@ -76,7 +76,9 @@ def test_who_waits_past_the_deadline_is_dropped_if_that_is_asked_for(scheduler):
 def test_if_all_are_too_late_nothing_is_left_to_do():
     with simulated(drop_overdue=True) as llm:
         outs = llm.generate([[5, 6], [7]], SamplingParams(n=2, temperature=1.0), deadline=[-1.0, -2.0])
-        assert {(o.finish_reason, o.stop_reason, len(o.token_ids)) for out in outs for o in out.outputs} == {("abort", "deadline", 0)}
+        assert {(o.finish_reason, o.stop_reason, len(o.token_ids)) for out in outs for o in out.outputs} == {
+            ("abort", "deadline", 0)
+        }
         (event,) = llm.stream([[5]], deadline=-1.0)
         assert (event.token_id, event.finish_reason, event.stop_reason) == (None, "abort", "deadline")
         llm.replay(llm.trace)

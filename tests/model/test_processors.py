@@ -130,6 +130,6 @@ def test_logprobs_are_what_the_model_said_before_all_that():
     want = logits().log_softmax(-1)[0]
     assert token == 3 and 20 <= len(found) <= 21
     assert all(abs(value - float(want[t])) < 1e-5 for t, value in found.items())
-    assert [value.rank for value in found.values()] [:20] == list(range(1, 21))
+    assert [value.rank for value in found.values()][:20] == list(range(1, 21))
     (token,), (found,) = sample(logits(), [request(logit_bias={3: 100.0}, logprobs=1)])
     assert found[3].rank == 1 + int((want > want[3]).sum()) and found[3].logprob == float(found[3])
