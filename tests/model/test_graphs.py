@@ -206,7 +206,8 @@ def test_a_choice_that_depends_on_the_text_so_far_is_not_sent_ahead(tiny):
     }
     for ahead, asked in kinds.items():
         params = [SamplingParams(max_tokens=16, ignore_eos=True, **one) for one in asked]
-        with tiny.llm(num_blocks=40, block_size=4) as plain, give_graphs(tiny.llm(num_blocks=40, block_size=4)) as llm:
+        knobs = {"num_blocks": 40, "block_size": 4, "attention": "padded"}
+        with tiny.llm(**knobs) as plain, give_graphs(tiny.llm(**knobs)) as llm:
             assert run(llm, prompts, params) == run(plain, prompts, params)
             assert llm.runner.decodes.cuda.replayed and bool(llm.runner.decodes.num_ahead) == ahead
 
