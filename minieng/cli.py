@@ -48,14 +48,25 @@ SAMPLING_HELP = {
     "temperature": "0 is greedy; higher is more random",
     "top_p": "sample from the most likely tokens that have this probability together",
     "top_k": "sample from this many most likely tokens; 0: all",
+    "min_p": "sample from tokens at least this share as likely as the likeliest; 0: all",
     "max_tokens": "most output tokens",
     "min_tokens": "no end of text before this many output tokens",
     "stop": "end the text before this string; may be given several times",
     "stop_token_ids": "end the text after this token id; may be given several times",
+    "include_stop_str_in_output": "keep the stop string that ended the text",
     "ignore_eos": "go on after the model's end-of-text token",
+    "skip_special_tokens": "leave special tokens out of the text",
+    "detokenize": "make text of the tokens",
     "n": "texts for each prompt",
     "seed": "seed of each prompt's sampling (--seed is the engine's)",
+    "repetition_penalty": "above 1: tokens of prompt and output become less likely",
+    "presence_penalty": "taken off the logits of tokens that the output holds",
+    "frequency_penalty": "taken off for each time that the output holds a token",
+    "logit_bias": "add X to the logit of token ID; may be given several times",
+    "allowed_token_ids": "choose among these tokens only; may be given several times",
+    "bad_words": "never write this word; may be given several times",
     "logprobs": "with --json: log-probabilities of this many most likely tokens",
+    "prompt_logprobs": "with --json: the same for the tokens of the prompt",
 }
 
 
@@ -201,11 +212,17 @@ def add_flag(
     if kind == "bool":
         keywords["action"] = argparse.BooleanOptionalAction
     else:
-        keywords["type"] = int if "int" in kind else float if "float" in kind else str
-        keywords["metavar"] = {int: "N", float: "X", str: "TEXT"}[keywords["type"]]
+        keywords["type"] = pair if "Mapping" in kind else int if "int" in kind else float if "float" in kind else str
+        keywords["metavar"] = {pair: "ID:X", int: "N", float: "X", str: "TEXT"}[keywords["type"]]
         keywords |= {"action": "append"} if "Sequence" in kind else {}
         keywords |= {"choices": choices, "metavar": None} if choices else {}
     group.add_argument("--" + name.replace("_", "-"), **keywords)
+
+
+def pair(text: str) -> tuple[int, float]:
+    """ "17:-4.5" as numbers. argparse makes its own words of the ValueError."""
+    token, number = text.split(":")
+    return int(token), float(number)
 
 
 COMMANDS = {

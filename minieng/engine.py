@@ -14,7 +14,8 @@ requests where they were, with KV that is whole or forgotten.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from .clock import VirtualClock, WallClock
@@ -26,6 +27,10 @@ from .observe.trace import Trace
 from .plan import Plan, PlanError, StepResult
 from .request import Request, Status
 from .scheduler import Scheduler, make_scheduler
+
+
+class QueueFull(RuntimeError):
+    """No room for a request now; the same request may be welcome later. A server answers 503."""
 
 
 class Executor(Protocol):
@@ -47,6 +52,21 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Give memory back; nothing is executed any more."""
+
+
+def unread(requests: Sequence[Request]) -> int:
+    """Tokens of their prompts that have yet to be computed; samples of one prompt share it."""
+    return sum(max(0, r.num_prompt_tokens - r.num_computed_tokens) for r in requests if not r.sample_index)
+
+
+def note_logprobs(plan: Plan, result: StepResult) -> None:
+    for (request, _), entry in zip(plan.extend, result.logprobs or (), strict=False):
+        if entry is not None:
+            request.logprobs.append(entry)
+    for (request, n), told in zip(plan.extend, result.foretold or (), strict=False):
+        if told is not None and request.status is Status.RUNNING:
+            begin = request.num_computed_tokens - n  # after a preemption once more, and the same
+            request.prompt_logprobs[begin : begin + len(told)] = told
 
 
 class Engine:
@@ -88,7 +108,7 @@ class Engine:
         """Queue a request; it arrives at its ``arrival_time`` (now, if that has passed).
 
         Raises ValueError if its id is taken, if it has no token to go on from or has been in an engine before, or if
-        it could not finish even with the whole cache to itself.
+        it could not finish even with the whole cache to itself; QueueFull if it comes now and a limit is reached.
         """
         if not request.token_ids or request.status is not Status.WAITING:
             raise ValueError(f"{request!r} is not a new request with a prompt of at least one token: make a new one")
@@ -100,12 +120,37 @@ class Engine:
                 f"request {request.request_id!r} needs {longest} tokens of KV, the cache holds {self.kv.num_slots}: "
                 "raise num_blocks or lower max_tokens"
             )
+        if request.arrival_time <= self.clock.now():
+            self.check_room([request])
         self._count += 1
         request.sequence = self._count
         self.requests[request.request_id] = request
         self.trace.note_request(request)
         heapq.heappush(self._future, (request.arrival_time, request.sequence, request))
         return request
+
+    def check_room(self, newcomers: Sequence[Request]) -> None:
+        """Raise QueueFull if these are more than ``max_num_queued_reqs`` or ``max_num_queued_tokens`` let in now.
+
+        Only who came before them counts: not who is to arrive later. Samples of one prompt compute it once.
+        """
+        most, most_tokens = self.config.max_num_queued_reqs, self.config.max_num_queued_tokens
+        if most is None and most_tokens is None:
+            return
+        first = newcomers[0]
+        place = (first.arrival_time, first.sequence) if first.sequence else (self.clock.now(), math.inf)
+        here = [r for r in self.requests.values() if (r.arrival_time, r.sequence) < place]
+        if most is not None and len(here) + len(newcomers) > most:
+            raise QueueFull(
+                f"{len(newcomers)} more than the {len(here)} requests here are over max_num_queued_reqs={most}: "
+                "come again later, or raise it"
+            )
+        prompts, more = unread(here), unread(newcomers)
+        if most_tokens is not None and prompts + more > most_tokens:
+            raise QueueFull(
+                f"{more} more than the {prompts} prompt tokens that wait are over max_num_queued_tokens={most_tokens}: "
+                "come again later, or raise it"
+            )
 
     @uninterrupted()
     def add_siblings(self, first: Request, others: list[Request]) -> None:
@@ -155,18 +200,18 @@ class Engine:
             return None
         scheduler = self.scheduler
         self._close_batch()
-        if not self.has_work:
-            return None
-        now = self._let_in_arrivals(until)
-        plan = self._checked_plan(now)
-        while not plan.extend and not plan.preempt:
+        while self.has_work:
+            now = self._let_in_arrivals(until)
+            if not self.has_work:  # all that waited came too late
+                break
+            plan = self._checked_plan(now)
+            if plan.extend or plan.preempt:
+                return self.carry_out(plan, now)
             scheduler.check(plan, now)
             self._wait(plan, now, until)
             if until is not None and self.clock.now() >= until:
-                return None
-            now = self._let_in_arrivals(until)
-            plan = self._checked_plan(now)
-        return self.carry_out(plan, now)
+                break
+        return None
 
     def carry_out(self, plan: Plan, now: float) -> StepRecord:
         """Everything after the decision. Raises PlanError, with nothing changed, if the plan breaks a rule."""
@@ -226,12 +271,26 @@ class Engine:
 
     @uninterrupted()
     def _let_in_arrivals(self, until: float | None) -> float:
-        """Requests whose time has come join the queue; returns that time."""
-        now, future = self.clock.now(), self._future
-        while future and future[0][0] <= now:
-            self.scheduler.add(heapq.heappop(future)[2])
-        self.scheduler.arrivals_open = bool(future) or until is not None
+        """Requests whose time has come join the queue, those whose time is over leave it; returns that time."""
+        now = self.clock.now()
+        while self._future and self._future[0][0] <= now:
+            request = self._future[0][2]
+            try:
+                self.check_room([request, *self._siblings.get(request, [])])
+            except QueueFull:
+                self._turn_away(request, "queue full")
+            else:
+                self.scheduler.add(heapq.heappop(self._future)[2])
+        while overdue := self.scheduler.overdue(now):
+            self._turn_away(overdue[0], "deadline")
+        self.scheduler.arrivals_open = bool(self._future) or until is not None
         return now
+
+    def _turn_away(self, request: Request, reason: str) -> None:
+        """End a request that waits, with all samples that wait for it."""
+        for one in [*self._siblings.get(request, []), request]:
+            one.stop_reason = reason
+            self.abort(one.request_id)
 
     def _wait(self, plan: Plan, now: float, until: float | None) -> None:
         """Until the plan's own time or the next arrival, whichever is first."""
@@ -244,10 +303,7 @@ class Engine:
 
     def _after_step(self, plan: Plan, result: StepResult, now: float) -> list[Request]:
         """Log-probabilities, stop strings, siblings that may start, and who leaves (even if ``on_token`` fails)."""
-        if result.logprobs is not None:
-            for (request, _), entry in zip(plan.extend, result.logprobs, strict=True):
-                if entry is not None:
-                    request.logprobs.append(entry)
+        note_logprobs(plan, result)
         try:
             if self.on_token is not None:
                 for (request, _), token in zip(plan.extend, result.tokens, strict=True):

@@ -7,25 +7,17 @@ engine and its scheduler; all computing by the runner.
 from __future__ import annotations
 
 import itertools
-import math
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from .answers import Answers
 from .engine import Engine
+from .params import FLOAT_MAX, INT_MAX, SamplingParams, integer, shown
 from .parts import Parts, loaded_parts
-from .prompts import Prompt, as_list, each_of, progress_bar, tokens_of
-from .request import (
-    CompletionOutput,
-    Request,
-    RequestMetrics,
-    RequestOutput,
-    SamplingParams,
-    Status,
-    TokenEvent,
-    sample_key,
-)
-from .text import TextStream
+from .prompts import Prompt, as_list, bad_word_tokens, each_of, progress_bar, tokens_of
+from .request import Request, RequestOutput, Status, TokenEvent, sample_key
+from .turn import Turn
 
 if TYPE_CHECKING:
     from .bench import Report
@@ -41,6 +33,7 @@ class LLM:
     model  short name ("smollm2-135m", "tiny"), Hugging Face repo id, or local directory
 
     A context manager; ``close()`` gives the cache's memory back. Engines of one process share a model's weights.
+    One thread at a time may use it; a second one is told so with a RuntimeError.
     """
 
     def __init__(self, model: str | Parts = "smollm2-135m", *, checked: bool = False, **knobs: Any) -> None:
@@ -52,10 +45,11 @@ class LLM:
         self.tokenizer = parts.tokenizer
         self.max_model_len, self.vocab_size = parts.max_model_len, parts.vocab_size
         self.eos_token_ids = parts.eos_token_ids
-        self._streams: dict[Request, TextStream] = {}
+        self._answers, self._turn = Answers(parts.tokenizer), Turn()
+        self._streams = self._answers.streams
         self._ids = itertools.count()
         self._last_trace = parts.engine.trace
-        self.engine.on_token = self._on_token
+        self.engine.on_token = self._answers.on_token
 
     @classmethod
     def simulated(
@@ -100,18 +94,19 @@ class LLM:
         arrivals  seconds from now at which each prompt comes (default: all at once)
         progress  show a bar
         """
-        groups = self._submit(prompts, params, priority, deadline, user, request_ids, arrivals)
-        try:
-            left = deque(itertools.chain.from_iterable(groups))
-            with progress_bar(progress, len(left)) as bar:
-                while left:
-                    if left[0].status is Status.FINISHED:  # all must end, so it is enough to look at one
-                        left.popleft()
-                    elif record := self.engine.step():
-                        bar.update(len(record.finished))
-            return [self._output(group) for group in groups]
-        finally:
-            self._forget(groups)
+        with self._turn:
+            groups = self._submit(prompts, params, priority, deadline, user, request_ids, arrivals)
+            try:
+                left = deque(itertools.chain.from_iterable(groups))
+                with progress_bar(progress, len(left)) as bar:
+                    while left:
+                        if left[0].status is Status.FINISHED:  # all must end, so it is enough to look at one
+                            left.popleft()
+                        elif record := self.engine.step():
+                            bar.update(len(record.finished))
+                return [self._answers.output(group) for group in groups]
+            finally:
+                self._forget(groups)
 
     def stream(
         self,
@@ -127,17 +122,18 @@ class LLM:
 
         The keywords are those of ``generate``. Prompts are checked and queued when the first token is asked for.
         """
-        groups = self._submit(prompts, params, priority, deadline, user, request_ids, None)
-        seen: dict[Request, int | None] = dict.fromkeys(itertools.chain.from_iterable(groups), 0)
-        try:
-            while seen:
-                self.engine.step()
-                for request in list(seen):
-                    yield from self._events(request, seen)
-                    if seen[request] is None and request.request_id not in self.engine.requests:
-                        del seen[request]
-        finally:
-            self._forget(groups)
+        with self._turn:
+            groups = self._submit(prompts, params, priority, deadline, user, request_ids, None)
+            seen: dict[Request, int | None] = dict.fromkeys(itertools.chain.from_iterable(groups), 0)
+            try:
+                while seen:
+                    self.engine.step()
+                    for request in list(seen):
+                        yield from self._answers.events(request, seen)
+                        if seen[request] is None and request.request_id not in self.engine.requests:
+                            del seen[request]
+            finally:
+                self._forget(groups)
 
     def serve_workload(
         self, workload: Workload, *, virtual: bool = False, progress: bool = False,
@@ -153,7 +149,8 @@ class LLM:
         from .bench import requests_of, serve
 
         requests = requests_of(workload, self.vocab_size, seed)
-        return serve(self.engine, requests, self.max_model_len, virtual=virtual, progress=progress, goodput=goodput)
+        with self._turn:
+            return serve(self.engine, requests, self.max_model_len, virtual=virtual, progress=progress, goodput=goodput)
 
     def chat(self, messages: list[dict], params: SamplingParams | None = None) -> str:
         """The model's answer to a conversation, as text."""
@@ -161,12 +158,13 @@ class LLM:
 
     def abort(self, request_id: str) -> None:
         """End a request and all its samples. Raises KeyError for an unknown id."""
-        samples = [r for r in self.engine.requests.values() if r.prompt_id == request_id]
-        if not samples:
-            raise KeyError(f"no request {request_id!r}: unknown, or finished already")
-        for request in samples:
-            if request.status is not Status.FINISHED:  # an abort may let others of a static batch go
-                self.engine.abort(request.request_id)
+        with self._turn:
+            samples = [r for r in self.engine.requests.values() if r.prompt_id == request_id]
+            if not samples:
+                raise KeyError(f"no request {request_id!r}: unknown, or finished already")
+            for request in samples:
+                if request.status is not Status.FINISHED:  # an abort may let others of a static batch go
+                    self.engine.abort(request.request_id)
 
     @property
     def trace(self) -> Trace:
@@ -182,7 +180,8 @@ class LLM:
         self._check_open()
         from .replay import replay
 
-        return replay(trace, self.engine)
+        with self._turn:
+            return replay(trace, self.engine)
 
     def explain(self) -> str:
         """What runs here, on what, and why: device, precision, attention, linears, cache."""
@@ -205,13 +204,14 @@ class LLM:
 
     def close(self) -> None:
         """Abort what runs and give the cache's memory back."""
-        if self.engine is not None:
-            while self.engine.requests:  # an abort may let others of a static batch go
-                self.engine.abort(next(iter(self.engine.requests)))
-            self._last_trace = self.engine.trace
-            self.runner.close()
-        self.runner = None
-        self.engine = None  # type: ignore[assignment]  # all that follows is refused by _check_open
+        with self._turn:
+            if self.engine is not None:
+                while self.engine.requests:  # an abort may let others of a static batch go
+                    self.engine.abort(next(iter(self.engine.requests)))
+                self._last_trace = self.engine.trace
+                self.runner.close()
+            self.runner = None
+            self.engine = None  # type: ignore[assignment]  # all that follows is refused by _check_open
 
     def __enter__(self) -> LLM:
         return self
@@ -226,7 +226,7 @@ class LLM:
     # -- from prompts to requests -----------------------------------------------------------------------
 
     def _submit(self, prompts, params, priority, deadline, user, request_ids, arrivals) -> list[list[Request]]:
-        """One list of ``n`` requests for each prompt, all queued; or ValueError, and none is."""
+        """One list of ``n`` requests for each prompt, all queued; or ValueError (QueueFull), and none is."""
         self._check_open()
         prompts = as_list(prompts)
         count, now = len(prompts), self.engine.clock.now()
@@ -237,6 +237,8 @@ class LLM:
             "user": each_of("user", user, count, str),
             "arrivals": each_of("arrivals", 0.0 if arrivals is None else arrivals, count, (int, float)),
         }
+        for each in spread["priority"]:
+            integer("priority", each, -INT_MAX, INT_MAX)
         ids = list(request_ids) if request_ids is not None else [str(next(self._ids)) for _ in prompts]
         if len(ids) != count:
             raise ValueError(f"{len(ids)} request_ids for {count} prompts: give one for each")
@@ -253,7 +255,9 @@ class LLM:
                 own = {name: values[i] for name, values in spread.items()}
                 groups.append(self._requests(ids[i], prompt, now, **own))
             self._name_apart(itertools.chain.from_iterable(groups))
-            self._streams |= {r: TextStream(self.tokenizer, r) for r in itertools.chain.from_iterable(groups)}
+            if here := [r for r in itertools.chain.from_iterable(groups) if r.arrival_time <= now]:
+                self.engine.check_room(here)
+            self._answers.open(itertools.chain.from_iterable(groups))
             for first, *others in groups:
                 self.engine.add_request(first)
                 self.engine.add_siblings(first, others)
@@ -273,75 +277,34 @@ class LLM:
     def _requests(self, request_id, prompt, now, params, priority, deadline, user, arrivals) -> list[Request]:
         """The ``n`` samples of one prompt. Raises ValueError naming what is wrong with the prompt."""
         text, token_ids = tokens_of(prompt, self.tokenizer, self.vocab_size, self.model_name)
+        for name, token in params.token_ids_named():
+            if token >= self.vocab_size:
+                raise ValueError(f"{name}: token {token} is out of range: the vocabulary has {self.vocab_size} tokens")
         if len(token_ids) >= self.max_model_len:
             raise ValueError(
                 f"request {request_id!r}: the prompt has {len(token_ids)} tokens, the longest text is {self.max_model_len} "
                 "with at least one token of output: shorten the prompt or raise max_model_len"
             )
-        if not math.isfinite(arrivals) or arrivals < 0 or deadline is not None and not math.isfinite(deadline):
-            raise ValueError(f"request {request_id!r}: arrival {arrivals} and deadline {deadline} must be seconds from now")
+        if not 0 <= arrivals <= FLOAT_MAX or deadline is not None and not -FLOAT_MAX <= deadline <= FLOAT_MAX:
+            times = f"arrival {shown(arrivals)} and deadline {shown(deadline)}"
+            raise ValueError(f"request {request_id!r}: {times} must be seconds from now")
+        bad_words, longest = bad_word_tokens(params.bad_words, self.tokenizer), self.max_model_len
+        if params.max_tokens is None:  # no more than the whole cache holds, where that is less; the last needs no KV
+            longest = max(len(token_ids) + 1, min(longest, self.engine.kv.num_slots + 1))
         return [
             Request(
                 request_id if params.n == 1 else f"{request_id}#{index}", token_ids, params, prompt=text,
                 prompt_id=request_id, sample_index=index,
                 sample_key=sample_key(params.seed, self.config.seed, request_id, index),
                 arrival_time=now + arrivals, priority=priority, deadline=None if deadline is None else now + deadline,
-                user=user, max_model_len=self.max_model_len, eos_token_ids=self.eos_token_ids,
+                user=user, max_model_len=longest, eos_token_ids=self.eos_token_ids, bad_words=bad_words,
             )
             for index in range(params.n)
         ]  # fmt: skip
-
-    # -- from tokens to answers -------------------------------------------------------------------------
-
-    def _on_token(self, request: Request) -> bool:
-        stream = self._streams.get(request)
-        return stream is not None and bool(request.params.stop) and stream.push()
-
-    def _ended(self, request: Request) -> TextStream:
-        """The stream of a request that is over, with all its text."""
-        stream = self._streams[request]
-        if not request.params.stop:
-            stream.push()
-        stream.flush()
-        return stream
-
-    def _events(self, request: Request, seen: dict[Request, int | None]) -> Iterator[TokenEvent]:
-        """The tokens of a request that have not been shown, each with the text that became readable with it.
-
-        seen: how many have been shown; None after the last, which bears the finish reason.
-        """
-        tokens, over = request.output_token_ids, request.is_done
-        if seen[request] is None or len(tokens) == seen[request] and not over:
-            return
-        stream = self._ended(request) if over else self._streams[request]
-        if not over and not request.params.stop:
-            stream.push()
-        fresh, seen[request] = tokens[seen[request] :], None if over else len(tokens)
-        for i, token in enumerate(fresh or [None]):
-            last = i == len(fresh) - 1 or token is None
-            yield TokenEvent(
-                request.prompt_id, request.sample_index, token, stream.new_text() if last else "",
-                request.finish_reason if last and over else None,
-            )  # fmt: skip
-
-    def _output(self, group: list[Request]) -> RequestOutput:
-        first = group[0]
-        outputs = [
-            CompletionOutput(
-                r.sample_index, self._ended(r).text, r.output_token_ids, r.finish_reason,
-                r.logprobs if r.params.logprobs is not None else None,
-            )
-            for r in group
-        ]  # fmt: skip
-        metrics = RequestMetrics(
-            first.arrival_time, first.admitted_time, first.token_times, max(r.finish_time or 0.0 for r in group),
-            sum(r.num_preemptions for r in group), sum(r.num_cached_tokens for r in group),
-        )  # fmt: skip
-        return RequestOutput(first.prompt_id, first.prompt, first.token_ids[: first.num_prompt_tokens], outputs, metrics)
 
     def _forget(self, groups: list[list[Request]]) -> None:
         """Whatever of these still runs is aborted (Ctrl-C, an early exit, a refused neighbour); streams are dropped."""
         for request in itertools.chain.from_iterable(groups):
             if self.engine is not None and self.engine.requests.get(request.request_id) is request:
                 self.engine.abort(request.request_id)
-            self._streams.pop(request, None)
+            self._answers.drop(request)

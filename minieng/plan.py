@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .request import Request
+from .request import Logprob, Request
 
 
 class Mode(enum.StrEnum):
@@ -137,12 +137,14 @@ class StepResult:
 
     tokens[i]    the token sampled for plan.extend[i], or None where the prompt is not complete yet
     duration     seconds the step took (measured by a runner, predicted by a simulator)
-    logprobs[i]  {token id: log-probability} where the request asked for it; None if nobody did
+    logprobs[i]  {token id: Logprob} where the request asked for it; None if nobody did
+    foretold[i]  the same for each token of its prompt that the slice's tokens foretell, where it asked for that
     """
 
     tokens: list[int | None]
     duration: float
-    logprobs: list[dict[int, float] | None] | None = None
+    logprobs: list[dict[int, Logprob] | None] | None = None
+    foretold: list[list[dict[int, Logprob]] | None] | None = None
 
 
 class PlanError(RuntimeError):

@@ -2,32 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-Prompt = str | list[int] | list[dict]
+from .params import shown
+
+# Text; token ids, in a list or an array of any library; chat messages; {"prompt": …} or {"prompt_token_ids": …}.
+Prompt = str | Sequence[int] | list[dict] | dict[str, Any]
+PROMPT_KEYS = ("prompt", "prompt_token_ids")
 
 
-def tokens_of(prompt: Any, tokenizer: Any, vocab_size: int, model_name: str) -> tuple[str | None, list[int]]:
-    """Text (if there is one) and token ids of a prompt of any kind; ValueError for what is no ``Prompt``."""
-    if isinstance(prompt, str):
-        text, token_ids = prompt, tokenizer(valid_text(prompt))["input_ids"]
-    elif prompt and isinstance(prompt, list) and all(isinstance(part, dict) for part in prompt):
-        if not getattr(tokenizer, "chat_template", None):
-            raise ValueError(f"{model_name} has no chat template: pass text or token ids")
-        if not all(isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in prompt):
-            raise ValueError(f"messages {prompt!r:.60}: each must have a 'role' and a 'content', both strings")
-        text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+def tokens_of(prompt: Prompt, tokenizer: Any, vocab_size: int, model_name: str) -> tuple[str | None, list[int]]:
+    """Text (if there is one) and token ids of a prompt of any kind. Raises ValueError naming what is wrong with it."""
+    text, token_ids = None, prompt
+    if isinstance(prompt, dict):
+        text, token_ids = unwrapped(prompt)
+    if isinstance(token_ids, str):
+        text, token_ids = token_ids, tokenizer(valid_text(token_ids))["input_ids"]
+    elif isinstance(token_ids, list) and token_ids and all(isinstance(part, dict) for part in token_ids):
+        text = chat_text(token_ids, tokenizer, model_name)
         token_ids = tokenizer(valid_text(text), add_special_tokens=False)["input_ids"]
-    elif isinstance(prompt, list) and all(isinstance(t, int) and not isinstance(t, bool) for t in prompt):
-        text, token_ids = None, list(prompt)
-        bad = next((t for t in prompt if not 0 <= t < vocab_size), None)
-        if bad is not None:
-            raise ValueError(f"token id {bad} is out of range: the vocabulary has {vocab_size} tokens")
     else:
-        raise ValueError(f"prompt {prompt!r:.60}: must be a string, a list of token ids, or a list of chat messages")
+        token_ids = plain_ids(token_ids)
     if not token_ids:
         raise ValueError("the prompt is empty: there is no token to continue from")
+    bad = next((t for t in token_ids if not 0 <= t < vocab_size), None)
+    if bad is not None:
+        where = "" if text is None else f" in {text!r:.60}, where the tokenizer put it: the two do not belong together"
+        raise ValueError(f"token id {shown(bad)} is out of range: the vocabulary has {vocab_size} tokens{where}")
     return text, token_ids
+
+
+def unwrapped(prompt: dict) -> tuple[str | None, Any]:
+    """Text and tokens of a prompt in a dictionary; where there are no tokens, the text in their place."""
+    if not is_wrapped(prompt):
+        raise ValueError(f"prompt {prompt!r:.60}: a dictionary must have 'prompt' or 'prompt_token_ids'")
+    text, token_ids = prompt.get("prompt"), prompt.get("prompt_token_ids")
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"prompt {prompt!r:.60}: its 'prompt' must be a string")
+    if isinstance(token_ids, str):
+        raise ValueError(f"prompt {prompt!r:.60}: its 'prompt_token_ids' must be a list of token ids")
+    return (None, text) if token_ids is None else (text, token_ids)
+
+
+def is_wrapped(prompt: Any) -> bool:
+    return isinstance(prompt, dict) and any(prompt.get(key) is not None for key in PROMPT_KEYS)
+
+
+def chat_text(messages: list[dict], tokenizer: Any, model_name: str) -> str:
+    """A conversation as the model's template writes it."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise ValueError(f"{model_name} has no chat template: pass text or token ids")
+    if not all(isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in messages):
+        raise ValueError(f"messages {messages!r:.60}: each must have a 'role' and a 'content', both strings")
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+
+def plain_ids(tokens: Any) -> list[int]:
+    """Token ids as Python's own numbers: from a list, and from whatever array has ``tolist``."""
+    found = tokens.tolist() if hasattr(tokens, "tolist") else tokens
+    if isinstance(found, (list, tuple)):
+        found = [t.tolist() if hasattr(t, "tolist") else t for t in found]
+        if all(isinstance(t, int) and not isinstance(t, bool) for t in found):
+            return found
+    raise ValueError(f"prompt {tokens!r:.60}: must be a string, a list of token ids, or a list of chat messages")
 
 
 def valid_text(text: str) -> str:
@@ -41,14 +79,32 @@ def valid_text(text: str) -> str:
 
 def as_list(prompts: Any) -> list:
     """A lone prompt becomes a list of one. A list of numbers is one prompt, a list of messages is one conversation."""
-    if isinstance(prompts, str):
+    if hasattr(prompts, "tolist"):
+        prompts = prompts.tolist()
+    if isinstance(prompts, (str, dict)):
         return [prompts]
     if not isinstance(prompts, (list, tuple)):
         raise ValueError(f"prompts={prompts!r:.60}: must be a string, token ids, chat messages, or a list of these")
     if not prompts:
         raise ValueError("prompts is an empty list: there is nothing to generate")
-    alone = all(isinstance(p, int) for p in prompts) or all(isinstance(p, dict) for p in prompts)
-    return [list(prompts)] if alone else list(prompts)
+    messages = all(isinstance(p, dict) and not is_wrapped(p) for p in prompts)
+    return [list(prompts)] if messages or all(is_number(p) for p in prompts) else list(prompts)
+
+
+def is_number(value: Any) -> bool:
+    """A whole number of Python, or one of an array (which has a shape, of no dimension)."""
+    return isinstance(value, int) or hasattr(value, "tolist") and not getattr(value, "shape", (1,))
+
+
+def bad_word_tokens(words: Sequence[str], tokenizer: Any) -> list[list[int]]:
+    """Each word as the tokens that write it at the beginning of a text, and behind a space where those differ."""
+    found: list[list[int]] = []
+    for word in words:
+        for text in (word.lstrip(), " " + word.lstrip()):
+            tokens = list(tokenizer(valid_text(text), add_special_tokens=False)["input_ids"])
+            if tokens and tokens not in found:
+                found.append(tokens)
+    return found
 
 
 def each_of(name: str, value: Any, count: int, kind: Any) -> list:

@@ -38,6 +38,10 @@ class ReplayScheduler(Scheduler):
                 )
         return plan
 
+    def overdue(self, now: float) -> list[Request]:
+        """Who was dropped then is dropped now, with the others that were aborted."""
+        return []
+
     def leavers(self, done: list[Request]) -> list[Request]:
         """Who left then leaves now."""
         gone = set(self.records[0].finished)
@@ -102,7 +106,7 @@ def _add(trace: Trace, scheduler: ReplayScheduler, engine: Engine) -> None:
             old.request_id, old.token_ids[: old.num_prompt_tokens], old.params, prompt=old.prompt, prompt_id=old.prompt_id,
             sample_index=old.sample_index, sample_key=old.sample_key, arrival_time=now, priority=old.priority,
             deadline=old.deadline, user=old.user, max_model_len=old.max_num_tokens, eos_token_ids=tuple(old.eos_token_ids),
-            scripted_output=scripts.get(old.request_id, old.scripted_output),
+            scripted_output=scripts.get(old.request_id, old.scripted_output), bad_words=old.bad_words,
         )  # fmt: skip
         scheduler.requests[old.request_id] = request
         if old.fork_of is None:

@@ -8,92 +8,10 @@ nothing of models, blocks or clocks; it holds the numbers that the other files m
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-MAX_LOGPROBS = 20
-
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """How the next token is chosen and when a text ends. Names and meanings are vLLM's.
-
-    ``temperature=0`` is greedy. ``top_k=0`` and ``top_p=1`` switch those filters off. ``max_tokens`` counts
-    output tokens. ``stop`` strings end the text before them, also where they cross a token border; so do tokens
-    of ``stop_token_ids``, which stay in the list of tokens. With ``include_stop_str_in_output`` the text keeps what
-    ended it. Within the first ``min_tokens`` tokens nothing ends a text. ``skip_special_tokens=False`` shows them in
-    the text; with ``detokenize=False`` no text is made at all.
-    ``n`` samples of one prompt share its KV. ``seed`` makes a sampled text the same on every run, whatever
-    else is in the batch. ``logprobs=k`` returns the k most likely tokens beside the chosen one.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    max_tokens: int = 64
-    min_tokens: int = 0
-    stop: str | Sequence[str] = ()
-    stop_token_ids: Sequence[int] = ()
-    include_stop_str_in_output: bool = False
-    ignore_eos: bool = False
-    skip_special_tokens: bool = True
-    detokenize: bool = True
-    n: int = 1
-    seed: int | None = None
-    logprobs: int | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else _tuple("stop", self.stop))
-        object.__setattr__(self, "stop_token_ids", _tuple("stop_token_ids", self.stop_token_ids))
-        _number("temperature", self.temperature, 0.0, math.inf)
-        _number("top_p", self.top_p, 0.0, 1.0, low_open=True)
-        for name, low in (("top_k", 0), ("max_tokens", 1), ("min_tokens", 0), ("n", 1)):
-            _integer(name, getattr(self, name), low)
-        if self.min_tokens > self.max_tokens:
-            raise ValueError(f"min_tokens={self.min_tokens} is more than max_tokens={self.max_tokens}: lower it")
-        for text in self.stop:
-            if not isinstance(text, str) or not text:
-                raise ValueError(f"stop={text!r}: each stop must be a string of at least one character")
-        for token in self.stop_token_ids:
-            _integer("stop_token_ids", token, 0)
-        for name in ("include_stop_str_in_output", "ignore_eos", "skip_special_tokens", "detokenize"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name}={getattr(self, name)!r}: must be True or False")
-        if self.stop and not self.detokenize:
-            raise ValueError("stop strings are looked for in the text: leave detokenize=True, or use stop_token_ids")
-        if self.seed is not None:
-            _integer("seed", self.seed, None)
-        if self.logprobs is not None:
-            _integer("logprobs", self.logprobs, 0, MAX_LOGPROBS)
-
-    @property
-    def greedy(self) -> bool:
-        return self.temperature == 0.0
-
-
-def _tuple(name: str, value: Any) -> tuple:
-    if value is not None and not isinstance(value, Sequence):
-        raise ValueError(f"{name}={value!r}: must be a list, not {type(value).__name__}")
-    return tuple(value or ())
-
-
-def _number(name: str, value: Any, low: float, high: float, low_open: bool = False) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{name}={value!r}: must be a number, not {type(value).__name__}")
-    inside = (low < value if low_open else low <= value) and value <= high and math.isfinite(value)
-    if not inside:  # NaN fails every comparison, so it lands here too
-        raise ValueError(f"{name}={value!r}: must lie in {'(' if low_open else '['}{low}, {high}]")
-
-
-def _integer(name: str, value: Any, low: int | None, high: int | None = None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name}={value!r}: must be a whole number, not {type(value).__name__}")
-    if low is not None and value < low:
-        raise ValueError(f"{name}={value}: must be at least {low}")
-    if high is not None and value > high:
-        raise ValueError(f"{name}={value}: must be at most {high}")
+from .params import SamplingParams
 
 
 class Status(enum.Enum):
@@ -117,6 +35,7 @@ class Request:
         "sample_key",  # what its random numbers depend on, besides the position (``sample_key()``)
         "prompt",  # the prompt as text, if it came as text
         "params",  # how tokens are chosen and when the text ends
+        "bad_words",  # its ``bad_words`` as tokens: no choice completes one of these sequences
         "eos_token_ids",  # tokens that end the text, unless ``params`` says to ignore them
         "scripted_output",  # what a simulator answers; None: tokens until ``max_num_tokens``
         "max_num_tokens",  # prompt and output are never longer than this together
@@ -129,7 +48,7 @@ class Request:
         # how far it is
         "status",  # waiting, running or finished
         "finish_reason",  # "stop", "length" or "abort"; None while the text grows
-        "stop_reason",  # the stop string, or the token of ``stop_token_ids``, that ended it; else None
+        "stop_reason",  # a stop string, a token of ``stop_token_ids``, or why it was turned away; else None
         "token_ids",  # the prompt, then the output
         "num_prompt_tokens",  # how many of them are the prompt
         "num_computed_tokens",  # how many of them have KV
@@ -145,7 +64,8 @@ class Request:
         "span",  # slots reserved at admission; 0: blocks come as they are needed
         "fork_of",  # the sample whose prompt it shares, or None
         # what came of it; times in seconds on the engine's clock
-        "logprobs",  # {token id: log-probability} for each output token, if asked for
+        "logprobs",  # {token id: Logprob} for each output token, if asked for
+        "prompt_logprobs",  # the same for each token of the prompt but the first
         "admitted_time",  # when it first ran
         "token_times",  # when each output token came
         "finish_time",  # when it left
@@ -168,6 +88,7 @@ class Request:
         max_model_len: int | None = None,
         eos_token_ids: Sequence[int] = (),
         scripted_output: Sequence[int] | None = None,
+        bad_words: Sequence[Sequence[int]] = (),
     ) -> None:
         self.request_id = request_id
         self.prompt_id = request_id if prompt_id is None else prompt_id
@@ -177,8 +98,10 @@ class Request:
         self.params = params or SamplingParams()
         self.eos_token_ids = frozenset(eos_token_ids)
         self.scripted_output = scripted_output
-        longest = len(prompt_token_ids) + self.params.max_tokens
-        self.max_num_tokens = longest if max_model_len is None else min(longest, max_model_len)
+        self.bad_words = [tuple(word) for word in bad_words]
+        if self.params.bad_words and not bad_words:
+            raise ValueError(f"bad_words={list(self.params.bad_words)}: a request needs their tokens too: bad_words=[[…], …]")
+        self.max_num_tokens = longest_text(len(prompt_token_ids), self.params.max_tokens, max_model_len)
 
         self.arrival_time = arrival_time
         self.sequence = 0
@@ -204,7 +127,8 @@ class Request:
         self.span = 0
         self.fork_of: Request | None = None
 
-        self.logprobs: list[dict[int, float]] = []
+        self.logprobs: list[dict[int, Logprob]] = []
+        self.prompt_logprobs: list[dict[int, Logprob]] = []
         self.admitted_time: float | None = None
         self.token_times: list[float] = []
         self.finish_time: float | None = None
@@ -269,29 +193,64 @@ class RequestMetrics:
         return self.token_times[0] if self.token_times else None
 
 
+class Logprob(float):
+    """The logarithm of a token's probability: a number that also knows its rank and the token's text.
+
+    rank           1 for the most likely token
+    decoded_token  its text; None where no text is made
+    """
+
+    __slots__ = ("decoded_token", "rank")
+    rank: int
+    decoded_token: str | None
+
+    def __new__(cls, logprob: float, rank: int, decoded_token: str | None = None) -> Logprob:
+        self = super().__new__(cls, logprob)
+        self.rank, self.decoded_token = rank, decoded_token
+        return self
+
+    @property
+    def logprob(self) -> float:
+        return float(self)
+
+    def __getnewargs__(self) -> tuple:
+        return float(self), self.rank, self.decoded_token
+
+    def __repr__(self) -> str:
+        return f"Logprob({float(self):.4f}, rank={self.rank}, decoded_token={self.decoded_token!r})"
+
+
 @dataclass
 class CompletionOutput:
     """One of the ``n`` texts of a prompt. ``finish_reason`` is "stop", "length" or "abort".
 
-    ``logprobs[i]`` maps token id to log-probability for output token i (None unless asked for).
+    ``stop_reason`` is the stop string, or the token of ``stop_token_ids``, that ended the text; of an aborted request
+    "deadline" or "queue full" if it was turned away; None for the model's own end and all else. ``logprobs[i]`` maps token id to
+    ``Logprob`` for output token i, and ``cumulative_logprob`` is the sum over the tokens chosen (None unless asked for).
     """
 
     index: int
     text: str
     token_ids: list[int]
     finish_reason: str | None
-    logprobs: list[dict[int, float]] | None = None
+    logprobs: list[dict[int, Logprob]] | None = None
+    stop_reason: int | str | None = None
+    cumulative_logprob: float | None = None
 
 
 @dataclass
 class RequestOutput:
-    """The answer to one prompt, in vLLM's shape."""
+    """The answer to one prompt, in vLLM's shape.
+
+    ``prompt_logprobs[i]`` is for token i of the prompt: None for the first, which nothing foretells.
+    """
 
     request_id: str
     prompt: str | None
     prompt_token_ids: list[int]
     outputs: list[CompletionOutput] = field(default_factory=list)
     metrics: RequestMetrics | None = None
+    prompt_logprobs: list[dict[int, Logprob] | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -303,6 +262,15 @@ class TokenEvent:
     token_id: int | None
     text: str
     finish_reason: str | None
+    stop_reason: int | str | None = None
+
+
+def longest_text(prompt_tokens: int, max_tokens: int | None, max_model_len: int | None) -> int:
+    """Tokens of prompt and output together, at most."""
+    if max_tokens is None and max_model_len is None:
+        raise ValueError("max_tokens=None means: up to max_model_len. Give the request one, or a max_tokens")
+    limits = [prompt_tokens + max_tokens] if max_tokens is not None else []
+    return min(limits + ([max_model_len] if max_model_len is not None else []))
 
 
 def sample_key(seed: int | None, default_seed: int, request_id: str, sample_index: int) -> bytes:

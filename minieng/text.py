@@ -13,8 +13,8 @@ HOLD_BACK = "\ufffd"  # what a decoder writes for the first bytes of a character
 class NoTokenizer:
     """Stands where a model has no vocabulary, because it is simulated: its tokens have no text."""
 
-    def __call__(self, text: str) -> Any:
-        raise ValueError(f"prompt {text!r:.60}: a simulated model reads no text: pass token ids")
+    def __call__(self, text: str, add_special_tokens: bool = True) -> Any:
+        raise ValueError(f"{text!r:.60}: a simulated model reads no text: pass token ids")
 
     def decode(self, tokens: list[int], skip_special_tokens: bool = True) -> str:
         return ""

@@ -95,7 +95,7 @@ def attend_padded(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor
     if batch.width:
         return rectangle(q, list(range(batch.num_rows)), batch.width, layer, batch)
     out = q.new_empty(q.shape)
-    lengths = np.diff(batch.q_starts)
+    lengths: np.ndarray = np.diff(batch.q_starts)
     for group in (np.flatnonzero(lengths == 1), np.flatnonzero(lengths > 1)):
         if len(group):
             width = int(lengths[group].max())

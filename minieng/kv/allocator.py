@@ -158,7 +158,8 @@ class KVCache:
     # -- what a waiting request would share -------------------------------------------------------------
 
     def lookup(self, request: Request, gone: Collection[Request] = ()) -> Shared:
-        """All of a sibling's prompt (n > 1), else the longest cached prefix; nothing for one that was swapped out.
+        """All of a sibling's prompt (n > 1), else the longest cached prefix; nothing for one that was swapped out, or
+        wants to know what the model says of its prompt.
 
         gone: victims of the same plan, who are no siblings to start from any more.
         """
@@ -167,8 +168,8 @@ class KVCache:
         parent, prompt = request.fork_of, request.num_prompt_tokens
         if parent is not None and parent not in gone and self._can_fork(request):
             return Shared(parent.block_table[: -(-prompt // self.block_size)], prompt - 1)
-        if not self.enable_prefix_caching:
-            return NOTHING_SHARED
+        if not self.enable_prefix_caching or request.params.prompt_logprobs is not None and parent is None:
+            return NOTHING_SHARED  # what the model says of a prompt is not in the cache: it must be computed
         # A hit never covers the last token: its logits are needed, so it must be computed.
         full = (request.num_tokens - 1) // self.block_size
         self._hash_until(request, full)

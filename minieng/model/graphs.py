@@ -253,10 +253,14 @@ class Decodes:
         settle(self.tensors.cache, on_device(list(zip(*pairs, strict=True)), torch.int64, self.model.device))
 
     def send_ahead(self, sent: SentStep, rows: list[Request]) -> SentStep | None:
-        """The step after ``sent``, if it can be told: everybody goes on but who reaches its longest."""
+        """The step after ``sent``, if it can be told: everybody goes on but who reaches its longest. It cannot where
+        a choice depends on tokens that are not on the host yet.
+        """
         going = [r for r in rows if len(r.token_ids) + 1 < r.max_num_tokens]
         columns = [r.num_computed_tokens + 1 for r in going]
         new = sum(c // self.size >= len(r.block_table) for r, c in zip(going, columns, strict=True))
+        if any(r.params.follows_text for r in going):
+            return None
         if not going or self.size == 1 or new > self.tensors.num_spare_blocks or not self.bucket(len(going), max(columns)):
             return None
         self.num_ahead += 1

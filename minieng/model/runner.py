@@ -19,10 +19,11 @@ from ..kernels.linear import Linear
 from ..kernels.transfer import on_device
 from ..kv.tensors import KVTensors
 from ..plan import Plan, StepResult
-from ..request import Request
+from ..request import Logprob, Request
 from .adapter import Adapter
 from .decoder import Decoder
 from .graphs import Decodes
+from .logprobs import PromptRows, asked
 from .sampler import sample
 
 
@@ -88,11 +89,15 @@ class ModelRunner:
         """Any plan, launched piece by piece."""
         self.tensors.apply(plan.moves)
         tokens: list[int | None] = [None] * len(plan.extend)
-        logprobs: list[dict[int, float] | None] | None = None
+        logprobs: list[dict[int, Logprob] | None] | None = None
+        foretold: list[list[dict[int, Logprob]] | None] | None = None
         if plan.extend:
             emitting = [i for i, (r, n) in enumerate(plan.extend) if r.num_computed_tokens + n == len(r.token_ids)]
             batch = self.packed(plan, emitting) if plan.rows is None else self.rectangle(plan)
-            logits = self.model.forward(batch, self.kv, self.attention)
+            prompts = PromptRows(plan, batch) if asked(plan) else None
+            logits = self.model.forward(prompts.batch if prompts else batch, self.kv, self.attention)
+            if prompts:
+                logits, foretold = prompts.part(logits)
             if plan.rows is not None:  # rows that are done have logits too; nobody reads them
                 place = {request: row for row, request in enumerate(plan.rows)}
                 wanted = [place[plan.extend[i][0]] for i in emitting]
@@ -107,7 +112,7 @@ class ModelRunner:
                     logprobs = [None] * len(tokens)
                     for i, entry in zip(emitting, found, strict=True):
                         logprobs[i] = entry
-        return StepResult(tokens, time.perf_counter() - begin, logprobs)
+        return StepResult(tokens, time.perf_counter() - begin, logprobs, foretold)
 
     def packed(self, plan: Plan, emitting: list[int]) -> Batch:
         """All slices one after the other, no padding."""

@@ -8,12 +8,15 @@ needs no generator state and is the same on every device.
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 
 import torch
 
 from ..kernels.transfer import as_list, on_device
-from ..request import Request
+from ..request import Logprob, Request
+from .logprobs import log_probabilities
+from .processors import process
 
 COLDEST = 1e-5  # below this temperature fp32 has nothing left to choose from
 NONE = -1  # in place of a token, where logits are no numbers
@@ -41,32 +44,24 @@ def exponential_noise(keys: list[tuple[int, int]], size: int, device: torch.devi
     return uniform.log_().neg_()
 
 
-def filter_logits(logits: torch.Tensor, top_k: list[int], top_p: list[float]) -> torch.Tensor:
-    """Keep each row's top_k most likely tokens (0: all), and of those the fewest whose probability reaches top_p."""
+def filter_logits(logits: torch.Tensor, requests: list[Request]) -> torch.Tensor:
+    """Keep each row's tokens that are likely enough: min_p, then top_k (0: all), then of those left the fewest whose
+    probability reaches top_p. The most likely one stays, whatever the numbers become in fp32.
+    """
     values, index = logits.sort(dim=-1, descending=True)
-    rank = torch.arange(values.shape[-1], device=logits.device)[None]
-    k = on_device([k or values.shape[-1] for k in top_k], torch.int64, logits.device)[:, None]
+    size, device = values.shape[-1], logits.device
+    rank = torch.arange(size, device=device)[None]
+    first = rank == 0
+    if any(r.params.min_p for r in requests):
+        lowest = [math.log(r.params.min_p) if r.params.min_p else -math.inf for r in requests]
+        unlikely = values < values[:, :1] + on_device(lowest, torch.float32, device)[:, None]
+        values = values.masked_fill(unlikely, -torch.inf)
+    k = on_device([min(r.params.top_k or size, size) for r in requests], torch.int64, device)[:, None]
     values = values.masked_fill(rank >= k, -torch.inf)
     probability = values.softmax(-1)
-    p = on_device(top_p, torch.float32, logits.device)[:, None]
-    values = values.masked_fill((probability.cumsum(-1) - probability >= p) & (p < 1), -torch.inf)
-    return torch.full_like(logits, -torch.inf).scatter_(-1, index, values)
-
-
-def forbid_early_end(logits: torch.Tensor, requests: list[Request], ahead: int = 0) -> torch.Tensor:
-    """Where fewer than min_tokens have been made, the tokens that end a text cannot be chosen."""
-    rows, tokens = [], []
-    for row, request in enumerate(requests):
-        params = request.params
-        if params.min_tokens and request.num_output_tokens + ahead < params.min_tokens:
-            ends = set(params.stop_token_ids) | (set() if params.ignore_eos else request.eos_token_ids)
-            inside = [token for token in ends if token < logits.shape[-1]]
-            tokens += inside
-            rows += [row] * len(inside)
-    if not rows:
-        return logits
-    where = on_device([rows, tokens], torch.int64, logits.device)
-    return logits.index_put((where[0], where[1]), logits.new_full((), -torch.inf))
+    p = on_device([r.params.top_p for r in requests], torch.float32, device)[:, None]
+    over = (probability.cumsum(-1) - probability >= p) & (p < 1) & ~first
+    return torch.full_like(logits, -torch.inf).scatter_(-1, index, values.masked_fill(over, -torch.inf))
 
 
 def best(values: torch.Tensor) -> torch.Tensor:
@@ -93,7 +88,7 @@ def choose(logits: torch.Tensor, requests: list[Request], ahead: int = 0) -> tor
 
     ``NONE`` for a row without numbers: whoever brings the tokens to the host asks ``refuse_nan``.
     """
-    logits = forbid_early_end(logits, requests, ahead)
+    logits = process(logits, requests, ahead)
     drawn = [row for row, r in enumerate(requests) if r.params.temperature]
     if not drawn:
         return best(logits)
@@ -104,32 +99,22 @@ def choose(logits: torch.Tensor, requests: list[Request], ahead: int = 0) -> tor
     return best(logits).index_copy_(0, rows, draw(logits[rows], [requests[row] for row in drawn], ahead))
 
 
-def sample(logits: torch.Tensor, requests: list[Request]) -> tuple[list[int], list[dict[int, float] | None] | None]:
+def sample(logits: torch.Tensor, requests: list[Request]) -> tuple[list[int], list[dict[int, Logprob] | None] | None]:
     """Tokens for rows of logits [E, vocabulary], and the log-probabilities that were asked for (None if none were)."""
     chosen = as_list(choose(logits, requests))
     refuse_nan(chosen, logits.dtype)
-    if all(r.params.logprobs is None for r in requests):
+    counts = [r.params.logprobs for r in requests]
+    if all(count is None for count in counts):
         return chosen, None
-    logits = forbid_early_end(logits.float(), requests)
-    return chosen, [log_probabilities(logits[row], chosen[row], r.params.logprobs) for row, r in enumerate(requests)]
+    rows = zip(logits, chosen, counts, strict=True)
+    return chosen, [None if count is None else log_probabilities(row, token, count) for row, token, count in rows]
 
 
 def draw(logits: torch.Tensor, requests: list[Request], ahead: int = 0) -> torch.Tensor:
     """Sample by the exponential race: argmax of p / noise is distributed as p, and needs no sync with a device."""
     heat = [max(COLDEST, r.params.temperature) for r in requests]
     logits = (logits - logits.amax(-1, keepdim=True)) / on_device(heat, torch.float32, logits.device)[:, None]
-    if any(r.params.top_k or r.params.top_p < 1 for r in requests):
-        logits = filter_logits(logits, [r.params.top_k for r in requests], [r.params.top_p for r in requests])
+    if any(r.params.filters for r in requests):
+        logits = filter_logits(logits, requests)
     noise = exponential_noise([noise_key(r, ahead) for r in requests], logits.shape[-1], logits.device)
     return best(logits.softmax(-1) / noise)
-
-
-def log_probabilities(logits: torch.Tensor, chosen: int, count: int | None) -> dict[int, float] | None:
-    """The ``count`` most likely tokens and the chosen one, most likely first; before temperature and filters."""
-    if count is None:
-        return None
-    values = logits.log_softmax(-1)
-    top = values.topk(count) if count else None
-    found = dict(zip(top.indices.tolist(), top.values.tolist(), strict=True)) if top is not None else {}
-    found.setdefault(chosen, float(values[chosen]))
-    return found

@@ -22,7 +22,8 @@ from .record import StepRecord
 SCHEMA, VERSION = "minieng.trace", 1
 REQUEST_FIELDS = (
     "prompt_id", "sample_index", "arrival_time", "sequence", "priority", "deadline", "user", "max_num_tokens",
-    "finish_reason", "stop_reason", "num_preemptions", "num_cached_tokens", "admitted_time", "token_times", "finish_time",
+    "finish_reason", "stop_reason", "num_preemptions", "num_cached_tokens", "admitted_time", "token_times",
+    "finish_time",
 )  # fmt: skip
 
 
@@ -102,6 +103,7 @@ def request_to_json(request: Request) -> dict[str, Any]:
         "fork_of": request.fork_of and request.fork_of.request_id,
         "eos_token_ids": sorted(request.eos_token_ids),
         "scripted_output": request.scripted_output and list(request.scripted_output),
+        "bad_words": request.bad_words,
     }
     if request.prompt_id == request.request_id:
         del entry["prompt_id"]
@@ -116,6 +118,7 @@ def request_from_json(entry: dict[str, Any]) -> Request:
         entry["request_id"], entry["prompt_token_ids"], SamplingParams(**entry.get("params", {})),
         prompt=entry.get("prompt"), sample_key=bytes.fromhex(entry.get("sample_key", "")),
         eos_token_ids=entry.get("eos_token_ids", ()), scripted_output=entry.get("scripted_output"),
+        max_model_len=entry.get("max_num_tokens"), bad_words=entry.get("bad_words", ()),
     )  # fmt: skip
     request.token_ids += entry["output_token_ids"]
     for name in REQUEST_FIELDS:

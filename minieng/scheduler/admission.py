@@ -81,7 +81,7 @@ class NewTokenRatio(FullPrompt):
     def after_preemption(self) -> None:
         running = self.queues.running
         made = sum(r.num_output_tokens + self.LOOKAHEAD for r in running)
-        asked = sum(r.params.max_tokens for r in running)
+        asked = sum(r.params.max_tokens or r.max_num_tokens - r.num_prompt_tokens for r in running)
         self.ratio = min(1.0, made / (asked + 1))
 
 

@@ -16,6 +16,7 @@ A new one writes ``plan`` and nothing else:
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterable
 
@@ -35,6 +36,7 @@ class Scheduler:
     waiting        requests without KV, in order of arrival; a preempted one stands in front
     running        requests with KV, in order of admission
     members        both together
+    longest_chunk  most tokens of one prompt in a step, where a prompt may be cut
     arrivals_open  whether more requests can still come
     token_budget   most tokens a plan of this scheduler may compute; None: the rule does not apply
     rectangles     plans rows of equal width, padded on the left
@@ -47,6 +49,7 @@ class Scheduler:
         """Called once by the engine, before anything else. Raises ValueError for a name that nothing has."""
         self.kv, self.config, self.queues = kv, config, Queues(kv, config)
         self.max_num_seqs, self.max_num_batched_tokens = config.max_num_seqs, config.max_num_batched_tokens
+        self.longest_chunk = config.long_prefill_token_threshold or sys.maxsize
         self.order = make_order(config.order, self.queues)
         self.admission = make_admission(config.admission, self.queues)
         self.victim_key = make_victim(config.victim)
@@ -128,7 +131,7 @@ class Scheduler:
             elif budget <= 0 or whole and n > budget and not first:
                 reason = f"{n} prompt tokens, {max(budget, 0)} left in this step's budget"
             else:
-                n = n if whole else min(n, budget)
+                n = n if whole else min(n, budget, self.longest_chunk)
                 reason = self.admission.refuses(request, n, kv, plan)
             if reason:
                 plan.refuse.append(Refusal(request, reason))
@@ -136,6 +139,12 @@ class Scheduler:
             kv.take(request, n)
             plan.extend.append((request, n))
             seats, budget, first = seats - 1, budget - n, False
+
+    def overdue(self, now: float) -> list[Request]:
+        """Waiting requests that are dropped, because their deadline has passed."""
+        if not self.config.drop_overdue:
+            return []
+        return [r for r in self.waiting if r.deadline is not None and r.deadline <= now]
 
     # -- carried out by the engine ----------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ class ChunkedScheduler(Scheduler):
     """Fill ``max_num_batched_tokens`` in this order: running decodes, unfinished prompts, new prompts.
 
     A prompt that is longer than what is left of the budget gets a chunk now and the rest in later steps, so
-    nobody's next token waits for somebody else's long prompt (Sarathi-Serve, SplitFuse, vLLM V1).
+    nobody's next token waits for somebody else's long prompt (Sarathi-Serve, SplitFuse, vLLM V1). With
+    ``long_prefill_token_threshold`` no prompt gets more than that in a step, so that short ones come in beside long ones.
     """
 
     @property
@@ -25,7 +26,7 @@ class ChunkedScheduler(Scheduler):
     def plan(self, now: float) -> Plan:
         plan, kv, budget = Plan(), self.kv.ledger(), self.max_num_batched_tokens
         for request in sorted(self.running, key=lambda r: not r.is_decode):  # stable: decodes first
-            n = min(request.num_remaining_tokens, budget)
+            n = min(request.num_remaining_tokens, budget, self.longest_chunk)
             if n and self.make_room(plan, kv, request, n):
                 plan.extend.append((request, n))
                 budget -= n

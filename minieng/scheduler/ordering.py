@@ -102,6 +102,7 @@ class Fair(KeyOrder):
     """
 
     PROMPT, OUTPUT = 1.0, 2.0
+    MOST_USERS = 1_024  # whose counters are kept; of those who are away, the least served are forgotten first
 
     def __init__(self, queues: Queues) -> None:
         super().__init__(queues)
@@ -115,6 +116,13 @@ class Fair(KeyOrder):
         if request.user not in active:
             floor = min((self.counter[u] for u in active), default=0.0)
             self.counter[request.user] = max(self.counter.get(request.user, 0.0), floor)
+            if len(self.counter) > self.MOST_USERS:
+                self._forget(self.counter.keys() - active - {request.user})
+
+    def _forget(self, away: set[str]) -> None:
+        """Half of the users who are away: they lose what they were served beyond the smallest counter."""
+        for user in sorted(away, key=lambda u: (self.counter[u], u))[: -(-len(away) // 2)]:
+            del self.counter[user]
 
     def served(self, plan: Plan) -> None:
         """Charge for the step: an emitted token is an output token, anything else computed is prompt."""

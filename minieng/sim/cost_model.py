@@ -71,7 +71,7 @@ class Work(NamedTuple):
     @classmethod
     def of_plan(cls, plan: Plan) -> Work:
         """What a plan will do; valid until it is carried out."""
-        if plan.rows is not None:
+        if plan.rows is not None and plan.extend:
             first = plan.extend[0]
             width = plan.width
             return cls.rectangle(len(plan.rows), width, first[0].pad + first[0].num_computed_tokens + first[1] - width)

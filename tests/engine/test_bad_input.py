@@ -77,7 +77,7 @@ def test_bad_chat_messages(llm, messages):
 
 PARAMETERS = [
     ("temperature", -0.1), ("temperature", NAN), ("temperature", INF), ("temperature", "hot"), ("temperature", True),
-    ("top_p", 0.0), ("top_p", 1.1), ("top_p", NAN), ("top_p", -1), ("top_k", -1), ("top_k", 1.5), ("top_k", None),
+    ("top_p", 0.0), ("top_p", 1.1), ("top_p", NAN), ("top_p", -1), ("top_k", -2), ("top_k", 1.5), ("top_k", None),
     ("max_tokens", 0), ("max_tokens", -3), ("max_tokens", 2.0), ("max_tokens", NAN), ("min_tokens", -1), ("min_tokens", 65),
     ("n", 0), ("n", -1), ("n", 1.0), ("seed", 1.5), ("seed", "x"), ("logprobs", -1), ("logprobs", 21), ("logprobs", True),
     ("stop", ""), ("stop", ["ok", ""]), ("stop", [3]), ("stop", 3), ("stop_token_ids", [-1]), ("stop_token_ids", ["a"]),

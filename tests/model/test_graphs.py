@@ -197,6 +197,21 @@ def test_what_graphs_do_not_hold_is_computed_without(tiny):
         assert len(out.logprobs) == 5 and llm.runner.decodes.cuda.replayed == before
 
 
+def test_a_choice_that_depends_on_the_text_so_far_is_not_sent_ahead(tiny):
+    """Its tokens are not on the host yet; what depends on the number of tokens alone is sent ahead all the same."""
+    prompts = random_prompts(tiny, (5, 9), 8)
+    kinds = {
+        False: [{"repetition_penalty": 1.5}, {"bad_words": ["the"], "temperature": 1.0, "seed": 2}],
+        True: [{"min_tokens": 9, "min_p": 0.1, "temperature": 1.0, "seed": 3}, {"logit_bias": {7: 4.0}}],
+    }
+    for ahead, asked in kinds.items():
+        params = [SamplingParams(max_tokens=16, ignore_eos=True, **one) for one in asked]
+        knobs = {"num_blocks": 40, "block_size": 4, "attention": "padded"}
+        with tiny.llm(**knobs) as plain, give_graphs(tiny.llm(**knobs)) as llm:
+            assert run(llm, prompts, params) == run(plain, prompts, params)
+            assert llm.runner.decodes.cuda.replayed and bool(llm.runner.decodes.num_ahead) == ahead
+
+
 @pytest.mark.parametrize("name", ["qwen3", "qwen2_sliding", "llama_untied_bias"])
 def test_other_shapes_of_the_family(shape, name):
     kit = shape(name)
