@@ -98,9 +98,7 @@ class Request:
         self.params = params or SamplingParams()
         self.eos_token_ids = frozenset(eos_token_ids)
         self.scripted_output = scripted_output
-        self.bad_words = [tuple(word) for word in bad_words]
-        if self.params.bad_words and not bad_words:
-            raise ValueError(f"bad_words={list(self.params.bad_words)}: a request needs their tokens too: bad_words=[[…], …]")
+        self.bad_words = as_tokens(bad_words, self.params)
         self.max_num_tokens = longest_text(len(prompt_token_ids), self.params.max_tokens, max_model_len)
 
         self.arrival_time = arrival_time
@@ -263,6 +261,13 @@ class TokenEvent:
     text: str
     finish_reason: str | None
     stop_reason: int | str | None = None
+
+
+def as_tokens(bad_words: Sequence[Sequence[int]], params: SamplingParams) -> list[tuple[int, ...]]:
+    """The tokens of ``params.bad_words``; ValueError if the words are there and their tokens are not."""
+    if params.bad_words and not bad_words:
+        raise ValueError(f"bad_words={list(params.bad_words)}: a request needs their tokens too: bad_words=[[…], …]")
+    return [tuple(word) for word in bad_words]
 
 
 def longest_text(prompt_tokens: int, max_tokens: int | None, max_model_len: int | None) -> int:
