@@ -45,7 +45,7 @@ def test_text_in_a_dictionary(llm):
     ({"prompt_token_ids": "abc"}, "must be a list of token ids"), ({"prompt": 5}, "its 'prompt' must be a string"),
     ({"text": "abc"}, "each must have a 'role'|a dictionary must have 'prompt'"), (np.array([]), "empty list"),
     ({"prompt_token_ids": []}, "the prompt is empty"), ([10**5000], r"token id 2\*\*16609 or more is out of range"),
-])  # fmt: skip
+], ids=range(8))  # fmt: skip
 def test_prompts_that_are_none(llm, prompt, words):
     with pytest.raises(ValueError, match=words):
         llm.generate(prompt)
@@ -73,7 +73,7 @@ def test_numbers_that_nothing_holds(llm, keywords):
     ("max_tokens", 10**5000), ("repetition_penalty", 0.0), ("presence_penalty", 2.1), ("frequency_penalty", float("nan")),
     ("logit_bias", {5: 101.0}), ("logit_bias", {-1: 1.0}), ("logit_bias", {5: float("inf")}), ("logit_bias", [3]),
     ("allowed_token_ids", []), ("allowed_token_ids", ["a"]), ("bad_words", [" "]), ("bad_words", 7), ("prompt_logprobs", 21),
-])  # fmt: skip
+], ids=lambda value: value if isinstance(value, str) else type(value).__name__)  # fmt: skip
 def test_numbers_out_of_bounds(name, value):
     with pytest.raises(ValueError, match=name):
         SamplingParams(**{name: value})
