@@ -107,9 +107,9 @@ def times_step_by_step(lengths, slots):
 
 
 WRONG = [
-    (times_claim, "the time of a single slot"),
-    (times_split, "spread over several slots"),
-    (times_split_rounded, "rounding up sum / slots"),
+    (times_claim, "the time of a single seat"),
+    (times_split, "spread over several seats"),
+    (times_split_rounded, "rounding up sum / seats"),
     (times_one_batch, "all requests into one batch"),
     (times_loses_last, "the last batch is missing"),
     (times_sorted, "you sorted the requests"),
