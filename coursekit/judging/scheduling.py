@@ -225,7 +225,7 @@ def count_plans(scheduler: "Scheduler", most: int) -> None:
 def recorded(steps: list[Step]) -> "Scheduler":
     """A scheduler that decides nothing: it names again what was planned, and waits in between as long as was waited."""
     from minieng import Plan, PlanError, Scheduler
-    from minieng.plan import Refusal
+    from minieng.observe.record import plan_again
 
     class Recorded(Scheduler):
         at = 0  # steps carried out
@@ -240,13 +240,8 @@ def recorded(steps: list[Step]) -> "Scheduler":
             names = [s[0] for s in step["slices"]] + step["preempted"] + (step["rows"] or [])
             if not set(names) <= known.keys():
                 raise PlanError("only known requests", "the record names a request that is not there")
-            return Plan(
-                extend=[(known[name], n) for name, _, n in step["slices"]],
-                preempt=[known[name] for name in step["preempted"]],
-                refuse=[Refusal(known[name], str(why)) for name, why in step["refused"] if name in known],
-                rows=None if step["rows"] is None else [known[name] for name in step["rows"]],
-                span=step["span"],
-            )
+            said = [(name, str(why)) for name, why in step["refused"]]
+            return plan_again(known, step["slices"], step["preempted"], said, step["rows"], step["span"])
 
         def leavers(self, done: "list[Request]") -> "list[Request]":
             gone = set(steps[self.at]["finished"])

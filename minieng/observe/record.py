@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..plan import Plan, Refusal, Reservation
@@ -68,13 +68,7 @@ class StepRecord:
 
         Raises KeyError with the name of one that is planned and missing.
         """
-        return Plan(
-            extend=[(requests[name], n) for name, _, n in self.slices],
-            preempt=[requests[name] for name in self.preempted],
-            refuse=[Refusal(requests[name], reason) for name, reason in self.refused if name in requests],
-            rows=None if self.rows is None else [requests[name] for name in self.rows],
-            span=self.span,
-        )
+        return plan_again(requests, self.slices, self.preempted, self.refused, self.rows, self.span)
 
     def __str__(self) -> str:
         work = " ".join(f"{request}+{n}" for request, _, n in self.slices)
@@ -83,6 +77,24 @@ class StepRecord:
         extra += "".join(f" | refuse {request}: {reason}" for request, reason in self.refused)
         extra += f" | done {' '.join(self.finished)}" if self.finished else ""
         return f"step {self.step} at {self.start:.3f} s, {self.duration * 1e3:.1f} ms, {self.mode} | {work}{extra}"
+
+
+def plan_again(
+    requests: Mapping[str, Request],
+    slices: Iterable[Sequence],
+    preempted: Iterable[str],
+    refused: Iterable[Sequence[str]],
+    rows: Iterable[str] | None,
+    span: int,
+) -> Plan:
+    """A plan put together again from the names in a record; the arguments are a ``StepRecord``'s fields."""
+    return Plan(
+        extend=[(requests[name], n) for name, _, n in slices],
+        preempt=[requests[name] for name in preempted],
+        refuse=[Refusal(requests[name], reason) for name, reason in refused if name in requests],
+        rows=None if rows is None else [requests[name] for name in rows],
+        span=span,
+    )
 
 
 @dataclass
