@@ -15,7 +15,7 @@ MODEL := smollm2-135m
 OMP_NUM_THREADS ?= 2
 WORKERS ?= 2
 GOMP_SPINCOUNT ?= 2000
-NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with=tests/nbval_sanitize.cfg
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 QUIET := $(if $(V),,--quiet)
 PIP = -m pip install $(QUIET) --disable-pip-version-check
 
@@ -160,8 +160,8 @@ endef
 
 test-notebooks: model
 	@$(call STRICT,$(BIN)/python,,docs)
-	@$(call STRICT,$(BIN)/python,$(ONE_THREAD),notebooks,$(SIDE_BY_SIDE))
-	@$(call STRICT,$(BIN)/python,$(ONE_THREAD) COURSEKIT_STRICT=1,solutions,$(SIDE_BY_SIDE))
+	@$(call STRICT,$(BIN)/python,,notebooks)
+	@$(call STRICT,$(BIN)/python,COURSEKIT_STRICT=1,solutions)
 
 # One after the other whatever -j says: side by side they would disturb each other's timings.
 test-all:

@@ -8,8 +8,7 @@ from support.course import answer_to
 from coursekit.build import stub
 from coursekit.examine import DONE, caller, examine
 from coursekit.task import find_task, tasks_of
-from coursekit.tasks.lesson_09.cases import STREAM, knobs
-from coursekit.tasks.lesson_09.chunked_scheduler import TIGHT
+from coursekit.tasks.lesson_09.cases import STREAM, TIGHT, knobs
 from coursekit.tasks.lesson_09.judge import BENCH, judge
 from coursekit.tasks.lesson_09.largest_budget import drive, enough
 
@@ -19,6 +18,12 @@ IF = ("if n <= free and", "if n and")
 NEW_FIRST = (
     "list(self.waiting)[:room] + [r for r in self.running if not r.is_decode]",
     "[r for r in self.running if not r.is_decode] + list(self.waiting)[:room]",
+)
+
+
+STOP = (
+    "                free -= n\n        return made",
+    "                free -= n\n            else:\n                break\n        return made",
 )
 
 
@@ -41,11 +46,12 @@ def test_the_tasks_are_in_order_and_give_100_points():
     assert sum(task.points for task in tasks) == 100
 
 
-def test_each_bug_of_the_hunt_is_named_and_both_must_go():
+def test_each_bug_of_the_hunt_is_named_and_all_three_must_go():
     assert "does not fit whole" in hunted().finding.cause
     assert "does not fit whole" in hunted(NEW_FIRST).finding.cause
     assert "Finish what is begun" in hunted(ALL_OR_NOTHING, IF).finding.cause
-    assert hunted(ALL_OR_NOTHING, IF, NEW_FIRST).status == DONE
+    assert "which came before it, gets nothing" in hunted(ALL_OR_NOTHING, IF, NEW_FIRST).finding.cause
+    assert hunted(ALL_OR_NOTHING, IF, NEW_FIRST, STOP).status == DONE
 
 
 @pytest.mark.parametrize("answer", [Chunked, Helped])

@@ -156,10 +156,10 @@ def test_logprobs_of_prompts_are_transformers_own(tiny, rung, every):
 # -- penalties and the like: the same alone, in a crowd and after preemption ----------------------------------
 
 ASKED = [
-    {"repetition_penalty": 1.4},
-    {"presence_penalty": 0.8, "frequency_penalty": 0.4, "temperature": 1.0},
-    {"min_p": 0.1, "temperature": 1.2},
-    {"logit_bias": {7: 3.0, 9: -100.0}, "temperature": 0.7},
+    {"repetition_penalty": 3.0},
+    {"presence_penalty": 2.0, "frequency_penalty": 1.5, "temperature": 1.0},
+    {"min_p": 0.4, "temperature": 1.2},
+    {"logit_bias": {7: 12.0, 9: -100.0}, "temperature": 0.7},
     {"bad_words": ["the", "was a"], "temperature": 1.0},
     {"allowed_token_ids": list(range(3, 60)), "min_tokens": 9},
 ]

@@ -6,6 +6,7 @@ wait or an error, here each is an error.
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import pytest
@@ -54,8 +55,14 @@ def run(llm):
     assert all(sample.token_ids == [TOKEN] * 9 for out in outs for sample in out.outputs)
 
 
-@pytest.mark.parametrize("setup", SETUPS)
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def crossed():
+    """Every scheduler with graphs and every set-up of one scheduler; the rest of the grid in `make test-wide`."""
+    for scheduler, setup in itertools.product(SCHEDULERS, SETUPS):
+        some = setup == "graphs" or scheduler == "chunked"
+        yield pytest.param(scheduler, setup, marks=() if some else pytest.mark.wide, id=f"{scheduler}-{setup}")
+
+
+@pytest.mark.parametrize("scheduler, setup", crossed())
 def test_the_whole_path_reads_nothing_back_but_the_tokens(tiny, machine, scheduler, setup):
     knobs = {"num_blocks": 60, "block_size": 8, "max_num_seqs": 4, **SETUPS[setup], **SCHEDULERS[scheduler]}
     with machine.llm(tiny.path, **knobs) as llm:
@@ -153,7 +160,7 @@ FREE = {"_attend": {"num_rows", "table_stride", "max_pieces"}, "_join": {"max_pi
 
 
 @pytest.mark.parametrize("eager", [False, True], ids=["graphs", "eager"])
-@pytest.mark.parametrize("num_blocks", [None, 60])
+@pytest.mark.parametrize("num_blocks", [pytest.param(None, marks=pytest.mark.wide), 60])
 @pytest.mark.parametrize("scheduler", ["continuous", "chunked", "static"])
 def test_triton_compiles_nothing_after_the_start(shape, machine, monkeypatch, scheduler, num_blocks, eager):
     """Whatever is asked of the engine afterwards: other numbers of rows and tokens, other lengths, spare blocks."""

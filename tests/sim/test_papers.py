@@ -7,7 +7,7 @@ import pytest
 from minieng.sim.papers import PAPERS, Row, rerun
 
 pytestmark = pytest.mark.slow
-WIDE = {"sarathi"}  # looks for the highest rate that keeps a limit, again and again: minutes, in `make test-wide`
+WIDE = {"sarathi", "vllm", "orca"}  # the first looks for a rate again and again, the others serve thousands: `make test-wide`
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +22,7 @@ def row(table, what: str) -> Row:
     return found[0]
 
 
+@pytest.mark.wide
 def test_vllm(tables):
     table = tables("vllm")
     for what in ("ShareGPT, Orca (Max)", "ShareGPT, Orca (Oracle)", "Alpaca, Orca (Max)"):
@@ -32,6 +33,7 @@ def test_vllm(tables):
     assert useful == sorted(useful), "Max, Pow2, Oracle, paged: each wastes less"
 
 
+@pytest.mark.wide
 def test_orca(tables):
     table = tables("orca")
     assert row(table, "Orca over FasterTransformer, batch 1").ours > 20

@@ -43,8 +43,8 @@ def judge_rows(
     if len(rows) > len(present):
         return wrong("it holds a request that has not come yet", "not there yet")
     if len(rows) < min(size, len(present)):
-        due = arrivals[waiting[0]] + window
-        if due < start and rows == [i for i in present if arrivals[i] <= due][:size]:
+        closes = arrivals[waiting[0]] + window
+        if closes < start and rows == [i for i in present if arrivals[i] <= closes][:size]:
             late = present[len(rows)]
             return wrong(
                 f"request {late} is left out, which came after the window of the oldest was over but before the batch began. "
