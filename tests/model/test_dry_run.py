@@ -62,7 +62,7 @@ def crossed():
         yield pytest.param(scheduler, setup, marks=() if some else pytest.mark.wide, id=f"{scheduler}-{setup}")
 
 
-@pytest.mark.parametrize("scheduler, setup", crossed())
+@pytest.mark.parametrize("scheduler, setup", list(crossed()))
 def test_the_whole_path_reads_nothing_back_but_the_tokens(tiny, machine, scheduler, setup):
     knobs = {"num_blocks": 60, "block_size": 8, "max_num_seqs": 4, **SETUPS[setup], **SCHEDULERS[scheduler]}
     with machine.llm(tiny.path, **knobs) as llm:
