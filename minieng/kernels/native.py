@@ -90,13 +90,19 @@ def address(name: str, x: torch.Tensor, dtype: torch.dtype, *shape: int | None, 
 
     rows_apart  the rows may be parts of a wider matrix; else all lies in one piece
     """
-    fits = len(shape) == x.ndim and all(want in (None, have) for want, have in zip(shape, x.shape, strict=True))
-    whole = (x[0] if rows_apart and len(x) else x).is_contiguous() if x.ndim else True
-    if x.dtype == dtype and x.device.type == "cpu" and fits and whole:
+    # asked hundreds of times in a step, and nearly always all sizes are told and the tensor lies in one piece
+    fits = x.shape == shape or fits_any(x.shape, shape)
+    whole = x.is_contiguous() or rows_apart and len(x) > 0 and x[0].is_contiguous()
+    if fits and whole and x.dtype == dtype and x.is_cpu:
         return x.data_ptr()
     sizes = ", ".join("any" if size is None else str(size) for size in shape)
     have = f"{x.dtype} {list(x.shape)} with strides {list(x.stride())} on {x.device}"
     raise RuntimeError(f"the C kernel takes {name} as {dtype} [{sizes}], in one piece, on a CPU; this one is {have}")
+
+
+def fits_any(have: Sequence[int], shape: Sequence[int | None]) -> bool:
+    """Whether sizes are the wanted ones, of which None is any."""
+    return len(have) == len(shape) and all(want in (None, size) for want, size in zip(shape, have, strict=True))
 
 
 def cache_of(layer: LayerKV, dtype: torch.dtype) -> ctypes.Structure:
