@@ -195,10 +195,10 @@ def engine_flags(parser: argparse.ArgumentParser, without: str = "", defaults: M
 
 
 def choices_of(field: dataclasses.Field) -> tuple[str, ...]:
-    """The words that a knob takes: those of its list, and a default that stands in no list ("auto")."""
+    """The words that a knob takes: those of its list, and a default word that stands in no list ("auto")."""
     words: tuple[str, ...] = tuple(LISTS.get(field.name, field.metadata["choices"]))
     default: Any = field.default
-    return (default, *words) if words and default not in words else words
+    return (default, *words) if words and default not in (*words, None) else words
 
 
 def add_flag(

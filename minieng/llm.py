@@ -192,7 +192,7 @@ class LLM:
             "model": self.model_name + (f", {self.path}" if self.path else ""),
             **self.runner.facts(),
             "scheduler": f"{type(self.engine.scheduler).__name__}, order {config.order}, admission {config.admission}, "
-            f"victim {config.victim}, preemption {config.preemption}",
+            f"victim {config.victim or 'the last in the order'}, preemption {config.preemption}",
             "cache": f"{kv.pool.num_blocks} blocks of {kv.block_size} = {kv.num_slots} tokens, "
             f"{self.runner.kv_nbytes_per_token * kv.num_slots / 2**20:.0f} MiB ({self.runner.kv_nbytes_per_token:.0f} bytes "
             f"a token), {kv.pool.num_free} blocks free, prefix caching {'on' if config.enable_prefix_caching else 'off'}",

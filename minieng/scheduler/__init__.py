@@ -33,7 +33,8 @@ def check_names(config: EngineConfig) -> None:
     make_scheduler(config.scheduler)
     find_order(config.order)
     reservation_of(config.admission)
-    make_victim(config.victim)
+    if config.victim is not None:
+        make_victim(config.victim)
 
 
 __all__ = [

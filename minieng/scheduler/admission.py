@@ -44,14 +44,21 @@ class Admission:
 
 
 class Watermark(Admission):
-    """Leave a share ``watermark`` of all blocks free, so that the running requests can grow a little (vLLM)."""
+    """What is computed now must fit, and leave a share ``watermark`` of all blocks free for others that run to grow into.
+
+    Of a prompt that is cut into chunks only the first must fit: many may start that cannot all get on.
+    """
 
     def spare_blocks(self, request: Request, kv: Ledger, plan: Plan) -> int:
         return int(self.queues.config.watermark * kv.cache.pool.num_blocks)
 
 
 class FullPrompt(Watermark):
-    """The whole prompt must fit, even where only a chunk of it is computed now (vLLM V1's default)."""
+    """The whole prompt must fit beside the watermark, even where only a chunk of it is computed now.
+
+    As vLLM 0.32 does by default (``scheduler_reserve_full_isl``). There as here the watermark is 0 unless set, and counts
+    for waiting and preempted requests only, and only when something else runs.
+    """
 
     def asks(self, request: Request, n: int, kv: Ledger) -> int:
         return kv.todo(request)

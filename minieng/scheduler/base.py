@@ -52,7 +52,7 @@ class Scheduler:
         self.longest_chunk = config.long_prefill_token_threshold or sys.maxsize
         self.order = make_order(config.order, self.queues)
         self.admission = make_admission(config.admission, self.queues)
-        self.victim_key = make_victim(config.victim)
+        self.victim_key = make_victim(config.victim) if config.victim else self.order.last
 
     @classmethod
     def largest_step(cls, config: EngineConfig, max_model_len: int) -> int:

@@ -1,7 +1,7 @@
 """Who is next in the queue, and who goes when memory runs out.
 
 An order is a key (smaller first) with ties broken by arrival, so that it is total. A victim key is larger for
-the request that goes first.
+the request that goes first. If no victim is named, the order says who goes (``Order.last``).
 """
 
 from __future__ import annotations
@@ -40,6 +40,14 @@ class Order:
     def sort(self, waiting: Iterable[Request], now: float, kv: Ledger) -> Iterable[Request]:
         return waiting
 
+    def last(self, request: Request) -> tuple:
+        """The victim's key if no victim is named, larger for who goes first: the newest, as vLLM's "fcfs" has it.
+
+        An order that says otherwise must rank two running requests the same way at all times. Else they could
+        drive each other out in turns, and neither would be done.
+        """
+        return VICTIMS["newest"](request)
+
     def arrived(self, request: Request) -> None:
         pass
 
@@ -63,6 +71,9 @@ class ShortestJob(KeyOrder):
     def key(self, request: Request, now: float) -> float:
         return self.predict(request) - request.num_output_tokens
 
+    def last(self, request: Request) -> tuple:
+        return self.key(request, 0.0), *super().last(request)
+
 
 class Priority(KeyOrder):
     """Smallest ``priority`` number first, as in vLLM. ``ageing`` takes that many points off for each second of
@@ -71,6 +82,9 @@ class Priority(KeyOrder):
 
     def key(self, request: Request, now: float) -> float:
         return request.priority - self.queues.config.ageing * (now - request.arrival_time)
+
+    def last(self, request: Request) -> tuple:
+        return self.key(request, 0.0), *super().last(request)  # all age alike, so any moment ranks them as now does
 
 
 class HighestResponseRatio(KeyOrder):

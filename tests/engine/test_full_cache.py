@@ -114,6 +114,34 @@ def test_the_oldest_is_never_starved_by_newcomers():
     assert first.num_preemptions == 0 and first.finish_time == 20.0
 
 
+def test_chunked_lets_in_only_whose_whole_prompt_fits():
+    """As vLLM 0.32 does by default. With the first chunk alone as the measure, prompts throw each other out again and again."""
+    preemptions = {}
+    for name, knobs in {"default": {}, "first chunk": {"admission": "watermark"}}.items():
+        engine = fake_engine("chunked", num_blocks=32, block_size=4, max_num_batched_tokens=16, **knobs)
+        requests = [ask(engine, str(i), 100, 10) for i in range(12)]
+        finish(engine)
+        correct(*requests)
+        preemptions[name] = sum(r.num_preemptions for r in requests)
+    assert preemptions["default"] == 0 and preemptions["first chunk"] > 9, preemptions
+
+
+@pytest.mark.parametrize("admission", ["watermark", "full_prompt"])
+def test_the_watermark_is_0_unless_set_and_counts_only_beside_others(admission):
+    """vLLM 0.32's rule: nobody is kept waiting for a margin that nobody needs."""
+    for watermark, together in ((None, 2), (0.25, 1)):
+        knobs = {} if watermark is None else {"watermark": watermark}
+        engine = fake_engine("continuous", num_blocks=4, block_size=4, admission=admission, **knobs)
+        ask(engine, "a", 8, 1)
+        ask(engine, "b", 8, 1)
+        engine.step()
+        assert len(engine.trace[0].slices) == together
+    engine = fake_engine("continuous", num_blocks=4, block_size=4, admission=admission, watermark=1.0)
+    ask(engine, "alone", 15, 1)
+    engine.step()
+    assert engine.trace[0].finished == ["alone"]
+
+
 def test_a_preempted_prefix_is_found_again_in_the_cache():
     engine = fake_engine("continuous", num_blocks=8, block_size=4, watermark=0)
     a, b = ask(engine, "a", 8, 12), ask(engine, "b", 8, 12)

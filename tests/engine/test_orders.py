@@ -157,6 +157,32 @@ def test_the_victim(victim, want):
     assert max(scheduler.running, key=scheduler.victim_key).request_id == want
 
 
+@pytest.mark.parametrize("scheduler", ["continuous", "chunked"])
+@pytest.mark.parametrize(
+    "order, victim", [("priority", "slow"), ("sjf", "slow"), ("fcfs", "quick"), ("fair", "quick"), ("lpm", "quick")]
+)
+def test_without_a_name_the_victim_is_who_comes_last_in_the_order(scheduler, order, victim):
+    """The quick one comes later, is more urgent and has less to do: an order that puts it first must not throw it out."""
+    engine = fake_engine(scheduler, num_blocks=6, block_size=4, order=order)
+    ask(engine, "slow", 8, 16, priority=5)
+    ask(engine, "quick", 8, 9, at=1.0, priority=0)
+    finish(engine)
+    assert {name for record in engine.trace for name in record.preempted} == {victim}
+    named = fake_engine(scheduler, order=order, victim="newest")
+    assert named.scheduler.victim_key.__name__ == "<lambda>", "a name that is given counts, whatever the order"
+
+
+def test_a_victim_by_priority_has_aged_as_it_has_in_the_queue():
+    """9 points and 10 seconds ago against 1 point now: at a point a second the older one is ahead."""
+    for ageing, want in ((0.0, "old"), (1.0, "new")):
+        engine = fake_engine(order="priority", ageing=ageing, num_blocks=64)
+        ask(engine, "old", 3, 90, priority=9)
+        ask(engine, "new", 3, 9, at=10.0, priority=1)
+        while len(engine.scheduler.running) < 2:
+            engine.step()
+        assert max(engine.scheduler.running, key=engine.scheduler.victim_key).request_id == want
+
+
 def test_a_victim_that_was_planned_already_is_taken_out_again():
     engine = fake_engine("chunked", num_blocks=4, block_size=2, victim="lowest_priority", watermark=0)
     a, b = ask(engine, "a", 3, 5, priority=9), ask(engine, "b", 3, 5, priority=0)
