@@ -52,7 +52,7 @@ class Request:
         "token_ids",  # the prompt, then the output
         "num_prompt_tokens",  # how many of them are the prompt
         "num_computed_tokens",  # how many of them have KV
-        "num_cached_tokens",  # how many were found in the cache instead of computed, over all admissions
+        "num_cached_tokens",  # how many of the prompt's were found in the cache when it was first let in
         "high_water",  # the most that ever had KV: what lies below is computed again after a preemption
         "num_preemptions",  # how often it gave its KV up
         # where its KV lies

@@ -31,12 +31,19 @@ def next_power_of_two(n: int) -> int:
     return 1 << max(0, n - 1).bit_length()
 
 
+def known_length(request: Request) -> int:
+    """Tokens of the whole text, for whoever knows the future; the most there can be, if nobody does."""
+    script = request.scripted_output
+    return request.max_num_tokens if script is None else request.num_prompt_tokens + len(script)
+
+
 # How many slots of KV a request reserves when it is admitted; 0 means "as it grows" (PagedAttention).
+# One less than the tokens of the text: the last is sampled, but nothing comes after it that would read its KV.
 RESERVATIONS: dict[str, Callable[[Request], int]] = {
     "paged": lambda r: 0,
-    "reserve_max": lambda r: r.max_num_tokens,
-    "reserve_pow2": lambda r: next_power_of_two(r.max_num_tokens),
-    "reserve_oracle": lambda r: r.max_num_tokens if r.scripted_output is None else r.num_prompt_tokens + len(r.scripted_output),
+    "reserve_max": lambda r: r.max_num_tokens - 1,
+    "reserve_pow2": lambda r: next_power_of_two(r.max_num_tokens - 1),
+    "reserve_oracle": lambda r: known_length(r) - 1,
 }
 
 
@@ -200,7 +207,8 @@ class KVCache:
             self.pool.share(block)
         request.block_table = list(blocks)
         request.num_computed_tokens += hit
-        request.num_cached_tokens += hit
+        if request.admitted_time is None:
+            request.num_cached_tokens = hit
         request.num_published = hit // self.block_size
         request.span = self.reservation(request)
 

@@ -36,6 +36,9 @@ class Admission:
         """Blocks that must be left over for those who run already."""
         return 0
 
+    def arrived(self, request: Request) -> None:
+        pass
+
     def after_step(self, plan: Plan) -> None:
         pass
 
@@ -65,10 +68,13 @@ class FullPrompt(Watermark):
 
 
 class NewTokenRatio(FullPrompt):
-    """Leave room for a share of all output still to come, as SGLang does.
+    """Leave room for the output to come, as SGLang does: all of a newcomer's, and a share of that of those who write.
 
-    The share starts at 0.7, falls with every step to 14 % of that over 600 steps, and is estimated anew when a
-    request is preempted: (tokens made + 20 a request) / (tokens asked for).
+    The share starts at 0.7 and falls with every step of decodes alone, to 14 % of that in 600 steps. It is estimated
+    anew when a request is preempted, (tokens made + 20 a request) / (tokens asked for), and is 0.7 again after a pause.
+    A newcomer is who has no token yet. No request counts for more than 4,096 tokens.
+
+    Source: SGLang's ``PrefillAdder`` and ``NewTokenRatioTracker``, commit 00550cd.
     """
 
     START, FLOOR, STEPS, LOOKAHEAD, LONGEST = 0.7, 0.7 * 0.14, 600, 20, 4096
@@ -78,12 +84,21 @@ class NewTokenRatio(FullPrompt):
         self.ratio = self.START
 
     def spare_blocks(self, request: Request, kv: Ledger, plan: Plan) -> int:
-        everyone = [*self.queues.running, *(r for r, _ in plan.extend if not r.block_table), request]
-        tokens = sum(min(r.max_num_tokens - r.num_tokens, self.LONGEST) for r in everyone)
-        return -(-int(self.ratio * tokens) // kv.cache.block_size)
+        new = [r for r, _ in plan.extend if not r.block_table] + [request]
+        old = [r for r in self.queues.running if r not in plan.preempt]
+        tokens = sum(map(self.to_come, new)) + sum(self.to_come(r) * (self.ratio if r.num_output_tokens else 1) for r in old)
+        return int(tokens // kv.cache.block_size) + 1  # more tokens than that must be free, not as many
+
+    def to_come(self, request: Request) -> int:
+        return min(request.max_num_tokens - request.num_tokens, self.LONGEST)
+
+    def arrived(self, request: Request) -> None:
+        if len(self.queues.members) == 1:  # nobody was here
+            self.ratio = self.START
 
     def after_step(self, plan: Plan) -> None:
-        self.ratio = max(self.FLOOR, self.ratio - (self.START - self.FLOOR) / self.STEPS)
+        if not plan.preempt and all(n == 1 and r.num_output_tokens > 1 for r, n in plan.extend):  # a step of decodes alone
+            self.ratio = max(self.FLOOR, self.ratio - (self.START - self.FLOOR) / self.STEPS)
 
     def after_preemption(self) -> None:
         running = self.queues.running

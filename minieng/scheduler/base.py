@@ -151,6 +151,7 @@ class Scheduler:
     def add(self, request: Request, front: bool = False) -> None:
         self.queues.add(request, front)
         self.order.arrived(request)
+        self.admission.arrived(request)
 
     def remove(self, request: Request) -> None:
         self.queues.remove(request)

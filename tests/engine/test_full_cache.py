@@ -8,7 +8,10 @@ import itertools
 import pytest
 from support.fakes import ask, expected, fake_engine, finish, forced, nothing_left
 
+from minieng.request import Request, SamplingParams
 from minieng.scheduler import ADMISSIONS, VICTIMS
+
+RESERVING = [name for name in ADMISSIONS if name.startswith("reserve")]
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +54,17 @@ def test_what_just_fits_is_served():
 def test_a_reservation_that_can_never_be_made_is_refused_too(rule, holds):
     engine = fake_engine(num_blocks=8, block_size=4, admission=rule)
     with pytest.raises(ValueError, match=f"needs {holds} tokens of KV, the cache holds 32"):
-        ask(engine, "a", 9, 24)
+        ask(engine, "a", 9, 25)
+
+
+@pytest.mark.parametrize("rule", RESERVING)
+def test_a_reservation_is_what_the_text_needs_and_no_slot_more(rule):
+    """33 tokens of text are 32 slots: the last token is sampled, and its KV is never read."""
+    engine = fake_engine(num_blocks=8, block_size=4, admission=rule)
+    request = ask(engine, "a", 9, 24, scripted_output=[0] * 24)
+    finish(engine)
+    correct(request)
+    assert {record.blocks_free for record in engine.trace if record.num_running} == {0}
 
 
 @pytest.mark.parametrize("preemption", ["recompute", "swap"])
@@ -147,13 +160,23 @@ def test_a_preempted_prefix_is_found_again_in_the_cache():
     a, b = ask(engine, "a", 8, 12), ask(engine, "b", 8, 12)
     finish(engine)
     correct(a, b)
-    assert b.num_preemptions and b.num_cached_tokens >= 4, "its first blocks were evicted last"
+    again = next(record for record in engine.trace if any(name == "b" and n > 1 for name, _, n in record.slices[1:]))
+    assert b.num_preemptions and ("b", 8) in [(name, computed) for name, computed, _ in again.slices], again
+
+
+def test_cached_tokens_are_noted_once_and_never_exceed_the_prompt():
+    """What a victim finds of its own when it comes back is no hit of its prompt (vLLM's ``prefill_stats`` say the same)."""
+    engine = fake_engine("continuous", num_blocks=9, block_size=4)
+    ask(engine, "warm", list(range(8)), 1)
+    finish(engine)
+    requests = [ask(engine, name, list(range(8)) + [50 + i], 14, at=2.0) for i, name in enumerate("ab")]
+    finish(engine)
+    correct(*requests)
+    assert sum(r.num_preemptions for r in requests) and [r.num_cached_tokens for r in requests] == [8, 8]
 
 
 @pytest.mark.parametrize("scheduler", ["continuous", "chunked"])
 def test_samples_of_one_prompt_share_its_blocks(scheduler):
-    from minieng.request import Request, SamplingParams
-
     engine = fake_engine(scheduler, num_blocks=16, block_size=4, watermark=0)
     group = [Request(f"s{i}", list(range(10)), SamplingParams(max_tokens=2)) for i in range(4)]
     engine.add_request(group[0])
