@@ -114,8 +114,9 @@ class Reservation:
     """What carrying out the first half of a plan, its reservation, did to queues and blocks.
 
     newcomers    waiting requests that run now
-    cached       tokens that they found in the prefix cache or with a sibling
-    shared       blocks that hold these tokens and that nobody has to write
+    cached       tokens that they found in the prefix cache, with a sibling or earlier in the plan
+    cached_again  the same for newcomers that have run before and were preempted
+    shared       blocks that hold all these tokens, and that the newcomers need not write
     taken        (request, blocks) that its table grew by, shared ones included
     copied       (request, old block, new block): a shared block was copied before it is written
     freed        blocks that nobody holds any more since victims gave them up
@@ -124,6 +125,7 @@ class Reservation:
 
     newcomers: list[Request] = field(default_factory=list)
     cached: int = 0
+    cached_again: int = 0
     shared: int = 0
     taken: list[tuple[Request, list[int]]] = field(default_factory=list)
     copied: list[tuple[Request, int, int]] = field(default_factory=list)

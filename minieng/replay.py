@@ -28,9 +28,12 @@ class ReplayScheduler(Scheduler):
 
     def plan(self, now: float) -> Plan:
         record = self.records[0]
-        plan = record.plan(self.requests)
-        for (request, _), (name, computed, _) in zip(plan.extend, record.slices, strict=True):
-            here = request.num_computed_tokens + (0 if request.block_table else self.kv.lookup(request).num_tokens)
+        plan, kv = record.plan(self.requests), self.kv.ledger()
+        for victim in plan.preempt:
+            kv.give_back(victim)
+        for (request, n), (name, computed, _) in zip(plan.extend, record.slices, strict=True):
+            here = request.num_computed_tokens + (0 if request.block_table else kv.shared_beside(request, n).num_tokens)
+            kv.take(request, n, 0 if request.block_table else plan.span)
             if here != computed and plan.rows is None:
                 raise TraceError(
                     f"step {record.step}: {name} had {computed} tokens computed when it was recorded, {here} now: "

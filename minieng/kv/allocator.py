@@ -2,12 +2,16 @@
 
 While a plan is made nothing may change, so blocks are *counted* on a ledger. When the plan is carried out the
 cache names them, in an order that makes the count exact: shared prefixes are held first, victims give back
-next, new blocks are taken last.
+next, new blocks are taken last, request by request in the plan's order.
+
+A newcomer also shares blocks that an earlier request of the same plan fills in this very step: in each layer all
+keys and values of a step are stored before any are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from ..plan import Moves
@@ -15,13 +19,18 @@ from ..request import Request
 from .blocks import ROOT, BlockPool, block_hash
 
 NO_BLOCKS: list[int] = []
+Due = tuple[Request, int]  # a block that a request fills in the step that is planned: whose, and which of its table
 
 
 class Shared(NamedTuple):
-    """Blocks that a waiting request would share on admission, and how many of its tokens they hold."""
+    """Blocks that a waiting request would share on admission, and how many of its tokens all of them hold.
+
+    due  those behind ``blocks``: earlier requests of the plan fill them, and they have no names yet
+    """
 
     blocks: list[int]
     num_tokens: int
+    due: Sequence[Due] = ()
 
 
 NOTHING_SHARED = Shared(NO_BLOCKS, 0)
@@ -56,20 +65,37 @@ class Ledger:
         self._delta: dict[int, int] = {}  # block → references added or given back on paper
         self._new: dict[Request, int] = {}  # request → new blocks taken on paper
         self._found: dict[Request, Shared] = {}  # waiting request → what it would share
-        self._held: dict[Request, list[int]] = {}  # waiting request → shared blocks held on paper
+        self._held: dict[Request, Shared] = {}  # waiting request → what it shares on paper
+        self._due: dict[bytes, Due] = {}  # content of a block → who fills such a block in this plan
         self._gone: set[Request] = set()  # victims
 
     def shared(self, request: Request) -> Shared:
-        """What a waiting request would share on admission; looked up once per plan."""
-        found = self._found.get(request)
+        """What a waiting request would share on admission, or what it shares since it was counted in."""
+        found = self._held.get(request) or self._found.get(request)
         if found is None:
-            found = self._found[request] = self.cache.lookup(request, self._gone)
+            found = self._found[request] = self.cache.lookup(request, self._gone, self._due)
         return found
 
+    def shared_beside(self, request: Request, n: int) -> Shared:
+        """What a waiting request would share if it computes ``n`` tokens itself.
+
+        A plan need not know of the blocks that it fills itself: who computes more than ``todo`` shares fewer of those.
+        """
+        found, over = self.shared(request), n - self.todo(request)
+        if over <= 0 or not found.due:
+            return found
+        fewer = min(len(found.due), -(-over // self._block_size))
+        return Shared(found.blocks, found.num_tokens - fewer * self._block_size, found.due[: len(found.due) - fewer])
+
     def todo(self, request: Request) -> int:
-        """Tokens that the request has yet to compute, cache hits taken off. Never less than one."""
+        """Tokens that the request has yet to compute, what it would share taken off. Never less than one."""
         remaining = len(request.token_ids) - request.num_computed_tokens
         return remaining if request.block_table else remaining - self.shared(request).num_tokens
+
+    def most(self, request: Request) -> int:
+        """Most tokens that the plan may give the request: all but those whose KV is in the cache already."""
+        due = 0 if request.block_table else len(self.shared(request).due)
+        return self.todo(request) + due * self._block_size
 
     def need(self, request: Request, n: int, span: int = 0) -> int:
         """Free blocks that ``n`` more tokens of the request would use up.
@@ -86,12 +112,12 @@ class Ledger:
             return (missing if missing > 0 else 0) + copy
         if span:
             return -(-span // size)
-        blocks, hit = self.shared(request)
+        blocks, hit, due = self.shared_beside(request, n)
         start = request.num_computed_tokens + hit
         end = max(start + n, self.cache.reservation(request))
         revived = sum(1 for block in blocks if self._refs[block] + self._delta.get(block, 0) == 0)
         copy = start // size < len(blocks)  # the tail of a sibling's prompt, which the sibling keeps
-        return -(-end // size) - len(blocks) + revived + copy
+        return -(-end // size) - len(blocks) - len(due) + revived + copy
 
     def can_take(self, request: Request, n: int, span: int = 0) -> bool:
         return self.need(request, n, span) <= self.free
@@ -110,22 +136,34 @@ class Ledger:
             self.free -= need
             self._new[request] = need
         if not request.block_table and not span:
-            self._hold(request, self.shared(request).blocks)
+            self._hold(request, self.shared_beside(request, n))
+        if not span and (n > 1 or not request.block_table):
+            self._expect(request, n)
         return True
 
-    def _hold(self, request: Request, blocks: list[int]) -> None:
-        for block in blocks:
+    def _hold(self, request: Request, shared: Shared) -> None:
+        for block in shared.blocks:
             if self._refs[block] + self._delta.get(block, 0) == 0:
                 self._new[request] -= 1  # it comes back as a reference, not as a new block
             self._delta[block] = self._delta.get(block, 0) + 1
-        self._held[request] = blocks
+        self._held[request] = shared
+
+    def _expect(self, request: Request, n: int) -> None:
+        """Blocks that the request fills with its next ``n`` tokens may be shared by those who are counted after it."""
+        start = request.num_computed_tokens + self._held.get(request, NOTHING_SHARED).num_tokens
+        first, end = start // self._block_size, (start + n) // self._block_size
+        if first < end and self.cache.enable_prefix_caching and not request.pad:
+            for i, key in enumerate(self.cache.hashes(request, end)[first:], first):
+                self._due.setdefault(key, (request, i))
+            self._found.clear()  # others may find more now
 
     def give_back(self, request: Request) -> None:
         """A victim: all that it holds in the cache or has taken on this ledger."""
         self._gone.add(request)
-        self._found.clear()  # nobody starts from a sibling that goes
+        self._found.clear()  # nobody starts from a sibling that goes, or waits for a block that it would have filled
+        self._due = {key: due for key, due in self._due.items() if due[0] is not request}
         self.free += self._new.pop(request, 0)
-        for block in request.block_table or self._held.pop(request, NO_BLOCKS):
+        for block in request.block_table or self._held.pop(request, NOTHING_SHARED).blocks:
             self._delta[block] = self._delta.get(block, 0) - 1
             self.free += self._refs[block] + self._delta[block] == 0
 
@@ -164,11 +202,12 @@ class KVCache:
 
     # -- what a waiting request would share -------------------------------------------------------------
 
-    def lookup(self, request: Request, gone: Collection[Request] = ()) -> Shared:
-        """All of a sibling's prompt (n > 1), else the longest cached prefix; nothing for one that was swapped out, or
+    def lookup(self, request: Request, gone: Collection[Request] = (), due: Mapping[bytes, Due] | None = None) -> Shared:
+        """All of a sibling's prompt (n > 1), else the longest known prefix; nothing for one that was swapped out, or
         wants to know what the model says of its prompt.
 
         gone: victims of the same plan, who are no siblings to start from any more.
+        due: what will be known of the same plan, by content.
         """
         if request.host_blocks:
             return NOTHING_SHARED
@@ -178,10 +217,10 @@ class KVCache:
         if not self.enable_prefix_caching or request.params.prompt_logprobs is not None and parent is None:
             return NOTHING_SHARED  # what the model says of a prompt is not in the cache: it must be computed
         # A hit never covers the last token: its logits are needed, so it must be computed.
-        full = (request.num_tokens - 1) // self.block_size
-        self._hash_until(request, full)
-        blocks = self.pool.longest_prefix(request.block_hashes[:full])
-        return Shared(blocks, len(blocks) * self.block_size)
+        keys = self.hashes(request, (request.num_tokens - 1) // self.block_size)
+        blocks = self.pool.longest_prefix(keys)
+        more = [due[key] for key in takewhile(due.__contains__, keys[len(blocks) :])] if due else []
+        return Shared(blocks, (len(blocks) + len(more)) * self.block_size, more)
 
     def _can_fork(self, request: Request) -> bool:
         """A sample whose sibling still holds the whole prompt, and which has no output of its own yet."""
@@ -193,24 +232,34 @@ class KVCache:
             and len(parent.block_table) * self.block_size >= request.num_prompt_tokens
         )
 
-    def _hash_until(self, request: Request, num_blocks: int) -> None:
+    def hashes(self, request: Request, num_blocks: int) -> list[bytes]:
+        """Names of the content of its first blocks."""
         hashes, size = request.block_hashes, self.block_size
         for i in range(len(hashes), num_blocks):
             hashes.append(block_hash(hashes[-1] if hashes else ROOT, request.token_ids[i * size : (i + 1) * size]))
+        return hashes[:num_blocks]
 
     # -- carrying a plan out ----------------------------------------------------------------------------
 
     def attach(self, request: Request, shared: Shared) -> None:
-        """Admission, first half: hold what is shared, so that nobody can evict it any more."""
-        blocks, hit = shared
-        for block in blocks:
+        """Admission, first half: hold what is shared, so that nobody can evict it any more. (See also ``borrow``.)"""
+        hit = shared.num_tokens - len(shared.due) * self.block_size
+        for block in shared.blocks:
             self.pool.share(block)
-        request.block_table = list(blocks)
+        request.block_table = list(shared.blocks)
         request.num_computed_tokens += hit
         if request.admitted_time is None:
-            request.num_cached_tokens = hit
+            request.num_cached_tokens = shared.num_tokens
         request.num_published = hit // self.block_size
         request.span = self.reservation(request)
+
+    def borrow(self, request: Request, due: Sequence[Due]) -> None:
+        """Hold the blocks that others fill in this step, once they have their names."""
+        for lender, i in due:
+            block = lender.block_table[i]
+            self.pool.share(block)
+            request.block_table.append(block)
+        request.num_computed_tokens += len(due) * self.block_size
 
     def grow(self, request: Request, n: int, moves: Moves) -> tuple[int, int] | None:
         """Name the blocks for ``n`` more tokens; copy a shared block that is about to be written: (old, new) of the copy."""
@@ -237,9 +286,9 @@ class KVCache:
         if not self.enable_prefix_caching or request.pad:
             return
         full = request.num_computed_tokens // self.block_size
-        self._hash_until(request, full)
+        keys = self.hashes(request, full)
         for i in range(request.num_published, full):
-            self.pool.publish(request.block_table[i], request.block_hashes[i])
+            self.pool.publish(request.block_table[i], keys[i])
         request.num_published = full
 
     def release(self, request: Request) -> None:

@@ -90,7 +90,8 @@ class Metrics:
     idle_seats               share of seats · steps in which no live row was computed
     busy_seats               share of seats · duration in which a live row was computed
     recomputed_tokens        computed again after a preemption
-    cache_hit_tokens         found in the prefix cache instead of being computed
+    cache_hit_tokens         found in the prefix cache instead of being computed, when a request was first let in
+    cache_hit_tokens_again   the same when it was let in again after a preemption: no hits of its prompt
     kv_used, kv_reserved     mean share of the cache's slots, over the time of all steps
     kv_wasted                share of the reserved slots that held no token
     """
@@ -117,6 +118,7 @@ class Metrics:
     busy_seats: float
     recomputed_tokens: int
     cache_hit_tokens: int
+    cache_hit_tokens_again: int
     preemptions: int
     kv_used: float
     kv_reserved: float
@@ -237,6 +239,7 @@ def _waste(steps: list[StepRecord], seconds: float, config: EngineConfig) -> dic
         "busy_seats": sum(live_rows(s) * s.duration for s in steps) / (seats * max(seconds, busy)),
         "recomputed_tokens": sum(s.recomputed for s in steps),
         "cache_hit_tokens": sum(s.cached for s in steps),
+        "cache_hit_tokens_again": sum(s.cached_again for s in steps),
         "preemptions": sum(len(s.preempted) for s in steps),
         "kv_used": used / capacity,
         "kv_reserved": reserved / capacity,

@@ -17,12 +17,14 @@ class StepRecord:
     kinds       "prompt", "recompute" or "decode" for each slice, by what most of its tokens are
     tokens      the token that each slice emitted, or None
     padding     positions of a padded rectangle that held padding; finished_rows: those of rows already done
-    recomputed  tokens computed again after a preemption; cached: tokens found in the prefix cache instead
+    recomputed  tokens computed again after a preemption
+    cached      tokens that newcomers did not have to compute: found in the prefix cache, with a sibling, or filled by an
+                earlier request of the same step; cached_again: those of newcomers that had been preempted
     span        slots that each row of a new rectangle holds; column: right edge of the rectangle, in slots
     taken       (request id, blocks) that block tables grew by, shared ones included; see ``Trace.tables``
     copied      (request id, old block, new block): a shared block was copied before it was written
     freed       blocks that nobody holds any more since this step
-    shared      blocks that newcomers found in the prefix cache or with a sibling
+    shared      blocks that hold them
     swapped     blocks moved to the host and back
     aborted     requests that were aborted since the step before
     predicted   seconds that a step-time model expects, if one was asked (``StepTimeModel.annotate``)
@@ -58,6 +60,7 @@ class StepRecord:
     swapped: tuple[int, int] = (0, 0)
     aborted: list[str] = field(default_factory=list)
     predicted: float | None = None
+    cached_again: int = 0
 
     @property
     def num_decodes(self) -> int:

@@ -62,6 +62,7 @@ class Trace:
             finished_rows=plan.num_finished_row_tokens,
             recomputed=draft.recomputed,
             cached=reserved.cached,
+            cached_again=reserved.cached_again,
             preempted=[r.request_id for r in plan.preempt],
             refused=[(r.request_id, reason) for r, reason in plan.refuse],
             finished=finished,

@@ -159,24 +159,26 @@ class Scheduler:
     def restore(self) -> None:
         self.queues.restore()
 
-    def check(self, plan: Plan, now: float) -> None:
-        """Raise PlanError naming the first rule that the plan breaks."""
-        check(self.queues, plan, now, self.token_budget)
+    def check(self, plan: Plan, now: float) -> Ledger:
+        """Raise PlanError naming the first rule that the plan breaks. Returns the account of its blocks."""
+        return check(self.queues, plan, now, self.token_budget)
 
     def reserve(self, plan: Plan, now: float) -> Reservation:
         """Check the plan against the rules, then move requests between the queues and name their blocks.
 
         Raises PlanError, and has changed nothing, if a rule is broken.
         """
-        self.check(plan, now)
+        kv = self.check(plan, now)
         rows, pool = plan.rows, self.kv.pool
         packed = rows is None
         done = Reservation([r for r, _ in plan.extend if r.status is Status.WAITING])
-        if rows is None:  # all are looked up before any is attached, as the ledger did
-            for request, shared in [(r, self.kv.lookup(r, plan.preempt)) for r in done.newcomers]:
+        if rows is None:
+            for request in done.newcomers:
+                shared, first = kv.shared(request), request.admitted_time is None
                 self.kv.attach(request, shared)
-                done.cached += shared.num_tokens
-                done.shared += len(shared.blocks)
+                done.cached += shared.num_tokens if first else 0
+                done.cached_again += 0 if first else shared.num_tokens
+                done.shared += len(shared.blocks) + len(shared.due)
         else:
             plan.rows = list(rows)  # it may be self.running itself, and that changes before the trace is written
         before = pool.num_free
@@ -187,20 +189,22 @@ class Scheduler:
             width = plan.width
             for request in done.newcomers:
                 request.pad, request.span = width - request.num_remaining_tokens, plan.span
-        self._name_blocks(plan, done)
+        self._name_blocks(plan, done, kv)
         for request in done.newcomers:
             self.queues.start(request, now)
         done.blocks_free = pool.num_free
         return done
 
-    def _name_blocks(self, plan: Plan, done: Reservation) -> None:
-        size = self.kv.block_size
+    def _name_blocks(self, plan: Plan, done: Reservation, kv: Ledger) -> None:
+        size, packed = self.kv.block_size, plan.rows is None
         for request, n in plan.extend:
             # Most slices are decodes, and most decodes stay inside a block that is theirs already. To ask that here,
             # and not in ``grow``, saves a call for each running request in each step.
             new = request.status is Status.WAITING
             if n > 1 or not (request.pad + request.num_computed_tokens) % size or new:
                 had = 0 if new else len(request.block_table)
+                if new and packed:
+                    self.kv.borrow(request, kv.shared(request).due)
                 if copied := self.kv.grow(request, n, plan.moves):
                     done.copied.append((request, *copied))
                     done.shared -= new  # a newcomer that writes into the last of its shared blocks has a copy instead
@@ -227,10 +231,17 @@ class Scheduler:
         return done
 
     def roll_back(self, plan: Plan) -> None:
-        """A step was interrupted after ``reserve``: whoever's KV this step moved starts over, nothing else changes."""
+        """A step was interrupted after ``reserve``: whoever's KV this step moved or should have filled starts over,
+        nothing else changes.
+        """
         moved = {table for _, table in plan.moves.copy} | {block for _, block in plan.moves.swap_in}
         for request in plan.preempt:
             self.kv.release(request)  # its copy on the host may be half written
+        size = self.kv.block_size
+        empty = {block for r, _ in plan.extend for block in r.block_table[(r.pad + r.num_computed_tokens) // size :]}
+        for request in [r for r, _ in plan.extend if empty.intersection(r.block_table[: r.num_computed_tokens // size])]:
+            self.kv.release(request)  # it borrowed a block that was not written, so it has no KV to speak of
+            self._preempt(request, None)
         for request in [r for r in self.running if r.num_computed_tokens and moved.intersection(r.block_table)]:
             self._preempt(request, None)
 

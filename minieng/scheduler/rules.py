@@ -12,19 +12,20 @@ from .queues import Queues
 ONE_BLOCK = "a rectangle is one block of rows"
 
 
-def check(queues: Queues, plan: Plan, now: float, token_budget: int | None = None) -> None:
-    """Raise PlanError naming the first rule that the plan breaks; change nothing.
+def check(queues: Queues, plan: Plan, now: float, token_budget: int | None = None) -> Ledger:
+    """Raise PlanError naming the first rule that the plan breaks; change nothing. Returns the account of its blocks.
 
     now           seconds on the engine's clock
     token_budget  most tokens the plan may compute; None: there is no such rule
     """
+    kv = queues.kv.ledger()
     if not plan.extend and not plan.preempt:
-        return check_idle(queues, plan, now)
+        check_idle(queues, plan, now)
+        return kv
     if len(set(plan.preempt)) < len(plan.preempt):
         raise PlanError("one slice per request", "a request is preempted twice in one plan")
     if plan.rows is not None:
         check_rectangle(plan)
-    kv = queues.kv.ledger()
     check_victims(queues, plan, kv)
     check_slices(queues, plan, kv)
     newcomers = sum(r.status is Status.WAITING for r, _ in plan.extend)
@@ -34,6 +35,7 @@ def check(queues: Queues, plan: Plan, now: float, token_budget: int | None = Non
         raise PlanError("at most max_num_seqs requests run", f"{over} more than {most} would run")
     if token_budget is not None and plan.num_tokens > token_budget:
         raise PlanError("the token budget", f"{plan.num_tokens} tokens planned, the budget is {token_budget}")
+    return kv
 
 
 def check_idle(queues: Queues, plan: Plan, now: float) -> None:
@@ -90,11 +92,11 @@ def check_length(request: Request, n: int, kv: Ledger, plan: Plan) -> None:
     """At least one token, and none that is there already."""
     if not isinstance(n, int) or n < 1:
         raise PlanError("a slice has at least one token", f"{request.request_id} is planned with {n!r} tokens")
-    todo = request.num_remaining_tokens if plan.rows is not None else kv.todo(request)
-    if n > todo:
+    most = request.num_remaining_tokens if plan.rows is not None else kv.most(request)
+    if n > most:
         raise PlanError(
             "no more tokens than are left",
-            f"{request.request_id} has {todo} tokens left to compute, the plan gives it {n} "
+            f"{request.request_id} has {most} tokens left to compute, the plan gives it {n} "
             "(tokens found in the prefix cache are not computed again: ask ledger.todo(request))",
         )
 
