@@ -63,7 +63,8 @@ def main() -> None:
             "matrices_flops": found.model.gpu.flops,
             "weights_bytes_per_s": found.model.gpu.bandwidth,
             "kv_bytes_per_s": found.model.gpu.bandwidth * found.model.gpu.eta_kv,
-            "fixed_s": found.model.host,
+            "fixed_s": found.model.host_seconds(0),
+            "request_s": found.model.host_seconds(1) - found.model.host_seconds(0),
         },
         "steps": [[r.num_tokens, round(r.duration, 5), round(float(found.model.predict(r)), 5)] for r in measured(trace)],
     }

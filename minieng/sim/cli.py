@@ -22,7 +22,9 @@ from .cost_model import HOST_SECONDS, StepTimeModel
 from .executor import SimExecutor, scripted_requests
 from .hardware import GPUS, MODELS
 from .papers import PAPERS, rerun
+from .papers.table import errors
 
+HOST_MS = 1e3 * cast(float, HOST_SECONDS["vllm 2025"])
 SERVER = {"max_num_seqs": 256, "memory_fraction": 0.9}  # a GPU server's habits, where no flag says otherwise
 
 
@@ -36,8 +38,10 @@ def simulate_flags(parser: argparse.ArgumentParser) -> None:
     add("--stages", type=int, default=1, metavar="N", help="pipeline stages, a batch in flight for each (default: 1)")
     add("--replicas", type=int, default=1, metavar="N", help="copies of all this behind a router (default: 1)")
     add("--router", default="least", choices=ROUTERS, help="which replica takes a request (default: least)")
-    text = f"milliseconds of each step on the host (default: {HOST_SECONDS['vllm 2025'] * 1e3:g}, vLLM of 2025)"
-    add("--host-ms", type=float, default=HOST_SECONDS["vllm 2025"] * 1e3, metavar="MS", help=text)
+    text = "milliseconds of each step on the host (default: %(default)s, vLLM of 2025)"
+    add("--host-ms", type=float, default=HOST_MS, metavar="MS", help=text)
+    text = "microseconds of each step on the host for each request in it (default: %(default)s)"
+    add("--host-us-per-request", type=float, default=0.0, metavar="US", help=text)
     add("--workload", default="chat", metavar="NAME|CSV", help="as for bench (default: %(default)s)")
     add("--num-prompts", type=int, metavar="N", help="requests (default: 1000 of a named workload, all of a CSV)")
     add("--rate", type=float, metavar="R", help="requests a second (default: its own)")
@@ -74,7 +78,8 @@ def cluster_of(args: argparse.Namespace) -> Cluster:
             raise ValueError(f"--{flag} {getattr(args, flag)}: must be at least 1")
     if args.stages > 1 and args.replicas > 1:
         raise ValueError("--stages and --replicas: choose one of them (replicas of a pipeline are not simulated)")
-    times = StepTimeModel.named(args.model, args.gpu, tensor=args.tensor, stages=args.stages, host=args.host_ms / 1e3)
+    host = args.host_ms / 1e3, args.host_us_per_request / 1e6
+    times = StepTimeModel.named(args.model, args.gpu, tensor=args.tensor, stages=args.stages, host=host)
     names = {f.name for f in dataclasses.fields(EngineConfig)}
     given = {name: value for name, value in vars(args).items() if name in names}
     config = EngineConfig(**{"max_model_len": times.model.max_len} | SERVER | given)
@@ -91,7 +96,7 @@ def describe(cluster: Cluster, args: argparse.Namespace) -> str:
         f"(tensor {args.tensor}, stages {args.stages}; kernel speeds: {gpu.standing}), "
         f"{type(engine.scheduler).__name__}, "
         f"at most {engine.config.max_num_seqs} requests and {engine.kv.num_slots:,} tokens of KV each, "
-        f"host {args.host_ms:g} ms a step, router {args.router}"
+        f"host {args.host_ms:g} ms a step and {args.host_us_per_request:g} us a request, router {args.router}"
     )
 
 
@@ -105,6 +110,8 @@ def _papers(args: argparse.Namespace) -> int:
     for paper in PAPERS if args.paper == "all" else [args.paper]:
         tables.append(rerun(paper, getattr(args, "seed", 0)))
         print(tables[-1], end="\n\n" if args.paper == "all" else "\n", flush=True)
+    if args.paper == "all":
+        print(errors(tables))
     _save(args.json, [each.as_plain() for each in tables])
     return 0
 

@@ -4,9 +4,9 @@
     print(report)                    # fitted on every other step, checked on the rest
     report.model.predict(record)     # seconds
 
-Five constants are fitted, all rates of the formula that belong to the machine: FLOP/s of matrix products and of
-attention, bytes/s of weights and of KV, and the fixed time of a step. The formula itself stays as it is. Of the
-simulator, fitting alone needs numpy, and is imported only where a trace is fitted.
+Six constants are fitted, all of the formula that belong to the machine: FLOP/s of matrix products and of attention,
+bytes/s of weights and of KV, and the fixed time of a step and of each request in it. The formula itself stays as it is.
+Of the simulator, fitting alone needs numpy, and is imported only where a trace is fitted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..observe.trace import StepRecord, Trace
 from .cost_model import StepTimeModel, Work
 from .hardware import GPU, ModelSpec
 
-FEWEST = 16  # steps below which five constants cannot be told apart
+FEWEST = 16  # steps below which the constants cannot be told apart
 ROUNDS, RIDGE = 80, 1e-3
 SOFT = 0.1  # relative error from which a step counts linearly
 
@@ -42,7 +42,8 @@ class FitReport:
         return (
             f"{self.model.model.name} on this machine: matrices {g.flops / 1e9:.1f} GFLOP/s, "
             f"weights {g.bandwidth / 1e9:.1f} GB/s, KV {g.bandwidth * g.eta_kv / 1e9:.1f} GB/s, "
-            f"fixed {self.model.host * 1e3:.2f} ms a step\n"
+            f"fixed {self.model.host_seconds(0) * 1e3:.2f} ms a step and "
+            f"{(self.model.host_seconds(1) - self.model.host_seconds(0)) * 1e6:.0f} us a request\n"
             f"fitted on {self.num_fitted} steps: median error {self.error_fitted:.1%}; "
             f"predicted {self.num_checked} others: median error {self.error_checked:.1%}, "
             f"nine in ten within {self.worst_tenth:.1%}"
@@ -86,21 +87,22 @@ def stack(records: Sequence[StepRecord]) -> Work:
 
 
 def machine(model: ModelSpec, constants: np.ndarray) -> StepTimeModel:
-    """constants: FLOP/s of matrices, bytes/s of weights, bytes/s of KV, FLOP/s of attention, seconds a step."""
-    flops, weights, kv, attention, fixed = (float(c) for c in constants)
+    """constants: FLOP/s of matrices, bytes/s of weights, bytes/s of KV, FLOP/s of attention, seconds a step and a request."""
+    flops, weights, kv, attention, step, request = (float(c) for c in constants)
     here = GPU(
         name="this machine", bandwidth=weights, flops=flops, memory=0.0, link=weights,
         eta_m=1.0, eta_c=1.0, eta_kv=kv / weights, eta_a=attention / flops,
         layer_seconds=0.0, standing="measured", source="fitted to a trace",
     )  # fmt: skip
-    return StepTimeModel(model, here, host=fixed)
+    return StepTimeModel(model, here, host=(step, request))
 
 
 def first_guess(work: Work, seconds: np.ndarray, model: ModelSpec) -> np.ndarray:
     """Orders of magnitude: the fastest step reads the weights, the densest one computes."""
     weights = model.weight_bytes * (model.linear_params + model.head_params) / np.min(seconds)
     flops = float(np.max(2 * model.linear_params * work.new / seconds))
-    return np.array([flops, weights, weights / 2, flops / 2, 0.1 * np.min(seconds)])
+    fixed = 0.1 * np.min(seconds)
+    return np.array([flops, weights, weights / 2, flops / 2, fixed, 0.1 * fixed / np.mean(work.requests)])
 
 
 def _least_squares(work: Work, seconds: np.ndarray, model: ModelSpec, start: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from ..engine import Engine
 from ..kv.allocator import KVCache
 from ..observe.trace import Trace
 from ..scheduler.admission import reservation_of
-from .cost_model import HOST_SECONDS, StepTimeModel
+from .cost_model import HOST_SECONDS, HostTime, StepTimeModel
 from .executor import PipelineExecutor, SimExecutor
 from .hardware import GPU, ModelSpec
 
@@ -21,12 +21,14 @@ def simulated_engine(
     *,
     tensor: int = 1,
     stages: int = 1,
-    host: float = HOST_SECONDS["vllm 2025"],
+    host: HostTime = HOST_SECONDS["vllm 2025"],
     trace: Trace | None = None,
     checked: bool = False,
     **knobs: Any,
 ) -> Engine:
     """An engine in virtual time. ``knobs`` are those of ``EngineConfig``; model and gpu are names or specs.
+
+    ``host``: seconds of each step on the host, or (of each step, of each request in it).
 
     With ``stages`` > 1 a batch passes all stages before the next one starts; a pipeline that is kept full is
     ``Cluster.pipeline``.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minieng.sim.cost_model import StepTimeModel, Work, decodes
+from minieng.sim.cost_model import HOST_SECONDS, StepTimeModel, Work, decodes
 from minieng.sim.hardware import GPUS, MODELS, ModelSpec, find_gpu, find_model, quantised
+from minieng.sim.papers.measured import ONE_REQUEST, SILICON
 
 GRAPHS = 0.0  # host seconds with CUDA graphs, as the measured programs ran
 
@@ -15,7 +16,7 @@ def on_a100(model: str) -> StepTimeModel:
     return StepTimeModel.named(model, "A100-80G", host=GRAPHS)
 
 
-@pytest.mark.parametrize(("model", "measured"), [("llama-2-7b", 104.9), ("llama-3.1-8b", 93.9)])
+@pytest.mark.parametrize(("model", "measured"), ONE_REQUEST.items())
 def test_one_request_runs_as_fast_as_measured(model, measured):
     """gpt-fast's README, bf16, A100-80G: tokens a second of one request, 200 tokens."""
     assert 1 / on_a100(model).seconds(decodes(1, 100)) == pytest.approx(measured, rel=0.10)
@@ -26,13 +27,7 @@ def test_decode_steps_of_llama_7b(batch, ms):
     assert on_a100("llama-7b").seconds(decodes(batch, 512)) * 1e3 == pytest.approx(ms, rel=0.10)
 
 
-# AIConfigurator's measured tables (SILICON), Llama-3.1-8B, 512 tokens of context: (GPU, batch, ms)
-SILICON = [("A100-80G", b, ms) for b, ms in ((1, 11.82), (8, 12.26), (32, 13.91), (64, 15.18), (128, 20.15))] + [
-    ("H200", b, ms) for b, ms in ((1, 4.85), (8, 4.98), (32, 5.85), (64, 6.64), (128, 8.22))
-]
-
-
-@pytest.mark.parametrize(("gpu", "batch", "ms"), SILICON)
+@pytest.mark.parametrize(("gpu", "batch", "ms"), [(gpu, *step) for gpu, steps in SILICON.items() for step in steps.items()])
 def test_decode_steps_of_llama_8b_against_a_measured_table(gpu, batch, ms):
     """Within 15 %: the tables are another laboratory's, and include overheads that the formula is given apart."""
     model = StepTimeModel.named("llama-3.1-8b", gpu, host=GRAPHS)
@@ -129,6 +124,22 @@ def test_names_in_any_case_and_unknown_ones():
     assert find_model("Llama-7B") is MODELS["llama-7b"]
     with pytest.raises(ValueError, match="gpu='B200'.*A100-80G"):
         find_gpu("B200")
+
+
+def test_host_time_by_hand():
+    """A constant a step, and a constant for each request in it, prompts and rows of a rectangle too."""
+    work = [decodes(3, 50), Work.of([(40, 0), (1, 7), (1, 9)]), Work.rectangle(3, 5, 2)]
+    plain, slow = (StepTimeModel.named("llama-7b", "A100-80G", host=host) for host in (0.0, (2e-3, 70e-6)))
+    for each in work:
+        assert each.requests == 3
+        assert slow.seconds(each) - plain.seconds(each) == pytest.approx(2e-3 + 3 * 70e-6)
+    assert slow.stage_seconds(work[0])[0] == pytest.approx(slow.seconds(work[0]))
+
+
+def test_the_host_of_2024_leaves_the_gpu_the_share_that_was_published():
+    """vLLM's post on v0.6.0: of v0.5.3's time on Llama-3-8B and an H100, 38 % was the GPU's. A full batch, ShareGPT's lengths."""
+    terms = StepTimeModel.named("llama-3-8b", "H100", host=HOST_SECONDS["vllm 2024"]).terms(decodes(256, 400))
+    assert 1 - terms.host / sum(terms) == pytest.approx(0.38, abs=0.005)
 
 
 def test_guesses_say_so():

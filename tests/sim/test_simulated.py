@@ -28,6 +28,7 @@ from minieng.sim.cost_model import StepTimeModel, Work, decodes
 from minieng.sim.executor import END, Script, scripted_request, scripted_requests
 from minieng.sim.fit import annotate, fit_report, machine
 from minieng.sim.hardware import find_model
+from minieng.sim.papers.measured import REQUESTS, SERVED, on_rtx_4090
 from minieng.sim.simulated import simulated_engine
 from minieng.workload import Workload, lognormal
 
@@ -162,7 +163,7 @@ def test_a_step_takes_what_the_formula_says():
     first, second = engine.step(), engine.step()
     times = StepTimeModel.named("llama-7b", "A100-80G", host=0.0)
     assert first.duration == pytest.approx(times.seconds(Work.of([(100, 0), (101, 0), (102, 0)])))
-    assert second.duration == pytest.approx(times.seconds(Work(3, 3, 101 + 102 + 103, 0)))
+    assert second.duration == pytest.approx(times.seconds(Work(3, 3, 101 + 102 + 103, 0, 3)))
     assert engine.clock.now() == pytest.approx(first.duration + second.duration)
     assert times.predict(first) == pytest.approx(first.duration)
 
@@ -208,25 +209,9 @@ def test_swapping_costs_time_on_the_hosts_link():
 # -- real systems -------------------------------------------------------------------------------------------------
 
 
-MEASURED = {"ttft": 65.46, "tpot": 0.0324, "e2e": 86.58}  # means in seconds, LLMServingSim 2.0, docs/validation.md
-
-
-def on_rtx_4090(jobs: Workload) -> dict[str, float]:
-    """As vLLM 0.19 ran Llama-3.1-8B there: 2,588 blocks of 16, at most 256 requests, 2,048 tokens a step."""
-    config = EngineConfig(
-        scheduler="chunked", max_num_seqs=256, max_num_batched_tokens=2048, num_blocks=2588, admission="full_prompt",
-        enable_prefix_caching=False,
-    )  # fmt: skip
-    times = StepTimeModel.named("llama-3.1-8b", "RTX4090", host=1e-3)
-    done = Cluster.replicas(1, times, config).run(scripted_requests(jobs))
-    gaps = [(r.token_times[-1] - r.token_times[0]) / (r.num_output_tokens - 1) for r in done if r.num_output_tokens > 1]
-    first = mean(r.token_times[0] - r.arrival_time for r in done)
-    return {"ttft": first, "tpot": mean(gaps), "e2e": mean(r.finish_time - r.arrival_time for r in done)}
-
-
 def report(capsys, what: str, ours: dict[str, float]) -> None:
     with capsys.disabled():
-        errors = ", ".join(f"{k} {ours[k]:.4g} s ({ours[k] / v - 1:+.1%})" for k, v in MEASURED.items())
+        errors = ", ".join(f"{k} {ours[k]:.4g} s ({ours[k] / v - 1:+.1%})" for k, v in SERVED.items())
         print(f"\nvLLM on an RTX 4090, {what}: {errors}")
 
 
@@ -235,14 +220,14 @@ def test_fidelity_on_lengths_of_the_same_shape(seed, capsys):
     jobs = Workload.synthetic(300, lognormal(858, 1.0), lognormal(652, 0.6), rate=10, seed=seed)
     ours = on_rtx_4090(jobs)
     report(capsys, f"synthetic, seed {seed}", ours)
-    assert ours == pytest.approx(MEASURED, rel=0.20)
+    assert ours == pytest.approx(SERVED, rel=0.20)
 
 
 def test_fidelity_on_the_measured_requests(capsys):
     """Their own lengths and arrivals, the same constants."""
-    ours = on_rtx_4090(Workload.from_csv(Path(__file__).parent / "data" / "vllm_rtx4090_llama31_8b.csv"))
+    ours = on_rtx_4090(Workload.from_csv(REQUESTS))
     report(capsys, "its own requests", ours)
-    assert ours == pytest.approx(MEASURED, rel=0.10)
+    assert ours == pytest.approx(SERVED, rel=0.10)
 
 
 @pytest.mark.skipif(not os.environ.get("MINIENG_TRACES"), reason="MINIENG_TRACES names no folder with the Azure trace")
@@ -342,7 +327,7 @@ def test_a_pipeline_works_on_all_stages_at_once():
 
 def test_fit_finds_the_machine_that_made_the_trace():
     spec = replace(find_model("smollm2-135m"), weight_bytes=4, kv_bytes=4)
-    made_by = machine(spec, [40e9, 12e9, 5e9, 20e9, 0.004])
+    made_by = machine(spec, [40e9, 12e9, 5e9, 20e9, 0.004, 0.0005])
     engine = simulated_engine(
         spec, made_by.gpu, host=made_by.host, num_blocks=2000, scheduler="chunked", max_num_batched_tokens=128
     )

@@ -11,6 +11,7 @@ from importlib import import_module
 from .table import Row, Table
 
 PAPERS = {
+    "measured": "step times and speeds that gpt-fast, AIConfigurator and LLMServingSim measured",
     "orca": "Yu et al., Orca, OSDI 2022",
     "vllm": "Kwon et al., PagedAttention, SOSP 2023",
     "sarathi": "Agrawal et al., Sarathi-Serve, OSDI 2024",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,6 +13,9 @@ from typing import Any
 class Row:
     """One figure. ``low`` and ``high`` bound what counts as reproduced: ratios to the published figure or, with
     ``absolute``, values. ``why`` says what keeps it apart when it does not.
+
+    counts  an absolute value, so that it is among those whose errors are summed up. Not: a ratio of two of our own
+            figures, or a figure from which a constant of ours was taken
     """
 
     what: str
@@ -20,10 +25,16 @@ class Row:
     high: float = 1.15
     absolute: bool = False
     why: str = ""
+    counts: bool = True
 
     @property
     def ratio(self) -> float | None:
         return self.ours / self.published if self.published else None
+
+    @property
+    def error(self) -> float | None:
+        """Share by which ours is off; None where nothing is compared, or not an absolute value."""
+        return None if self.ratio is None or not self.counts else abs(self.ratio - 1)
 
     @property
     def reproduced(self) -> bool | None:
@@ -71,6 +82,31 @@ class Table:
             "not_modelled": self.not_modelled,
             "rows": rows,
         }
+
+
+def errors(tables: Sequence[Table]) -> str:
+    """Median, 90th and 99th percentile of the errors of all absolute published values, and without those known to be off."""
+    rows = [row for table in tables for row in table.rows]
+    off = [row for row in rows if row.error is not None and row.why and row.reproduced is False]
+    named = {
+        "all absolute published values": [row.error for row in rows if row.error is not None],
+        "those that reproduce, or should": [row.error for row in rows if row.error is not None and row not in off],
+    }
+    lines = ["how far off, |ours / published - 1|:"]
+    for name, values in named.items():
+        if values:
+            figures = ", ".join(f"{what} {rank(values, share):.1%}" for what, share in QUANTILES.items())
+            lines.append(f"  {name} ({len(values)}): {figures}")
+    lines.append(f"  apart from these: {sum(not row.counts for row in rows)} ratios and figures that check nothing")
+    return "\n".join(lines)
+
+
+QUANTILES = {"median": 0.5, "P90": 0.9, "P99": 0.99}
+
+
+def rank(values: Sequence[float], share: float) -> float:
+    """The smallest value that a share of all is not above (nearest rank)."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def number(value: float | None, width: int = 9) -> str:
