@@ -28,7 +28,9 @@ class OnlyTokens:
     """A step of a second; what the requests say is a function of their text."""
 
     def execute(self, plan: Plan) -> StepResult:
-        return StepResult([next_token(r.token_ids) if r.num_computed_tokens + n == r.num_tokens else None for r, n in plan.extend], 1.0)
+        return StepResult(
+            [next_token(r.token_ids) if r.num_computed_tokens + n == r.num_tokens else None for r, n in plan.extend], 1.0
+        )
 
 
 def workload(dice: random.Random, alike: float = 0.0) -> list[Asked]:
@@ -89,9 +91,8 @@ def test_continuous_plans_as_vllm_v0_did():
         asked = workload(dice)
         blocks, size = small_cache(dice, asked)
         seats, budget = dice.randint(2, 8), dice.choice([60, 90, 500])
-        mine = ours(
-            "continuous", asked, blocks, block_size=size, max_num_seqs=seats, max_prefill_tokens=budget, enable_prefix_caching=False
-        )
+        knobs = dict(block_size=size, max_num_seqs=seats, max_prefill_tokens=budget, enable_prefix_caching=False)
+        mine = ours("continuous", asked, blocks, **knobs)
         preempted += compare(plans(V0(blocks, size, seats, budget), asked, next_token), mine)
     assert preempted > WORKLOADS, preempted
 

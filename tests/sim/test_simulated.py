@@ -11,8 +11,6 @@ import random
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
-from statistics import mean
 
 import pytest
 
@@ -211,7 +209,7 @@ def test_swapping_costs_time_on_the_hosts_link():
 
 def report(capsys, what: str, ours: dict[str, float]) -> None:
     with capsys.disabled():
-        errors = ", ".join(f"{k} {ours[k]:.4g} s ({ours[k] / v - 1:+.1%})" for k, v in SERVED.items())
+        errors = ", ".join(f"{k} {ours[k]:.4g} ({ours[k] / v - 1:+.1%})" for k, v in SERVED.items())
         print(f"\nvLLM on an RTX 4090, {what}: {errors}")
 
 

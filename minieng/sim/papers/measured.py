@@ -24,8 +24,8 @@ SILICON = {
     "H200": {1: 4.85, 8: 4.98, 32: 5.85, 64: 6.64, 128: 8.22},
 }
 
-# LLMServingSim 2.0, docs/validation.md: vLLM 0.19 with Llama-3.1-8B on an RTX 4090, means in seconds. The CSV has its requests.
-SERVED = {"TTFT": 65.46, "TPOT": 0.0324, "E2EL": 86.58}
+# LLMServingSim 2.0, docs/validation.md: vLLM 0.19 with Llama-3.1-8B on an RTX 4090, means. The CSV has its requests.
+SERVED = {"TTFT, s": 65.46, "TPOT, ms": 32.4, "E2EL, s": 86.58}
 REQUESTS = Path(__file__).parent / "vllm_rtx4090_llama31_8b.csv"
 
 
@@ -51,15 +51,15 @@ def run(seed: int) -> Table:
             row = Row(f"AIConfigurator, {gpu}, batch {batch}: ms a step", ms, times.seconds(decodes(batch, 512)) * 1e3)
             table.rows.append(row)
     ours = on_rtx_4090(Workload.from_csv(REQUESTS))
-    table.rows += [Row(f"vLLM on an RTX 4090, mean {what}: s", SERVED[what], ours[what], 0.9, 1.1) for what in SERVED]
+    table.rows += [Row(f"vLLM on an RTX 4090, mean {what}", SERVED[what], ours[what], 0.9, 1.1) for what in SERVED]
     return table
 
 
 def on_rtx_4090(jobs: Workload) -> dict[str, float]:
-    """Means in seconds, as vLLM 0.19 ran there."""
+    """Means, as vLLM 0.19 ran there."""
     config = EngineConfig(
         scheduler="chunked", max_num_seqs=256, max_num_batched_tokens=2048, num_blocks=2588, enable_prefix_caching=False
     )
     _, done = serve(StepTimeModel.named("llama-3.1-8b", "RTX4090", host=1e-3), config, scripted_requests(jobs))
     several = [r for r in done if r.num_output_tokens > 1]
-    return {"TTFT": mean(map(ttft, done)), "TPOT": mean(map(tpot, several)), "E2EL": mean(map(e2el, done))}
+    return {"TTFT, s": mean(map(ttft, done)), "TPOT, ms": 1e3 * mean(map(tpot, several)), "E2EL, s": mean(map(e2el, done))}
