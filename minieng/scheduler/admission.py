@@ -74,7 +74,8 @@ class NewTokenRatio(FullPrompt):
     anew when a request is preempted, (tokens made + 20 a request) / (tokens asked for), and is 0.7 again after a pause.
     A newcomer is who has no token yet. No request counts for more than 4,096 tokens.
 
-    Source: SGLang's ``PrefillAdder`` and ``NewTokenRatioTracker``, commit 00550cd.
+    Source: SGLang's ``PrefillAdder`` and ``NewTokenRatioTracker``, commit 00550cd. Left out: the page that SGLang adds for
+    each request, and its own rule for requests with ``ignore_eos`` where there is no prefix cache.
     """
 
     START, FLOOR, STEPS, LOOKAHEAD, LONGEST = 0.7, 0.7 * 0.14, 600, 20, 4096

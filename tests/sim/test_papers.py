@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from minieng.sim.papers import PAPERS, Row, rerun
+from minieng.sim.papers import PAPERS, Row, Table, rerun
+from minieng.sim.papers.table import errors
 
 pytestmark = pytest.mark.slow
 WIDE = {"sarathi", "vllm", "orca"}  # the first looks for a rate again and again, the others serve thousands: `make test-wide`
@@ -59,6 +60,24 @@ def test_anyscale(tables):
     assert row(table, "order of systems").reproduced
     assert row(table, "paged (vLLM)").ours == pytest.approx(1900, rel=0.20)
     assert not row(table, "15 ms host time").reproduced
+
+
+def test_what_was_measured_comes_out(tables):
+    assert all(row.reproduced and row.counts for row in tables("measured").rows)
+
+
+def test_errors_are_those_of_absolute_values_and_known_failures_are_named_apart():
+    values = [Row(str(i), 100, 100 + i) for i in range(1, 11)]
+    others = [Row("off", 100, 300, why="known"), Row("nothing to compare", None, 7), Row("a ratio", 2, 20, counts=False)]
+    table = Table("a", "b", {}, [], values + others)
+    assert [row.error for row in table.rows[-4:]] == [pytest.approx(0.1), 2.0, None, None]
+    told = errors([table, Table("empty", "", {}, [])])
+    assert "values (11): median 6.0%, P90 10.0%, P99 200.0%" in told
+    assert "should (10): median 5.0%, P90 9.0%, P99 10.0%" in told and "apart from these: 1 ratios" in told
+
+
+def test_a_figure_that_a_constant_was_taken_from_does_not_count(tables):
+    assert row(tables("anyscale"), "80 ms").error is None and row(tables("anyscale"), "paged over naive").error is None
 
 
 @pytest.mark.parametrize("paper", [pytest.param(paper, marks=[pytest.mark.wide] * (paper in WIDE)) for paper in PAPERS])

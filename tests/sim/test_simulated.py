@@ -337,6 +337,7 @@ def test_fit_finds_the_machine_that_made_the_trace():
     found = fit_report(Trace(steps=noise), spec)
     assert found.error_checked < 0.06 and "median error" in str(found)
     assert found.model.gpu.bandwidth == pytest.approx(12e9, rel=0.25)
+    assert "us a request" in str(found)
     seen = annotate(engine.trace, found.model)
     assert seen[3].predicted == pytest.approx(seen[3].duration, rel=0.2)
 
@@ -375,6 +376,15 @@ def test_the_command(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "2 x A100-80G" in out and "router least" in err
     assert json.loads(saved.read_text())["completed"] == 40
+
+
+def test_host_time_is_asked_for_by_step_and_by_request(capsys):
+    durations = []
+    for flags in ([], ["--host-us-per-request", "2000"]):
+        assert command("--num-prompts", "20", "--rate", "inf", "--host-ms", "3", *flags) == 0
+        out, err = capsys.readouterr()
+        durations.append(float(out.splitlines()[-1].split()[2]))
+    assert "host 3 ms a step and 2000 us a request" in err and durations[1] < 0.8 * durations[0], "requests a second"
 
 
 def test_the_command_says_what_cannot_be():
