@@ -127,8 +127,11 @@ class Ledger:
 
         Once per request and plan: a second call does not know of the first.
         """
-        if n == 1 and request.block_table and (request.pad + request.num_computed_tokens) % self._block_size:
-            return True  # the common case, a decode inside a block that it has: nothing to count
+        if n == 1 and request.block_table and (place := (request.pad + request.num_computed_tokens) % self._block_size):
+            # The common case, a decode inside a block that it has: nothing to count.
+            if place == self._block_size - 1 and request.num_computed_tokens < request.num_prompt_tokens:
+                self._expect(request, 1)  # not a decode but the last token of a prompt
+            return True
         need = self.need(request, n, span)
         if need > self.free:
             return False

@@ -10,9 +10,11 @@ import argparse
 import dataclasses
 import json
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any, cast
 
+from .. import __version__
 from ..config import EngineConfig
 from ..observe.metrics import Metrics, parse_goodput, table
 from ..parallel.router import ROUTERS
@@ -22,7 +24,7 @@ from .cost_model import HOST_SECONDS, StepTimeModel
 from .executor import SimExecutor, scripted_requests
 from .hardware import GPUS, MODELS
 from .papers import PAPERS, rerun
-from .papers.table import errors
+from .papers.table import errors, errors_in_words
 
 HOST_MS = 1e3 * cast(float, HOST_SECONDS["vllm 2025"])
 SERVER = {"max_num_seqs": 256, "memory_fraction": 0.9}  # a GPU server's habits, where no flag says otherwise
@@ -111,8 +113,9 @@ def _papers(args: argparse.Namespace) -> int:
         tables.append(rerun(paper, getattr(args, "seed", 0)))
         print(tables[-1], end="\n\n" if args.paper == "all" else "\n", flush=True)
     if args.paper == "all":
-        print(errors(tables))
-    _save(args.json, [each.as_plain() for each in tables])
+        print(errors_in_words(tables))
+    about = {"command": f"minieng simulate --paper {args.paper}", "version": __version__, "date": date.today().isoformat()}
+    _save(args.json, about | {"errors": errors(tables), "tables": [each.as_plain() for each in tables]})
     return 0
 
 

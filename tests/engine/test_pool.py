@@ -158,6 +158,7 @@ def test_the_ledger_counts_what_reserving_uses(number, size, rule):
     if plan.extend or plan.preempt:
         scheduler.reserve(plan, 0.0)
     assert engine.kv.pool.num_free == ledger.free
+    scheduler.commit(plan, engine.executor.execute(plan), 1.0)  # which looks at the content of every block
     engine.kv.check_invariants([*scheduler.waiting, *scheduler.running])
 
 

@@ -84,24 +84,29 @@ class Table:
         }
 
 
-def errors(tables: Sequence[Table]) -> str:
-    """Median, 90th and 99th percentile of the errors of all absolute published values, and without those known to be off."""
-    rows = [row for table in tables for row in table.rows]
-    off = [row for row in rows if row.error is not None and row.why and row.reproduced is False]
-    named = {
-        "all absolute published values": [row.error for row in rows if row.error is not None],
-        "those that reproduce, or should": [row.error for row in rows if row.error is not None and row not in off],
-    }
-    lines = ["how far off, |ours / published - 1|:"]
-    for name, values in named.items():
-        if values:
-            figures = ", ".join(f"{what} {rank(values, share):.1%}" for what, share in QUANTILES.items())
-            lines.append(f"  {name} ({len(values)}): {figures}")
-    lines.append(f"  apart from these: {sum(not row.counts for row in rows)} ratios and figures that check nothing")
-    return "\n".join(lines)
-
-
 QUANTILES = {"median": 0.5, "P90": 0.9, "P99": 0.99}
+
+
+def errors(tables: Sequence[Table]) -> dict[str, dict[str, float]]:
+    """How far off all absolute published values are, |ours / published - 1|, and all but those that say why they are."""
+    rows = [row for table in tables for row in table.rows if row.error is not None]
+    named = {
+        "all absolute published values": rows,
+        "all but those known not to reproduce": [row for row in rows if row.reproduced or not row.why],
+    }
+    return {
+        name: {"values": len(some)} | {what: rank([r.error or 0.0 for r in some], share) for what, share in QUANTILES.items()}
+        for name, some in named.items()
+        if some
+    }
+
+
+def errors_in_words(tables: Sequence[Table]) -> str:
+    lines = ["how far off, |ours / published - 1|:"]
+    for name, found in errors(tables).items():
+        lines.append(f"  {name} ({found['values']}): " + ", ".join(f"{what} {found[what]:.1%}" for what in QUANTILES))
+    apart = sum(not row.counts for table in tables for row in table.rows)
+    return "\n".join([*lines, f"  apart from these: {apart} ratios and figures that check nothing"])
 
 
 def rank(values: Sequence[float], share: float) -> float:
