@@ -186,7 +186,7 @@ def test_flags_reach_the_dataclasses():
 def test_every_list_of_names_is_the_flags_choice_and_holds_the_default():
     for field in dataclasses.fields(EngineConfig):
         if field.name in LISTS:
-            assert set(choices_of(field)) == {*LISTS[field.name], field.default}
+            assert set(choices_of(field)) == {*LISTS[field.name], field.default} - {None}
     assert {"scheduler", "order", "admission", "victim", "attention"} == set(LISTS)
 
 

@@ -22,7 +22,8 @@ VLLM_FIELDS = {  # of the file that `vllm bench serve --save-result` writes, and
     "request_goodput", "output_throughput", "total_token_throughput", "max_output_tokens_per_s",
     "max_concurrent_requests",
     "steps", "padding_waste", "done_rows", "padding_tokens", "finished_row_tokens", "idle_slots", "busy_slots",  # ours
-    "recomputed_tokens", "cache_hit_tokens", "preemptions", "kv_used", "kv_reserved", "kv_wasted", "name", "refused",
+    "recomputed_tokens", "cache_hit_tokens", "cache_hit_tokens_again", "preemptions", "kv_used", "kv_reserved", "kv_wasted",
+    "name", "refused",
     *(f"{what}_{name}_ms" for what in ("mean", "median", "std", "p50", "p90", "p95", "p99")
       for name in ("ttft", "tpot", "itl", "e2el")),
 }  # fmt: skip

@@ -109,7 +109,7 @@ def test_chunked_finds_the_prefixes_that_vllm_v1_finds():
         assert not compare(plans(V1(blocks, size, seats, budget, caching=True), asked, next_token), mine)
         found += mine.total("cached")
         beside += mine[0].cached  # the cache was empty: all that is found was filled in the same step
-    assert found > 20 * WORKLOADS and beside > WORKLOADS, (found, beside)
+    assert found > 20 * WORKLOADS and 2 * beside > WORKLOADS, (found, beside)
 
 
 @pytest.mark.parametrize("order, want", [("fcfs", "c"), ("priority", "a")])
