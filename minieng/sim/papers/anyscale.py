@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ...config import EngineConfig
 from ...workload import Workload, exponential, fixed
-from ..cost_model import HOST_SECONDS, StepTimeModel
+from ..cost_model import HOST_SECONDS, HostTime, StepTimeModel
 from ..executor import scripted_requests
 from .measure import serve
 from .table import Row, Table
@@ -17,10 +17,10 @@ SLOTS = 8_100  # max_batch_total_tokens of their continuous systems at this cap
 
 
 class System(NamedTuple):
-    """published: prompt and output tokens a second; host: seconds a step; knobs: of the engine."""
+    """published: prompt and output tokens a second; host: seconds a step, and a request; knobs: of the engine."""
 
     published: float
-    host: float
+    host: HostTime
     knobs: dict
 
 

@@ -94,11 +94,12 @@ def errors(tables: Sequence[Table]) -> dict[str, dict[str, float]]:
         "all absolute published values": rows,
         "all but those known not to reproduce": [row for row in rows if row.reproduced or not row.why],
     }
-    return {
-        name: {"values": len(some)} | {what: rank([r.error or 0.0 for r in some], share) for what, share in QUANTILES.items()}
-        for name, some in named.items()
-        if some
-    }
+    figures: dict[str, dict[str, float]] = {}
+    for name, some in named.items():
+        if some:
+            figures[name] = {"values": len(some)}
+            figures[name] |= {what: rank([r.error or 0.0 for r in some], share) for what, share in QUANTILES.items()}
+    return figures
 
 
 def errors_in_words(tables: Sequence[Table]) -> str:
