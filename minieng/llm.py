@@ -54,7 +54,7 @@ class LLM:
     @classmethod
     def simulated(
         cls, model: str | ModelSpec = "llama-7b", gpu: str | GPU = "A100-80G", *, tensor: int = 1, stages: int = 1,
-        host: float | None = None, checked: bool = False, **knobs: Any,
+        host: float | tuple[float, float] | None = None, checked: bool = False, **knobs: Any,
     ) -> LLM:  # fmt: skip
         """The same face on a GPU that is not here: the real scheduler and block tables, a formula for each step's time.
 
@@ -62,7 +62,7 @@ class LLM:
 
         model, gpu      names or specs of ``minieng.sim.hardware``
         tensor, stages  tensor-parallel ranks, and pipeline stages (a batch passes all before the next one starts)
-        host            seconds a step takes outside the GPU (default: 1 ms, vLLM of 2025)
+        host            seconds a step takes outside the GPU, or (a step, each request in it) (default: 1 ms, vLLM of 2025)
         knobs           those of ``EngineConfig``
         """
         from .sim.simulated import simulated_engine
