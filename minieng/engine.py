@@ -256,17 +256,17 @@ class Engine:
 
     def _checked_plan(self, now: float) -> Plan:
         """The scheduler's decision. Raises PlanError if it is no Plan, or if the queues were changed to make it."""
-        scheduler = self.scheduler
-        before = len(scheduler.waiting), len(scheduler.running)
+        queues = self.scheduler.queues
+        before = queues.snapshot()
         try:
-            plan = scheduler.plan(now)
+            plan = self.scheduler.plan(now)
         finally:
-            if changed := before != (len(scheduler.waiting), len(scheduler.running)):
-                scheduler.restore()
+            if changed := before != queues.snapshot():
+                queues.restore(before)
         if changed:
-            raise PlanError("a plan changes nothing", "plan() moved requests between the queues; the engine does that later")
+            raise PlanError("a plan changes nothing", "plan() moved requests in the queues; the engine does that later")
         if not isinstance(plan, Plan):
-            raise PlanError("plan() returns a Plan", f"{type(scheduler).__name__}.plan() returned {plan!r:.60}")
+            raise PlanError("plan() returns a Plan", f"{type(self.scheduler).__name__}.plan() returned {plan!r:.60}")
         return plan
 
     @uninterrupted()

@@ -156,9 +156,6 @@ class Scheduler:
     def remove(self, request: Request) -> None:
         self.queues.remove(request)
 
-    def restore(self) -> None:
-        self.queues.restore()
-
     def check(self, plan: Plan, now: float) -> Ledger:
         """Raise PlanError naming the first rule that the plan breaks. Returns the account of its blocks."""
         return check(self.queues, plan, now, self.token_budget)

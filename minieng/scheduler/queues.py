@@ -65,11 +65,22 @@ class Queues:
         else:
             self._take_from_waiting(request)
 
-    def restore(self) -> None:
-        """The queues made anew from what each request says of itself (somebody has meddled with them)."""
-        known = sorted(self.members, key=lambda r: r.sequence)
-        self.waiting = deque(r for r in known if r.status is Status.WAITING)
-        self.running = [r for r in known if r.status is Status.RUNNING]
+    def snapshot(self) -> tuple[list[Request], list[Request]]:
+        """Who waits and who runs now, in order."""
+        return list(self.waiting), list(self.running)
+
+    def restore(self, before: tuple[list[Request], list[Request]]) -> None:
+        """The queues as they were (somebody has meddled with them): order and status too. Whoever lost its KV waits."""
+        waiting, running = before
+        bare = [r for r in running if not r.block_table]
+        self.waiting, self.running = deque([*bare, *waiting]), [r for r in running if r.block_table]
+        for request in self.waiting:
+            if request.status is Status.RUNNING and not request.num_preemptions:
+                request.admitted_time = None
+            request.status = Status.WAITING
+        for request in self.running:
+            request.status = Status.RUNNING
+        self.members = {*self.waiting, *self.running}
 
     def note_speed(self, tokens: int, seconds: float) -> None:
         """A step computed so many tokens in so many seconds."""

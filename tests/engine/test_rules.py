@@ -6,7 +6,7 @@ import pytest
 from support.fakes import ask, expected, fake_engine, finish, nothing_left
 
 from minieng.plan import Plan, PlanError
-from minieng.request import Request
+from minieng.request import Request, Status
 from minieng.scheduler import Scheduler
 
 
@@ -157,24 +157,59 @@ def test_a_broken_rule_is_named_and_harms_nobody(world, case):
     nothing_left(engine)
 
 
-@pytest.mark.parametrize("meddling", ["popped", "moved", "popped, then an error"])
-def test_a_plan_that_moves_requests_itself_is_told_so_and_undone(world, meddling):
-    def bad(scheduler):
-        request = scheduler.waiting.popleft()
-        if meddling == "moved":
-            scheduler.running.append(request)
-        if meddling.endswith("error"):
-            raise ZeroDivisionError
-        return Plan([(request, 1)])
+def popped(scheduler):
+    return Plan([(scheduler.waiting.popleft(), 1)])
 
-    world.bad = bad
-    with pytest.raises(
-        ZeroDivisionError if meddling.endswith("error") else PlanError,
-        match=None if meddling.endswith("error") else "a plan changes nothing",
-    ):
+
+def moved(scheduler):
+    scheduler.running.append(scheduler.waiting.popleft())
+    return Plan()
+
+
+def popped_then_an_error(scheduler):
+    scheduler.waiting.popleft()
+    raise ZeroDivisionError
+
+
+def started(scheduler):
+    scheduler.queues.start(scheduler.waiting[0], 0.0)
+    return Plan()
+
+
+def turned_round(scheduler):
+    scheduler.waiting.rotate(1)
+    return Plan([(scheduler.running[0], 1)])
+
+
+def two_exchanged(scheduler):
+    scheduler.waiting[1], scheduler.waiting[2] = scheduler.waiting[2], scheduler.waiting[1]
+    return Plan([(scheduler.running[0], 1)])
+
+
+@pytest.mark.parametrize("meddling", [popped, moved, popped_then_an_error, started, turned_round, two_exchanged])
+def test_a_plan_that_moves_requests_itself_is_told_so_and_undone(world, meddling):
+    world.bad = meddling
+    error, words = (ZeroDivisionError, None) if meddling is popped_then_an_error else (PlanError, "a plan changes nothing")
+    with pytest.raises(error, match=words):
         world.engine.step()
     assert [r.request_id for r in world.waiting] == ["b", "c", "big"] and [r.request_id for r in world.running] == ["a"]
+    assert all(r.status is Status.WAITING and r.admitted_time is None for r in world.waiting)
     finish(world.engine)
+    nothing_left(world.engine)
+
+
+def test_a_plan_that_takes_a_request_off_itself_is_told_so_and_the_request_starts_again(world):
+    def dropped(scheduler):
+        scheduler.queues.preempt(scheduler.running[0])
+        return Plan()
+
+    world.bad = dropped
+    with pytest.raises(PlanError, match="a plan changes nothing"):
+        world.engine.step()
+    assert [r.request_id for r in world.waiting] == ["a", "b", "c", "big"] and not world.running
+    prompt = world.a.token_ids[: world.a.num_prompt_tokens]
+    finish(world.engine)
+    assert world.a.output_token_ids == expected(prompt, world.a.params.max_tokens)
     nothing_left(world.engine)
 
 
