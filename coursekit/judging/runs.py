@@ -68,9 +68,9 @@ def last_finish(run: Run) -> float | None:
     return None if starved(run) else max(r["finish"] for r in run["requests"].values())
 
 
-def idle_slots(run: Run, slots: int) -> int:
-    """Slot-steps that computed nothing for anybody: ``slots`` in each step, less the requests given tokens."""
-    return sum(slots - len(step["slices"]) for step in run["steps"])
+def idle_seats(run: Run, seats: int) -> int:
+    """Seats that computed nothing for anybody, added up over the steps: ``seats`` in each, less the requests given tokens."""
+    return sum(seats - len(step["slices"]) for step in run["steps"])
 
 
 def most_tokens(run: Run) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import coursekit.tasks
 from coursekit import words
 from coursekit.checking import verdict_on
 from coursekit.examine import DONE, TODO, caller, examine
-from coursekit.judging.runs import last_finish
+from coursekit.judging.runs import idle_seats, last_finish
 
 GIVEN = "from minieng import Plan, Scheduler"
 HEAD = "# Task 90.1: your answer goes in this cell.\nclass Mine(Scheduler):\n    def plan(self, now):\n"
@@ -233,3 +233,8 @@ def test_schedulers_are_driven_in_the_child_and_judged_in_the_parent(course, tmp
     for name, (_, said, slip) in WRONG.items():
         assert slip in rows[name]["remarks"], rows[name]["remarks"]
         assert said in (tmp_path / "pages" / f"{name}.html").read_text().replace("&#x27;", "'"), name
+
+
+def test_idle_seats_are_those_that_no_slice_has():
+    run = {"steps": [{"slices": [["a", 0, 4], ["b", 0, 2]]}, {"slices": [["a", 4, 1]]}, {"slices": []}]}
+    assert idle_seats(run, 3) == 1 + 2 + 3

@@ -5,12 +5,12 @@ def cut(items, size):
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 
-def slots_of(lengths, size):
+def seats_of(lengths, size):
     return sum(size * max(b) for b in cut(lengths, size))
 
 
 def idle(lengths, size):
-    return 1 - sum(lengths) / slots_of(lengths, size) if lengths else 0.0
+    return 1 - sum(lengths) / seats_of(lengths, size) if lengths else 0.0
 
 
 def idle_busy(lengths, size):
@@ -22,7 +22,7 @@ def idle_percent(lengths, size):
 
 
 def idle_count(lengths, size):
-    return slots_of(lengths, size) - sum(lengths)
+    return seats_of(lengths, size) - sum(lengths)
 
 
 def idle_one_batch(lengths, size):
@@ -47,19 +47,19 @@ def idle_loses_last(lengths, size):
 
 
 def idle_no_empty(lengths, size):
-    return 1 - sum(lengths) / slots_of(lengths, size)
+    return 1 - sum(lengths) / seats_of(lengths, size)
 
 
 def idle_step_by_step(lengths, size):
-    """Walk through the steps, and count the slots that hold nobody or somebody who is done."""
-    empty = slots = 0
+    """Walk through the steps, and count the seats that hold nobody or somebody who is done."""
+    empty = seats = 0
     waiting = list(lengths)
     while waiting:
         batch, waiting = waiting[:size], waiting[size:]
         for step in range(max(batch)):
-            slots += size
+            seats += size
             empty += size - sum(step < n for n in batch)
-    return empty / slots if slots else 0
+    return empty / seats if seats else 0
 
 
 WRONG = [

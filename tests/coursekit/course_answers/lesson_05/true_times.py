@@ -3,105 +3,105 @@
 import heapq
 
 
-def static_time(lengths, slots):
-    return sum(max(lengths[i : i + slots]) for i in range(0, len(lengths), slots))
+def static_time(lengths, seats):
+    return sum(max(lengths[i : i + seats]) for i in range(0, len(lengths), seats))
 
 
-def continuous_time(lengths, slots):
-    free = [0] * slots
+def continuous_time(lengths, seats):
+    free = [0] * seats
     for n in lengths:
         heapq.heapreplace(free, free[0] + n)
     return max(free)
 
 
-def lower_bound(lengths, slots):
-    return max(max(lengths, default=0), -(-sum(lengths) // slots))
+def lower_bound(lengths, seats):
+    return max(max(lengths, default=0), -(-sum(lengths) // seats))
 
 
-def times(lengths, slots, static=static_time, continuous=continuous_time, bound=lower_bound):
+def times(lengths, seats, static=static_time, continuous=continuous_time, bound=lower_bound):
     """A right answer to be spoilt: each wrong one below changes one part."""
-    return static(lengths, slots), continuous(lengths, slots), bound(lengths, slots)
+    return static(lengths, seats), continuous(lengths, seats), bound(lengths, seats)
 
 
-def times_claim(lengths, slots):
-    return times(lengths, slots, continuous=lambda n, s: sum(n))
+def times_claim(lengths, seats):
+    return times(lengths, seats, continuous=lambda n, s: sum(n))
 
 
-def times_split(lengths, slots):
-    return times(lengths, slots, continuous=lambda n, s: sum(n) / s)
+def times_split(lengths, seats):
+    return times(lengths, seats, continuous=lambda n, s: sum(n) / s)
 
 
-def times_split_rounded(lengths, slots):
-    return times(lengths, slots, continuous=lambda n, s: -(-sum(n) // s))
+def times_split_rounded(lengths, seats):
+    return times(lengths, seats, continuous=lambda n, s: -(-sum(n) // s))
 
 
-def times_one_batch(lengths, slots):
-    return times(lengths, slots, static=lambda n, s: max(n, default=0))
+def times_one_batch(lengths, seats):
+    return times(lengths, seats, static=lambda n, s: max(n, default=0))
 
 
-def times_loses_last(lengths, slots):
-    return times(lengths, slots, static=lambda n, s: static_time(n[: len(n) // s * s], s))
+def times_loses_last(lengths, seats):
+    return times(lengths, seats, static=lambda n, s: static_time(n[: len(n) // s * s], s))
 
 
-def times_sorted(lengths, slots):
-    return times(lengths, slots, static=lambda n, s: static_time(sorted(n), s))
+def times_sorted(lengths, seats):
+    return times(lengths, seats, static=lambda n, s: static_time(sorted(n), s))
 
 
-def times_dealt(lengths, slots):
-    return times(lengths, slots, continuous=lambda n, s: max(sum(n[i::s]) for i in range(s)))
+def times_dealt(lengths, seats):
+    return times(lengths, seats, continuous=lambda n, s: max(sum(n[i::s]) for i in range(s)))
 
 
-def times_as_static(lengths, slots):
-    return times(lengths, slots, continuous=static_time)
+def times_as_static(lengths, seats):
+    return times(lengths, seats, continuous=static_time)
 
 
-def times_longest_first(lengths, slots):
-    return times(lengths, slots, continuous=lambda n, s: continuous_time(sorted(n)[::-1], s))
+def times_longest_first(lengths, seats):
+    return times(lengths, seats, continuous=lambda n, s: continuous_time(sorted(n)[::-1], s))
 
 
-def times_longest_only(lengths, slots):
-    return times(lengths, slots, continuous=lambda n, s: max(n, default=0))
+def times_longest_only(lengths, seats):
+    return times(lengths, seats, continuous=lambda n, s: max(n, default=0))
 
 
-def times_bound_longest(lengths, slots):
-    return times(lengths, slots, bound=lambda n, s: max(n, default=0))
+def times_bound_longest(lengths, seats):
+    return times(lengths, seats, bound=lambda n, s: max(n, default=0))
 
 
-def times_bound_work(lengths, slots):
-    return times(lengths, slots, bound=lambda n, s: -(-sum(n) // s))
+def times_bound_work(lengths, seats):
+    return times(lengths, seats, bound=lambda n, s: -(-sum(n) // s))
 
 
-def times_bound_half(lengths, slots):
-    return times(lengths, slots, bound=lambda n, s: max(max(n, default=0), sum(n) / s))
+def times_bound_half(lengths, seats):
+    return times(lengths, seats, bound=lambda n, s: max(max(n, default=0), sum(n) / s))
 
 
-def times_swapped(lengths, slots):
-    static, continuous, bound = times(lengths, slots)
+def times_swapped(lengths, seats):
+    static, continuous, bound = times(lengths, seats)
     return continuous, static, bound
 
 
-def times_two(lengths, slots):
-    return times(lengths, slots)[:2]
+def times_two(lengths, seats):
+    return times(lengths, seats)[:2]
 
 
-def times_no_empty(lengths, slots):
-    return times(lengths, slots, bound=lambda n, s: max(max(n), -(-sum(n) // s)))
+def times_no_empty(lengths, seats):
+    return times(lengths, seats, bound=lambda n, s: max(max(n), -(-sum(n) // s)))
 
 
-def times_step_by_step(lengths, slots):
+def times_step_by_step(lengths, seats):
     """Play both schedules, one step after the other."""
     made = []
     for gate in (True, False):
         waiting, seats, steps = list(lengths), [], 0
         while waiting or seats:
             if not gate or not seats:
-                while waiting and len(seats) < slots:
+                while waiting and len(seats) < seats:
                     seats.append(waiting.pop(0))
             seats = [n - 1 for n in seats if n > 1]
             steps += 1
         made.append(steps)
     bound = 0
-    while lengths and (bound * slots < sum(lengths) or bound < max(lengths)):
+    while lengths and (bound * seats < sum(lengths) or bound < max(lengths)):
         bound += 1
     return [*made, bound]
 
