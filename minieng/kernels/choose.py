@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from typing import Any
 
 import torch
 
 from .. import gpu
+from ..warn import warn
 from .backend import BACKENDS, Backend, check_name
 from .batch import Batch, LayerKV
 from .ops import PLAIN
@@ -86,9 +86,7 @@ def choose_attention(
                 why = f"agrees with plain torch to {error:.0e} on this model's shapes{passed_over(backend, device)}"
                 return Attention(backend, why, choose_ops(backend.ops, device, dtype, head_dim, limit))
             reason = f"it is off by {error:.1e} on this model's shapes"
-        warnings.warn(
-            f"attention backend {backend.name!r} is not used: {reason}; falling back to {following.name!r}", stacklevel=2
-        )
+        warn(f"attention backend {backend.name!r} is not used: {reason}; falling back to {following.name!r}")
     return Attention(found[-1], f"plain torch, one request after the other{passed_over(found[-1], device)}")
 
 
@@ -103,7 +101,7 @@ def choose_ops(ops: Any, device: torch.device, dtype: torch.dtype, head_dim: int
         reason = f"they are off by {error:.1e}"
     except Exception as problem:
         reason = f"{type(problem).__name__}: {problem}"
-    warnings.warn(f"fused norms and rotation are not used: {reason}; falling back to plain torch", stacklevel=3)
+    warn(f"fused norms and rotation are not used: {reason}; falling back to plain torch")
     return PLAIN
 
 

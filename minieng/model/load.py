@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from ..kernels.choose import Attention, choose_attention
 from ..kernels.native import keep_freed_memory
 from ..kv.tensors import KVShape, KVTensors, choose_num_blocks
 from ..request import Request, SamplingParams
+from ..warn import warn
 from .adapter import Adapter
 from .chat import bounded
 from .decoder import Decoder, supports
@@ -183,7 +183,7 @@ def capture(runner: ModelRunner, config: EngineConfig, max_model_len: int) -> No
             runner.decodes = Decodes(model, tensors, runner.kv, attention, rows, longest, Cuda(model.device))
         except RuntimeError as problem:  # out of memory, too
             runner.no_graphs = f"no: capturing failed ({problem!s:.200})"
-            warnings.warn(f"no CUDA graphs, every step is launched piece by piece: {problem!s:.300}", stacklevel=3)
+            warn(f"no CUDA graphs, every step is launched piece by piece: {problem!s:.300}")
 
 
 def shared_model(path: Path, hf_config: Any, dtype: torch.dtype, device: torch.device) -> Decoder | Adapter:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 from ..hub.shelf import ModelError, Stored
+from ..warn import warn
 
 ENCODER, RECURRENT, ALIBI = "an encoder beside its decoder", "a recurrent state instead of KV", "ALiBi attention bias"
 DRAFTER = "only the keys and values of the model that it drafts for"
@@ -71,7 +71,7 @@ def tell_unused(path: Path, names: Any) -> None:
     """Warn of tensors in the files that config.json has no place for."""
     unused = sorted(name for name in names if not name.endswith("rotary_emb.inv_freq"))  # computed, not read
     if unused:
-        warnings.warn(f"{path}: config.json has no place for {unused[0]}{and_more(unused)}: left unused", stacklevel=2)
+        warn(f"{path}: config.json has no place for {unused[0]}{and_more(unused)}: left unused")
 
 
 def and_more(names: list[str]) -> str:

@@ -99,8 +99,9 @@ def stranger(weights):
 @pytest.mark.parametrize("change, name", [(biases, "k_proj.bias"), (norms, "k_norm.weight"), (stranger, "adapter.weight")])
 def test_what_the_config_has_no_place_for_is_left_unused_and_told_of(tmp_path, change, name):
     folder = edit(make_model(tmp_path, "llama"), change)
-    with pytest.warns(UserWarning, match=f"no place for .*{name}.*left unused"):
+    with pytest.warns(UserWarning, match=f"no place for .*{name}.*left unused") as told:
         same_as_transformers(folder)
+    assert {warning.filename for warning in told} == {__file__}, "it points at the line that made the LLM"
 
 
 def test_a_plain_model_is_loaded_without_a_word(tmp_path):

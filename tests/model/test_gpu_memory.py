@@ -6,6 +6,7 @@ import gc
 import traceback
 import weakref
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -236,8 +237,9 @@ def test_a_fault_that_shows_only_while_capturing_costs_the_graphs_and_nothing_el
         return hidden(self, batch, *rest)
 
     monkeypatch.setattr(Decoder, "hidden", faulty)
-    with pytest.warns(UserWarning, match="no CUDA graphs.*not permitted when stream is capturing"):
+    with pytest.warns(UserWarning, match="no CUDA graphs.*not permitted when stream is capturing") as told:
         llm = machine.llm(tiny.path, num_blocks=60, max_num_seqs=2)
+    assert "minieng" not in Path(told[0].filename).parent.parts[-2:], "it points at who made the LLM"
     assert calls == [False] * 4 and gc.isenabled(), "no garbage is collected while graphs are captured"
     prompts = [[5, 6, 7], [9, 8]]
     with llm:
