@@ -9,6 +9,7 @@ from typing import Any
 
 from .config import EngineConfig
 from .engine import Engine
+from .kernels.backend import check_name
 from .kv.allocator import KVCache
 from .scheduler import check_names, make_scheduler
 from .scheduler.admission import reservation_of
@@ -31,6 +32,7 @@ def loaded_parts(model: str, checked: bool, knobs: dict[str, Any]) -> Parts:
     """A model that computes."""
     config = EngineConfig(**knobs)
     check_names(config)  # a wrong name is told before a model is loaded
+    check_name(config.attention)
     from .model.load import load  # torch comes with it
 
     scheduler = make_scheduler(config.scheduler)

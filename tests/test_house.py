@@ -37,11 +37,11 @@ KNOWS = {
     "engine": {"observe", "kv", "scheduler"},
     "bench": {"observe", "kv", "scheduler", "engine"},
     "replay": {"observe", "kv", "scheduler", "engine"},
-    "sim": {"observe", "kv", "scheduler", "engine", "bench", "parallel"},
+    "sim": {"kernels", "observe", "kv", "scheduler", "engine", "bench", "parallel"},
     "doctor": {"hub", "kernels", "kv", "model"},
     "llm": {"observe", "kv", "model", "scheduler", "engine", "bench", "replay", "parallel", "sim"},
 }
-KNOWS["parts"] = {"observe", "kv", "model", "scheduler", "engine"}
+KNOWS["parts"] = {"kernels", "observe", "kv", "model", "scheduler", "engine"}
 KNOWS["llm"].add("parts")
 KNOWS["server"] = {*KNOWS["llm"], "llm"}
 KNOWS["cli"] = {*KNOWS["server"], "server", "doctor", "hub", "kernels", "viz"}

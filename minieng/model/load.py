@@ -17,7 +17,6 @@ from .. import gpu
 from ..config import EngineConfig
 from ..hub.resolve import load_config, load_tokenizer, resolve
 from ..hub.shelf import tensors_in
-from ..kernels.backend import check_name
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention, choose_attention
 from ..kernels.native import keep_freed_memory
@@ -57,7 +56,6 @@ def load(name: str, config: EngineConfig, largest_step: LargestStep, rectangles:
 
     largest_step, rectangles  of the ``Scheduler`` that will plan for it
     """
-    check_name(config.attention)
     device = choose_device(config.device)
     try:
         with gpu.here(device):

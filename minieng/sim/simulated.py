@@ -7,6 +7,7 @@ from typing import Any
 from ..clock import VirtualClock
 from ..config import EngineConfig
 from ..engine import Engine
+from ..kernels.backend import check_name
 from ..kv.allocator import KVCache
 from ..observe.trace import Trace
 from ..scheduler.admission import reservation_of
@@ -42,6 +43,7 @@ def engine_of(
     executor: SimExecutor | None = None, num_blocks: int | None = None,
 ) -> Engine:  # fmt: skip
     """An engine for a step-time model; its cache is sized from the GPU's memory unless the config says."""
+    check_name(config.attention)  # it computes nothing, but a script is to run on a real GPU as it is
     blocks = num_blocks or config.num_blocks or times.num_blocks(config.block_size, config.memory_fraction)
     executor = executor or SimExecutor(times, config.block_size)
     host_blocks = int(config.swap_space_gb * 2**30 // executor.block_nbytes) if config.preemption == "swap" else 0

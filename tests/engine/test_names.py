@@ -109,9 +109,9 @@ def test_a_new_attention_backend_works_from_python_and_on_the_command_line(monke
     assert main(["generate", "--help"]) == 0 and f"{{auto,{','.join(BACKENDS)}}}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("knob", LISTS)
+@pytest.mark.parametrize("knob", [*LISTS, "attention"])
 def test_an_unknown_name_is_refused_with_those_there_are_before_a_model_is_loaded(knob, monkeypatch):
-    said = f"{knob}='nope': choose one of {', '.join(LISTS[knob])}"
+    said = f"{knob}='nope': choose one of {', '.join(LISTS.get(knob, ('auto', *BACKENDS)))}"
     monkeypatch.setattr("minieng.model.load.load", lambda *_: pytest.fail("a model is loaded"))
     for make in (LLM, LLM.simulated, simulated_engine):
         with pytest.raises(ValueError) as refused:
