@@ -251,6 +251,15 @@ def test_no_file_and_no_function_is_too_long(file):
             assert node.end_lineno - node.lineno < limit, f"{node.name} has {node.end_lineno - node.lineno + 1} lines"
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_no_check_is_a_bare_assert(file):
+    """python -O leaves them out. What stays tells a type checker that something is not None, which Python finds out anyway."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Assert):
+            parts = node.test.values if isinstance(node.test, ast.BoolOp) else [node.test]
+            assert all(isinstance(p, ast.Compare) and isinstance(p.ops[0], ast.IsNot) for p in parts), node.lineno
+
+
 def test_no_function_has_too_many_branches():
     """Cyclomatic complexity at most 12, as pyproject.toml says."""
     limit = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["lint"]["mccabe"]

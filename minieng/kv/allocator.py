@@ -322,9 +322,10 @@ class KVCache:
         requests = list(requests)
         self.pool.check_invariants([r.block_table for r in requests])
         for r in requests:
-            assert r.num_computed_tokens <= r.num_tokens, f"{r} has computed more tokens than it has"
-            slots = len(r.block_table) * self.block_size
-            assert r.host_blocks or r.pad + r.num_computed_tokens <= slots, f"{r} has computed past its blocks"
-            first = (r.pad + r.num_computed_tokens) // self.block_size
-            for block in r.block_table[first:]:
-                assert self.pool.refs[block] == 1, f"{r.request_id} would write block {block}, which is shared"
+            end, slots = r.pad + r.num_computed_tokens, len(r.block_table) * self.block_size
+            if r.num_computed_tokens > r.num_tokens:
+                raise AssertionError(f"{r} has computed more tokens than it has")
+            if end > slots and not r.host_blocks:
+                raise AssertionError(f"{r} has computed past its blocks")
+            if shared := [block for block in r.block_table[end // self.block_size :] if self.pool.refs[block] != 1]:
+                raise AssertionError(f"{r.request_id} would write block {shared[0]}, which is shared")

@@ -103,16 +103,22 @@ class BlockPool:
         return hits
 
     def check_invariants(self, tables: Sequence[Sequence[int]]) -> None:
-        """Counts agree with the block tables of all requests; every block is exactly one of free, cached, owned."""
+        """Counts agree with the block tables of all requests; every block is exactly one of free, cached, owned.
+
+        Raises AssertionError naming what does not hold, under ``python -O`` too.
+        """
         held = [0] * self.num_blocks
         for table in tables:
-            assert len(set(table)) == len(table), f"a table holds a block twice: {table}"
+            if len(set(table)) < len(table):
+                raise AssertionError(f"a table holds a block twice: {table}")
             for block in table:
                 held[block] += 1
-        assert held == self.refs, "a reference count differs from the number of tables that hold the block"
-        free = [b for b in self.free_queue if self.hash_of[b] is None]
-        cached = [b for b in self.free_queue if self.hash_of[b] is not None]
         owned = [b for b in range(self.num_blocks) if self.refs[b]]
-        assert sorted(free + cached + owned) == list(range(self.num_blocks)), "free + cached + owned is not the pool"
-        assert all(self.hash_of[b] == key for key, b in self.by_hash.items()), "the prefix index points astray"
-        assert len(self.by_hash) == sum(key is not None for key in self.hash_of), "a hash without an index entry"
+        rules = {  # no bare asserts: python -O leaves them out
+            "a reference count differs from the number of tables that hold the block": held == self.refs,
+            "free + cached + owned is not the pool": sorted([*self.free_queue, *owned]) == list(range(self.num_blocks)),
+            "the prefix index points astray": all(self.hash_of[b] == key for key, b in self.by_hash.items()),
+            "a hash without an index entry": len(self.by_hash) == sum(key is not None for key in self.hash_of),
+        }
+        if broken := [rule for rule, kept in rules.items() if not kept]:
+            raise AssertionError("; ".join(broken))

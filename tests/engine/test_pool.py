@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import hypothesis.strategies as st
 import pytest
@@ -195,3 +197,15 @@ def test_a_padded_row_publishes_nothing():
         request.num_computed_tokens = 9
         kv.publish(request)
         assert len(kv.pool.by_hash) == known
+
+
+def test_the_invariants_are_checked_by_an_optimised_python_too():
+    code = (
+        "from minieng import LLM\n"
+        "llm = LLM.simulated(num_blocks=8, checked=True)\n"
+        "llm.engine.kv.pool.refs[3] = 1\n"
+        "try: llm.generate([[1, 2, 3]])\n"
+        "except AssertionError as broken: print(broken)\n"
+    )
+    done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("a reference count differs"), done.stderr
