@@ -29,6 +29,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 from peers import host, protocol  # noqa: E402
 
+from minieng.save import writable  # noqa: E402
+
 RESULTS = Path(__file__).resolve().parent / "results" / "batching_grid.json"
 PROMPT = "The old sailor looked at the sea and said"
 SEED = 4
@@ -64,7 +66,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--wait-quiet", type=float, default=10.0, help="seconds to wait for quiet before a cell (default: 10)")
     p.add_argument("--retries", type=int, default=1, help="times that a disturbed cell is repeated (default: 1)")
     p.add_argument("--resume", action="store_true", help="keep the undisturbed cells of a result with the same settings")
-    p.add_argument("--json", type=Path, metavar="FILE", help=f"where the result goes (default: {RESULTS})")
+    p.add_argument("--json", type=writable, metavar="FILE", help=f"where the result goes (default: {RESULTS})")
     p.add_argument("--quick", action="store_true", help="tiny model, six requests a cell, result in the temporary folder")
     args = p.parse_args(argv)
     for name, low in (
@@ -141,7 +143,7 @@ def figures(report: Any) -> dict[str, float]:
         "requests_per_s": round(metrics.request_throughput, 4),
         "tokens_per_s": round(metrics.output_throughput, 2),
         "busy": round(sum(step.duration for step in report.trace) / metrics.duration, 4),
-        "seats": round(1 - metrics.idle_slots, 4),
+        "seats": round(1 - metrics.idle_seats, 4),
     }
 
 

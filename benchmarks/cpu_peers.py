@@ -25,6 +25,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 from peers import registry, venvs, workload  # noqa: E402
 from peers.comparison import BYTES, Benchmark, cache_home, say  # noqa: E402
 
+from minieng.save import writable  # noqa: E402
+
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -50,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
                    help="share of the CPUs others may use before a run counts as disturbed (0.05)")  # fmt: skip
     p.add_argument("--wait-quiet", type=float, default=20.0, help="seconds to wait for quiet before a run (default: 20)")
     p.add_argument("--timeout", type=float, default=1800.0, help="seconds that a load or a run may take (default: 1800)")
-    p.add_argument("--json", type=Path, metavar="FILE", help="where to (default: benchmarks/results/cpu_peers-<dtype>.json)")
+    p.add_argument("--json", type=writable, metavar="FILE", help="where to (default: benchmarks/results/cpu_peers-<dtype>.json)")
     p.add_argument("--ceilings", action=argparse.BooleanOptionalAction, default=True,
                    help="measure what the CPU does at best, for the bound (default: yes)")  # fmt: skip
     p.add_argument("--quick", action="store_true", help="the tiny model and six short requests, once: does it work?")

@@ -32,6 +32,8 @@ from gpu_parts.runs import Skipped  # noqa: E402
 from gpu_parts.sections import SECTIONS, Bench  # noqa: E402
 from gpu_parts.weights import QWEN3_06B, SMALL, SMOLLM2, Model, random_model, real_model  # noqa: E402
 
+from minieng.save import writable  # noqa: E402
+
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -48,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--sweep", action="store_true", help="attention: try other tile sizes, cuts and launch shapes")
     p.add_argument("--peer-seconds", type=float, default=330.0, help="padded generate begins no batch after this (330)")
     p.add_argument("--small", action="store_true", help="a shape of two layers and a few requests: does it work?")
-    p.add_argument("--json", type=Path, metavar="FILE", help="default: benchmarks/results/gpu-<device>.json")
+    p.add_argument("--json", type=writable, metavar="FILE", help="default: benchmarks/results/gpu-<device>.json")
     return p
 
 

@@ -16,9 +16,9 @@ import resource
 import sys
 import time
 from datetime import datetime
-from pathlib import Path
 
 from minieng.config import EngineConfig
+from minieng.save import writable
 from minieng.sim.cluster import Cluster
 from minieng.sim.cost_model import StepTimeModel
 from minieng.sim.executor import scripted_requests
@@ -46,7 +46,7 @@ def simulate(workload: Workload, replicas: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", help="save the figures as JSON")
+    parser.add_argument("--out", type=writable, help="save the figures as JSON")
     args = parser.parse_args()
     whole = Workload.preset("azure_conv", n=max(SIZES))
     runs = []
@@ -63,7 +63,7 @@ def main() -> None:
         "engine": KNOBS,
     }
     if args.out:
-        Path(args.out).write_text(json.dumps(about | {"runs": runs}, indent=2) + "\n", encoding="utf-8")
+        args.out.write_text(json.dumps(about | {"runs": runs}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from minieng.engine import Engine
 from minieng.kv.allocator import KVCache
 from minieng.plan import Plan, StepResult
 from minieng.request import Request, SamplingParams
+from minieng.save import writable
 from minieng.scheduler import SCHEDULERS
 
 RESULTS = Path(__file__).parent / "results" / "step_overhead.json"
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--running", default="256,512,1024,2048,4096", help="numbers of running requests")
     parser.add_argument("--schedulers", default=",".join(SCHEDULERS), help="which schedulers")
     parser.add_argument("--steps", type=int, default=200, help="steps timed for each (default 200)")
-    parser.add_argument("--json", type=Path, default=RESULTS, help="where to store the results")
+    parser.add_argument("--json", type=writable, default=RESULTS, help="where to store the results")
     args = parser.parse_args()
     rows = []
     print(f"{'scheduler':12} {'running':>8} {'median ms':>10} {'p95 ms':>8} {'us/request':>11}")

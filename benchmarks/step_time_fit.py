@@ -17,6 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from minieng.save import writable  # noqa: E402
+
 RESULTS = Path(__file__).parent / "results" / "step_time_fit.json"
 
 
@@ -25,7 +27,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m", help="what runs (default: %(default)s)")
     parser.add_argument("--requests", type=int, default=32, help="how many requests (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: %(default)s)")
-    parser.add_argument("--json", type=Path, default=RESULTS, help="where to store the results")
+    parser.add_argument("--json", type=writable, default=RESULTS, help="where to store the results")
     args = parser.parse_args()
 
     import torch

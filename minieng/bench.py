@@ -14,6 +14,8 @@ from .observe.trace import Trace
 from .request import Request, SamplingParams
 from .workload import Workload
 
+MOST_DRAWN = 50_000_000  # tokens of random prompts, 36 bytes each
+
 
 @dataclass(frozen=True)
 class Report:
@@ -36,6 +38,12 @@ class Report:
 
 def requests_of(workload: Workload, vocab_size: int, seed: int) -> list[Request]:
     """A request for each job, "0", "1", …: random tokens in, exactly ``output_tokens`` out whatever the model says."""
+    total = sum(job.prompt_tokens for job in workload)
+    if total > MOST_DRAWN:
+        raise ValueError(
+            f"{workload.name!r} has {total:,} tokens of prompts, at most {MOST_DRAWN:,} are drawn at once: take fewer requests "
+            "(head, --num-prompts) or shorter ones (shortened, --length-scale)"
+        )
     return [
         Request(
             str(i), prompt, SamplingParams(max_tokens=job.output_tokens, ignore_eos=True),

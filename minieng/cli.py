@@ -18,6 +18,7 @@ from . import __version__, commands
 from .config import EngineConfig
 from .kernels.backend import BACKENDS
 from .request import SamplingParams
+from .save import writable
 from .scheduler import ADMISSIONS, ORDERS, SCHEDULERS, VICTIMS
 from .workload import PRESETS
 
@@ -91,6 +92,8 @@ def run(argv: list[str]) -> int:
         args = make_parser(argv).parse_args(with_dashes(argv), argparse.Namespace(argv=argv))
     except SystemExit as usage:  # argparse has said why
         return int(usage.code or OK)
+    if sys.stdout is None:  # closed, as >&- does it
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (until the end of the process)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character is no reason to stop
     return args.run(args)
@@ -100,8 +103,10 @@ def explain_error(error: Exception, debug: bool) -> int:
     """One line. A ValueError is about what was asked for, anything else about the run."""
     if debug:
         traceback.print_exception(error)
-    expected = isinstance(error, (ValueError, RuntimeError, OSError))
+    expected = isinstance(error, (ValueError, RuntimeError, OSError, MemoryError))
     text = str(error) if expected and str(error) else f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError):
+        text = f"out of memory: ask for less ({text.strip(' :')})"
     hint = "" if expected or debug else " (--debug shows where)"
     print(f"minieng: error: {' '.join(text.split())}{hint}", file=sys.stderr)
     return BAD_INPUT if isinstance(error, ValueError) else FAILED
@@ -162,7 +167,7 @@ def bench_flags(parser: argparse.ArgumentParser) -> None:
     add("--goodput", nargs="+", default=[], metavar="NAME:MS", help=text)
     text = "waiting for arrivals costs no time; steps take what they are measured to take"
     add("--virtual", action="store_true", help=text)
-    add("--json", metavar="FILE", help="save everything, under the names of vllm bench serve")
+    add("--json", type=writable, metavar="FILE", help="save everything, under the names of vllm bench serve")
     engine_flags(parser, without="scheduler")
 
 

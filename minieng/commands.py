@@ -7,18 +7,20 @@ exit code. Text and tables go to stdout, all else to stderr.
 from __future__ import annotations
 
 import argparse
+import codecs
 import dataclasses
+import io
 import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import EngineConfig
 from .request import SamplingParams
+from .save import save_json
 from .scheduler import SCHEDULERS
 
 if TYPE_CHECKING:
@@ -53,15 +55,32 @@ def generate(args: argparse.Namespace) -> int:
 
 
 def read_prompts(words: Sequence[str]) -> Iterator[str]:
-    """The prompts; "-" stands for the lines of stdin that are not empty. Raises ValueError if there are none."""
+    """The prompts; "-" stands for the lines of stdin that are not empty. Raises ValueError if there are none, or no text."""
     for word in words:
         if word != "-":
             yield word
             continue
-        lines = [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+        lines = [line.rstrip("\n") for line in io.StringIO(text_of_stdin(), newline=None) if line.strip()]
         if not lines:
             raise ValueError("no prompt on stdin: write one a line")
         yield from lines
+
+
+def text_of_stdin() -> str:
+    """All of it. What a byte order mark says goes before what the locale says: editors and PowerShell write one."""
+    if sys.stdin is None:  # closed, as <&- does it
+        return ""
+    if not hasattr(sys.stdin, "buffer"):  # a StringIO
+        return sys.stdin.read()
+    data, encoding = sys.stdin.buffer.read(), sys.stdin.encoding
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    elif data.startswith(codecs.BOM_UTF8):
+        encoding = "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"stdin is no text in {encoding} (at byte {error.start}): save the prompts as UTF-8") from None
 
 
 def print_streams(llm: LLM, prompts: list[str], asked: list, params: SamplingParams) -> None:
@@ -102,8 +121,6 @@ def bench(args: argparse.Namespace) -> int:
     schedulers, goals = args.schedulers.split(","), parse_goodput(args.goodput)
     if wrong := [name for name in schedulers if name not in SCHEDULERS]:
         raise ValueError(f"no scheduler {wrong[0]!r}: choose among {','.join(SCHEDULERS)}")
-    if args.json and not Path(args.json).absolute().parent.is_dir():
-        raise ValueError(f"--json {args.json}: there is no directory {Path(args.json).absolute().parent}")
     workload = read_workload(args)
     print(workload, file=sys.stderr)
     runs: list[Metrics] = []
@@ -113,7 +130,7 @@ def bench(args: argparse.Namespace) -> int:
         if runs:
             print(table(runs))
     if args.json:
-        Path(args.json).write_text(json.dumps(record(args, workload, runs), indent=2) + "\n", encoding="utf-8")
+        save_json(args.json, record(args, workload, runs))
     return 0 if all(run.completed for run in runs) else 1
 
 
@@ -154,7 +171,7 @@ def record(args: argparse.Namespace, workload: Workload, runs: list[Metrics]) ->
         "model_id": args.model,
         "num_prompts": len(workload),
         "request_rate": workload.rate if math.isfinite(workload.rate) else "inf",
-        "burstiness": args.burstiness,
+        "burstiness": "inf" if args.burstiness == math.inf else args.burstiness,  # JSON has no infinity
         "workload": str(workload),
         "virtual": args.virtual,
         "engine": given(args, EngineConfig),

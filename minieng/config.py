@@ -6,12 +6,14 @@ Schedulers, orders, admission rules, victims and attention backends have their n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
+from .params import INT_MAX, shown
+
 Entry = TypeVar("Entry")
+MOST_BLOCKS = 10_000_000  # of a cache: the pool keeps some 200 bytes for each
 
 
 def look_up(knob_name: str, word: str, registry: Mapping[str, Entry], own: str = "") -> Entry:
@@ -21,7 +23,7 @@ def look_up(knob_name: str, word: str, registry: Mapping[str, Entry], own: str =
     return registry[word]
 
 
-def knob(default: Any, text: str, choices: tuple = (), low: float | None = None, high: float = math.inf) -> Any:
+def knob(default: Any, text: str, choices: tuple = (), low: float | None = None, high: float = INT_MAX) -> Any:
     return field(default=default, metadata={"help": text, "choices": choices, "low": low, "high": high})
 
 
@@ -32,7 +34,7 @@ class EngineConfig:
     scheduler: Any = knob("continuous", "what plans the steps, or a Scheduler of your own")
     max_num_seqs: int = knob(32, "most requests that run at once", low=1)
     block_size: int = knob(16, "tokens in a block of KV", low=1)
-    num_blocks: int | None = knob(None, "blocks in the cache; sized from memory if not given", low=1)
+    num_blocks: int | None = knob(None, "blocks in the cache; sized from memory if not given", low=1, high=MOST_BLOCKS)
     memory_fraction: float = knob(0.85, "share of a GPU's memory for weights, work space and KV", low=0.05, high=1.0)
     max_model_len: int | None = knob(None, "longest text in tokens; the model's own limit if not given", low=1)
     max_num_batched_tokens: int = knob(512, "chunked: token budget of a step", low=1)
@@ -40,7 +42,7 @@ class EngineConfig:
     max_prefill_tokens: int = knob(2048, "continuous: prompt tokens admitted in one step", low=1)
     mixed: bool = knob(False, "continuous: prompts and decodes share a step (Orca)")
     batch_size: int = knob(8, "static, dynamic: rows of a full batch", low=1)
-    wait_window: float = knob(0.01, "dynamic: seconds that the oldest request waits at most", low=0.0)
+    wait_window: float = knob(0.01, "dynamic: seconds that the oldest request waits at most", low=0.0, high=1e9)
     order: str | Callable = knob("fcfs", "order of the waiting queue, or a key function")
     predictor: Callable | None = knob(None, "sjf, adaptive, hrrn: function from a request to its output length")
     ageing: float = knob(0.0, "priority: points a request gains for each second of waiting", low=0.0)
@@ -57,7 +59,7 @@ class EngineConfig:
     dtype: str = knob("auto", "precision of the weights", ("auto", "float32", "float16", "bfloat16"))
     attention: str = knob("auto", "attention backend; auto tries the best first")
     enforce_eager: bool = knob(False, "no CUDA graphs")
-    seed: int = knob(0, "seed of all sampling that has no seed of its own")
+    seed: int = knob(0, "seed of all sampling that has no seed of its own", low=-INT_MAX)
 
     def __post_init__(self) -> None:
         for knob_ in fields(self):
@@ -84,8 +86,8 @@ def check_knob(knob_: Field, value: Any) -> None:
     if kind.startswith("float") and (isinstance(value, bool) or not isinstance(value, (int, float))):
         raise ValueError(f"{name}={value!r}: must be a number, not {type(value).__name__}")
     if meta["low"] is not None and not (meta["low"] <= value <= meta["high"]):  # NaN fails this too
-        upper = "" if meta["high"] == math.inf else f" and at most {meta['high']}"
-        raise ValueError(f"{name}={value}: must be at least {meta['low']}{upper}")
+        limit = f"at most {meta['high']:,}" if value > meta["high"] else f"at least {meta['low']}"
+        raise ValueError(f"{name}={shown(value)}: must be {limit}")
     if kind.startswith("str") and not isinstance(value, str):
         own = " or a function" if "Callable" in kind else ""
         raise ValueError(f"{name}={value!r}: must be a word{own}, not {type(value).__name__}")

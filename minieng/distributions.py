@@ -12,6 +12,8 @@ from itertools import accumulate
 from random import Random
 from statistics import NormalDist
 
+from .job import MOST_SECONDS
+
 Lengths = Callable[[Random, int], list[int]]
 EVEN = 1e32  # burstiness from which gaps vary by less than a double can tell, CV 1e-16
 
@@ -87,6 +89,8 @@ def arrivals(rng: Random, n: int, rate: float, burstiness: float = 1.0) -> list[
     """
     if not rate > 0 or not burstiness > 0:
         raise ValueError(f"rate={rate}, burstiness={burstiness}: both must be above 0 (inf is allowed)")
+    if n / rate > MOST_SECONDS:
+        raise ValueError(f"rate={rate}: {n} requests would take more than {MOST_SECONDS:,.0f} s: raise the rate")
     if math.isinf(rate):
         return [0.0] * n
     times = list(accumulate([1.0] * n if burstiness >= EVEN else _gaps(rng, n, burstiness)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 MOST_TOKENS = 10_000_000  # of one prompt or answer; no model takes more
+MOST_SECONDS = 9e9  # until an arrival, 285 years: no clock can wait for longer
 
 
 class Job(NamedTuple):
@@ -21,8 +21,8 @@ class Job(NamedTuple):
 
 def check_job(job: Job, where: str) -> None:
     """Raises ValueError that begins with ``where`` for figures that no request has."""
-    if not 0 <= job.arrival_s < math.inf:
-        raise ValueError(f"{where}: arrival_s={job.arrival_s} must be a time from 0 on")
+    if not 0 <= job.arrival_s <= MOST_SECONDS:
+        raise ValueError(f"{where}: arrival_s={job.arrival_s} must be a time from 0 to {MOST_SECONDS:,.0f} s")
     for name in ("prompt_tokens", "output_tokens"):
         tokens = getattr(job, name)
         if not 1 <= tokens <= MOST_TOKENS:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .answers import Answers
 from .engine import Engine
+from .job import MOST_SECONDS
 from .params import FLOAT_MAX, INT_MAX, SamplingParams, integer, shown
 from .parts import Parts, loaded_parts
 from .prompts import Prompt, as_list, bad_word_tokens, each_of, progress_bar, tokens_of
@@ -285,7 +286,7 @@ class LLM:
                 f"request {request_id!r}: the prompt has {len(token_ids)} tokens, the longest text is {self.max_model_len} "
                 "with at least one token of output: shorten the prompt or raise max_model_len"
             )
-        if not 0 <= arrivals <= FLOAT_MAX or deadline is not None and not -FLOAT_MAX <= deadline <= FLOAT_MAX:
+        if not 0 <= arrivals <= MOST_SECONDS or deadline is not None and not -FLOAT_MAX <= deadline <= FLOAT_MAX:
             times = f"arrival {shown(arrivals)} and deadline {shown(deadline)}"
             raise ValueError(f"request {request_id!r}: {times} must be seconds from now")
         bad_words, longest = bad_word_tokens(params.bad_words, self.tokenizer), self.max_model_len

@@ -19,12 +19,12 @@ from random import Random
 from typing import NamedTuple
 
 from .distributions import Lengths, arrivals, exponential, fixed, lognormal, uniform
-from .job import Job, check_job
+from .job import MOST_SECONDS, MOST_TOKENS, Job, check_job
 from .workload_file import read_jobs, write_jobs
 
 __all__ = ["PRESETS", "Job", "Workload", "exponential", "fixed", "lognormal", "uniform"]
 AZURE_FILES = ("azure_conv_2023.csv", "AzureLLMInferenceTrace_conv.csv")
-DEFAULT_SIZE = 100
+DEFAULT_SIZE, MOST_JOBS = 100, 1_000_000
 
 
 # -- workloads ----------------------------------------------------------------------------------------------------
@@ -51,6 +51,8 @@ class Workload:
         """``n`` jobs with lengths and arrivals from one seed; lengths do not change with the rate."""
         if n < 1:
             raise ValueError(f"n={n}: a workload has at least one job")
+        if n > MOST_JOBS:
+            raise ValueError(f"n={n:,}: at most {MOST_JOBS:,} jobs are made at once")
         rng, clock = Random(f"lengths {seed}"), Random(f"arrivals {seed}")
         lengths = prompt(rng, n), output(rng, n)
         return cls(name, tuple(map(Job, arrivals(clock, n, rate, burstiness), *lengths)))
@@ -114,6 +116,8 @@ class Workload:
             raise ValueError(f"rate={rate}: must be above 0 (inf is allowed)")
         if math.isinf(self.rate) and not math.isinf(rate):
             raise ValueError(f"{self.name!r} has all its arrivals at 0, they cannot be spread to {rate}/s: make it with a rate")
+        if len(self) / rate > MOST_SECONDS:
+            raise ValueError(f"rate={rate}: {len(self)} requests would take more than {MOST_SECONDS:,.0f} s: raise the rate")
         factor = 0.0 if math.isinf(rate) else self.rate / rate
         return Workload(self.name, tuple(job._replace(arrival_s=job.arrival_s * factor) for job in self))
 
@@ -121,6 +125,9 @@ class Workload:
         """All lengths times ``factor``, at least 1: a data centre's traffic at the size of a small machine."""
         if not 0 < factor < math.inf:
             raise ValueError(f"factor={factor}: must be above 0")
+        longest = max((max(job.prompt_tokens, job.output_tokens) for job in self), default=0)
+        if longest * factor > MOST_TOKENS:
+            raise ValueError(f"factor={factor}: {longest} tokens would become more than {MOST_TOKENS:,}")
 
         def cut(tokens: int) -> int:
             return max(1, round(tokens * factor))

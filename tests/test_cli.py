@@ -12,8 +12,9 @@ import pytest
 
 from minieng import SamplingParams
 from minieng.cli import LISTS, NO_FLAG, choices_of, main, make_parser
-from minieng.commands import given
+from minieng.commands import given, read_prompts
 from minieng.config import EngineConfig
+from minieng.save import writable
 from minieng.scheduler import SCHEDULERS
 
 COMMANDS = ("generate", "bench", "simulate", "doctor", "fetch")
@@ -218,6 +219,36 @@ WRONG = [
     ("'best'", "bench", "--schedulers", "static,best"),
     ("itl", "bench", "--goodput", "itl:4"),
     ("no directory", "bench", "--json", "/no/such/directory/x.json"),
+    ("Is a directory", "bench", "--json", "/"),
+    ("there is no directory", "bench", "--json", f"{__file__}/x.json"),
+    ("File name too long", "simulate", "--json", "x" * 300),
+    ("Is a directory", "simulate", "--paper", "vllm", "--json", "/"),
+    ("n=100000: must be at most", "generate", "x", "--n", "100000"),
+    ("num_blocks=1000000000: must be at most", "generate", "x", "--num-blocks", "1000000000"),
+    ("GiB of KV", "generate", "x", "--num-blocks", "10000000", "--block-size", "4096"),
+    ("temperature=nan", "generate", "x", "--temperature", "nan"),
+    ("max_num_seqs=2**3321 or more", "generate", "x", "--max-num-seqs", "9" * 1000),
+    ("swap_space_gb=inf: must be at most", "generate", "x", "--preemption", "swap", "--swap-space-gb", "inf"),
+    ("wait_window=inf", "bench", "--wait-window", "inf"),
+    ("1,000,000 jobs", "bench", "--num-prompts", "1000000000"),
+    ("rate=1e-300", "bench", "--rate", "1e-300"),
+    ("rate=nan", "bench", "--rate", "nan"),
+    ("burstiness=nan", "bench", "--burstiness", "nan"),
+    ("factor=nan", "bench", "--length-scale", "nan"),
+    ("factor=1e+308", "bench", "--length-scale", "1e308"),
+    ("50,000,000 are drawn", "bench", "--length-scale", "30000", "--max-model-len", "64"),
+    ("ttft:inf", "bench", "--goodput", "ttft:inf"),
+    ("host=nan", "simulate", "--host-ms", "nan"),
+    ("host=inf", "simulate", "--host-ms", "inf"),
+    ("host=-0.001", "simulate", "--host-ms", "-1"),
+    ("tensor=100000: must be from 1 to 32, llama-3-8b has 32 heads", "simulate", "--tensor", "100000"),
+    ("stages=100000: must be from 1 to 32, llama-3-8b has 32 layers", "simulate", "--stages", "100000"),
+    ("replicas=100000: at most", "simulate", "--replicas", "100000"),
+    ("num_blocks=1000000000: must be at most", "simulate", "--num-blocks", "1000000000"),
+    ("at most 10,000,000 can be counted", "simulate", "--gpu", "H200", "--tensor", "32", "--block-size", "1"),
+    ("1,000,000 jobs", "simulate", "--num-prompts", "1000000000"),
+    ("rate=0.0", "simulate", "--rate", "0"),
+    ("rate=1e-300", "simulate", "--rate", "1e-300"),
     ("no model 'nope'", "fetch", "nope"),
     ("the simulator knows", "simulate", "--gpu", "A1"),
     ("--replicas 0", "simulate", "--replicas", "0"),
@@ -238,6 +269,43 @@ def test_no_command_and_an_empty_stdin_are_mistakes_too(cli, monkeypatch, capsys
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
     code, _, err = cli("generate", "-")
     assert code == 2 and "no prompt on stdin" in err
+
+
+@pytest.mark.parametrize("data, prompts", [
+    ("\ufeffone\r\ntwo\u2028still two\r\n".encode(), ["one", "two\u2028still two"]),
+    ("one\r\ntwo\r\n".encode("utf-16"), ["one", "two"]),
+    ("ünd\n\n \n".encode(), ["ünd"]),
+], ids=["utf-8 with a mark", "utf-16", "utf-8"])  # fmt: skip
+def test_prompts_on_stdin_may_begin_with_a_byte_order_mark(monkeypatch, data, prompts):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+    assert list(read_prompts(["-"])) == prompts
+
+
+def test_stdin_that_is_closed_or_no_text_is_a_mistake(cli, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    code, _, err = cli("generate", "-")
+    assert code == 2 and "no prompt on stdin" in err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"gr\xfcn\n"), encoding="utf-8"))
+    code, _, err = cli("generate", "-")
+    assert code == 2 and "stdin is no text in utf-8 (at byte 2): save the prompts as UTF-8" in err
+
+
+def test_the_place_for_a_file_is_tried_and_left_as_it_was(tmp_path):
+    file, new = tmp_path / "there.json", tmp_path / "new.json"
+    file.write_text("kept")
+    assert [writable(str(place)) for place in (file, new)] == [file, new] and str(writable(os.devnull)) == os.devnull
+    assert file.read_text() == "kept" and not new.exists()
+
+
+def test_a_closed_stdout_is_no_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["simulate", "--workload", "uniform_short", "--num-prompts", "2"]) == 0
+
+
+def test_python_without_docstrings_is_told_to_the_user():
+    done = subprocess.run([*PYTHON, "generate", "x", "--model", "tiny"], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONOPTIMIZE": "2"})  # fmt: skip
+    assert done.returncode == 1 and "PYTHONOPTIMIZE=2" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_a_run_that_fails_has_code_1_and_debug_shows_where(cli, monkeypatch):

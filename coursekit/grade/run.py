@@ -161,6 +161,7 @@ def grade_folder(options: argparse.Namespace, say: Callable[[str], Any] = print)
     if not found:
         raise CannotGrade(f"no notebooks in {options.submissions}")
     out = Path(options.output)
+    check_places(out, options.feedback)
     journal = Journal(out.with_name(f".{out.name}.journal"))
     settings = {
         "seed": str(options.seed) if options.seed is not None else None,
@@ -182,6 +183,19 @@ def grade_folder(options: argparse.Namespace, say: Callable[[str], Any] = print)
     rows = grade_all(found, job, journal, done, options.jobs, say)
     report.write_all(rows, out, options.feedback, settings, say)
     return rows
+
+
+def check_places(out: Path, feedback: str | None) -> None:
+    """Raise CannotGrade for a place that what is graded for minutes could not be written to."""
+    if out.is_dir():
+        raise CannotGrade(f"--output {out} is a directory: name a CSV file in it")
+    for folder in (out.absolute().parent, *([Path(feedback).absolute()] if feedback else [])):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as problem:
+            raise CannotGrade(f"{folder} cannot be written to ({problem.strerror}): name another folder") from None
 
 
 def hidden_folders(options: argparse.Namespace, masters: dict[str, str]) -> list[str]:

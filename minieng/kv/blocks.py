@@ -19,6 +19,8 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from ..config import MOST_BLOCKS
+
 ROOT = b""
 
 
@@ -37,6 +39,8 @@ class BlockPool:
     def __init__(self, num_blocks: int) -> None:
         if num_blocks < 1:
             raise ValueError(f"num_blocks={num_blocks}: the cache needs at least one block")
+        if num_blocks > MOST_BLOCKS:
+            raise ValueError(f"num_blocks={num_blocks:,}: at most {MOST_BLOCKS:,} can be counted here: raise block_size")
         self.num_blocks = num_blocks
         self.refs = [0] * num_blocks
         self.hash_of: list[bytes | None] = [None] * num_blocks

@@ -7,6 +7,7 @@ slot s of the cache is row s % block_size of block s // block_size
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,14 @@ def zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> to
     return torch.from_numpy(words).view(dtype).view(size)
 
 
+def main_memory() -> float:
+    """Bytes of this machine's memory; inf where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
 def choose_num_blocks(
     shape: KVShape, block_size: int, device: torch.device, longest: int, memory_fraction: float, asked: int | None,
     work: int = 0,
@@ -78,11 +87,17 @@ def choose_num_blocks(
 
     longest: tokens of all requests at their longest together; more than that is never claimed.
     work: bytes of a GPU that must stay free for the steps themselves.
-    Raises ValueError if the memory does not even hold one block.
+    Raises ValueError if the memory does not even hold one block, or not what was asked for.
     """
-    if asked is not None:
-        return asked
     block_bytes = shape.bytes_per_token * block_size
+    if asked is not None:
+        there = torch.cuda.mem_get_info(device)[0] if gpu.is_gpu(device) else main_memory()
+        if asked * block_bytes > there:
+            raise ValueError(
+                f"num_blocks={asked} are {asked * block_bytes / 2**30:,.1f} GiB of KV, the memory for it is {there / 2**30:.1f} "
+                "GiB: lower num_blocks, or leave it out and it is chosen"
+            )
+        return asked
     room = CPU_CACHE_BYTES
     if gpu.is_gpu(device):
         free, total = torch.cuda.mem_get_info(device)

@@ -49,8 +49,8 @@ def check_goodput(goals: Mapping[str, float]) -> dict[str, float]:
     for name, value in goals.items():
         if name not in OBJECTIVES:
             raise ValueError(f"goodput {name!r}: choose among {', '.join(OBJECTIVES)}")
-        if not value >= 0:
-            raise ValueError(f"goodput {name}:{value}: must be at least 0 ms")
+        if not 0 <= value < math.inf:
+            raise ValueError(f"goodput {name}:{value}: must be a number of milliseconds, at least 0")
     return dict(goals)
 
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from datetime import date
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from .. import __version__
 from ..config import EngineConfig
 from ..observe.metrics import Metrics, parse_goodput, table
 from ..parallel.router import ROUTERS
+from ..save import save_json, writable
 from ..workload import Workload
 from .cluster import Cluster
 from .cost_model import HOST_SECONDS, StepTimeModel
@@ -50,13 +49,11 @@ def simulate_flags(parser: argparse.ArgumentParser) -> None:
     add("--burstiness", type=float, metavar="B", help="1 is Poisson, below 1 bursty (default: its own)")
     text = "objectives that a good request meets: ttft, tpot, e2el"
     add("--goodput", nargs="+", default=[], metavar="NAME:MS", help=text)
-    add("--json", metavar="FILE", help="save everything, under the names of vllm bench serve")
+    add("--json", type=writable, metavar="FILE", help="save everything, under the names of vllm bench serve")
 
 
 def simulate(args: argparse.Namespace) -> int:
     """Tables to stdout, the set-up to stderr. Raises ValueError for bad input; 1 if nothing was completed."""
-    if args.json and not Path(args.json).absolute().parent.is_dir():
-        raise ValueError(f"--json {args.json}: there is no directory {Path(args.json).absolute().parent}")
     if args.paper:
         return _papers(args)
     cluster, workload, goals = cluster_of(args), _workload(args), parse_goodput(args.goodput)
@@ -69,7 +66,8 @@ def simulate(args: argparse.Namespace) -> int:
     if cluster.refused:
         print(f"{len(cluster.refused)} refused, first: {cluster.refused[0][1]}", file=sys.stderr)
     about = {"setup": describe(cluster, args), "workload": str(workload), "engine": config.as_plain()}
-    _save(args.json, about | metrics.as_dict())
+    if args.json:
+        save_json(args.json, about | metrics.as_dict())
     return 0 if served else 1
 
 
@@ -114,11 +112,7 @@ def _papers(args: argparse.Namespace) -> int:
         print(tables[-1], end="\n\n" if args.paper == "all" else "\n", flush=True)
     if args.paper == "all":
         print(errors_in_words(tables))
-    about = {"command": f"minieng simulate --paper {args.paper}", "version": __version__, "date": date.today().isoformat()}
-    _save(args.json, about | {"errors": errors(tables), "tables": [each.as_plain() for each in tables]})
+    if args.json:
+        about = {"command": f"minieng simulate --paper {args.paper}", "version": __version__, "date": date.today().isoformat()}
+        save_json(args.json, about | {"errors": errors(tables), "tables": [each.as_plain() for each in tables]})
     return 0
-
-
-def _save(path: str | None, what: Any) -> None:
-    if path:
-        Path(path).write_text(json.dumps(what, indent=2) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ..config import EngineConfig
+from ..config import MOST_BLOCKS, EngineConfig
 from ..engine import Engine
 from ..observe.trace import Trace
 from ..parallel.router import Load, Router, make_router
@@ -36,7 +36,12 @@ class Cluster:
         """``count`` copies of one engine on hardware of their own."""
         if count < 1:
             raise ValueError(f"replicas={count}: must be at least 1")
-        return cls([engine_of(times, config, lean(detail)) for _ in range(count)], router, config.seed)
+        engines = [engine_of(times, config, lean(detail))]
+        blocks = engines[0].kv.pool.num_blocks
+        if count * blocks > MOST_BLOCKS:
+            raise ValueError(f"replicas={count}: at most {MOST_BLOCKS // blocks} can be counted here, of {blocks:,} blocks each")
+        engines += [engine_of(times, config, lean(detail)) for _ in range(count - 1)]
+        return cls(engines, router, config.seed)
 
     @classmethod
     def pipeline(cls, times: StepTimeModel, config: EngineConfig, detail: bool = False, batch_share: bool = True) -> Cluster:

@@ -37,6 +37,7 @@ HOST_SECONDS: dict[str, HostTime] = {
     "vllm 2024": (2e-3, 82e-6),
     "transformers eager": 15e-3,
 }
+MOST_HOST_SECONDS = 60
 LINK_SHARE = 0.6  # share of the link's data-sheet speed that an all-reduce reaches
 ALLREDUCE_SECONDS = 20e-6  # latency of one all-reduce
 HOP_SECONDS = 10e-6  # latency of one message between pipeline stages
@@ -139,7 +140,16 @@ class StepTimeModel:
 
     @classmethod
     def named(cls, model: str | ModelSpec, gpu: str | GPU, **settings: Any) -> StepTimeModel:
-        return cls(find_model(model), find_gpu(gpu), **settings)
+        """By names. Raises ValueError for one that is unknown, a split that the model has not, or a time that is none."""
+        times = cls(find_model(model), find_gpu(gpu), **settings)
+        shape = times.model
+        for name, most, parts in (("tensor", shape.heads, "heads"), ("stages", shape.layers, "layers")):
+            value = getattr(times, name)
+            if not isinstance(value, int) or not 1 <= value <= most:
+                raise ValueError(f"{name}={value}: must be from 1 to {most}, {shape.name} has {most} {parts} to split")
+        if not 0 <= times.host <= MOST_HOST_SECONDS:
+            raise ValueError(f"host={times.host}: must be the seconds of a step on the host, from 0 to {MOST_HOST_SECONDS}")
+        return times
 
     @classmethod
     def fit(cls, trace: Any, model: ModelSpec) -> StepTimeModel:

@@ -202,10 +202,15 @@ def test_a_zip_bomb_is_read_up_to_the_limit_only(tmp_path):
         (["nowhere"], "there is no nowhere"),
         (["."], "no notebooks in ."),
         ([".", "--solutions", "nowhere"], "no master notebooks"),
+        (["in", "-o", "in"], "--output in is a directory: name a CSV file in it"),
+        (["in", "-o", "in/ada.ipynb/g.csv"], "cannot be written to (Not a directory)"),
+        (["in", "--feedback", "in/ada.ipynb"], "cannot be written to (File exists)"),
     ],
 )
 def test_what_cannot_be_graded_is_said_in_one_line(argv, said, tmp_path):
     extra = [] if "--solutions" in argv else ["--solutions", str(ROOT / "solutions")]
+    if "in" in argv:
+        put(tmp_path / "in" / "ada.ipynb", solved())
     done = subprocess.run(
         [sys.executable, "-m", "coursekit", "grade", *argv, *extra],
         cwd=tmp_path,

@@ -117,3 +117,12 @@ def test_an_unknown_name_is_refused_with_those_there_are_before_a_model_is_loade
         with pytest.raises(ValueError) as refused:
             make(**{knob: "nope"})
         assert str(refused.value).startswith(said)
+
+
+@pytest.mark.parametrize("split, said", [
+    ({"stages": 10**5}, "stages=100000: must be from 1 to 32, llama-7b has 32 layers"), ({"tensor": 0}, "tensor=0"),
+    ({"tensor": 1.5}, "tensor=1.5"), ({"host": float("nan")}, "host=nan"), ({"host": -1.0}, "host=-1.0"),
+])  # fmt: skip
+def test_a_split_that_no_model_has_is_refused(split, said):
+    with pytest.raises(ValueError, match=said):
+        LLM.simulated(**split)

@@ -99,6 +99,12 @@ def test_a_second_engine_takes_what_is_left_and_says_when_nothing_is(cuda):
         sized(cuda, memory_fraction=0.7)
 
 
+def test_more_blocks_than_the_memory_holds_are_refused(cuda):
+    assert sized(cuda, num_blocks=15 << 16)[0] == 15 * GIB
+    with pytest.raises(ValueError, match="num_blocks=983041 are 15.0 GiB of KV, the memory for it is 15.0 GiB: lower num_blocks"):
+        sized(cuda, num_blocks=(15 << 16) + 1)
+
+
 def test_no_more_is_claimed_than_all_requests_can_use(cuda):
     kv, _ = sized(cuda, memory_fraction=0.9, max_num_seqs=1)
     assert kv == GIB  # one text of 2^20 tokens
