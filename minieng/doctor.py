@@ -148,11 +148,12 @@ def _attention(model: str | None) -> dict[str, str]:
     from .kernels.choose import choose_attention
     from .model.decoder import geometry
     from .model.load import choose_device, choose_dtype
+    from .model.refusals import text_of
 
     name = model or next((n for n in available() if describe(n)["path"]), None)
     if name is None or not describe(name)["path"]:
         raise ValueError(f"{name or 'no model'} is not here: 'minieng fetch {name or available()[0]}' looks for it")
-    config = load_config(resolve(name)).get_text_config()
+    config = text_of(load_config(resolve(name)))
     device = choose_device("auto")
     with warnings.catch_warnings(record=True) as not_used:
         warnings.simplefilter("always")

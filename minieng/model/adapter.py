@@ -168,6 +168,8 @@ def load_model(path: Path, kind: str, dtype: torch.dtype) -> torch.nn.Module:
             reason = "its attention cannot be replaced: it is written into its own code, with a cache of its own"
         elif "Unrecognized configuration class" in str(problem):
             reason = "transformers has no causal language model of this type"
+        elif isinstance(problem, ImportError):
+            reason = f"transformers needs a package that is not here ({' '.join(str(problem).split()):.200})"
         else:
             reason = f"transformers cannot load it from {path} (its config.json and weights may not belong together)"
         raise UnsupportedModel(f"model type {kind!r}: {reason}") from problem

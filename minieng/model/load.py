@@ -27,7 +27,7 @@ from .adapter import Adapter
 from .chat import bounded
 from .decoder import Decoder, supports
 from .graphs import GATHER_BYTES, Cuda, Decodes, num_spare_blocks
-from .refusals import refuse
+from .refusals import refuse, text_of
 from .runner import ModelRunner
 from .sampler import choose
 
@@ -73,7 +73,7 @@ def load_here(name: str, config: EngineConfig, device: torch.device, largest_ste
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     path = resolve(name)
     hf_config = load_config(path)
-    text = hf_config.get_text_config()
+    text = text_of(hf_config)
     dtype = choose_dtype(config.dtype, device, text)
     limit = getattr(text, "max_position_embeddings", None) or 2048
     if config.max_model_len is not None and config.max_model_len > limit:

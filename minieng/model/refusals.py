@@ -12,6 +12,7 @@ ENCODER, RECURRENT, ALIBI = "an encoder beside its decoder", "a recurrent state 
 DRAFTER = "only the keys and values of the model that it drafts for"
 REFUSED = {
     "bloom": ALIBI,
+    "blt": "layers over patches of several bytes",
     "mpt": ALIBI,
     "t5": "an encoder and a decoder",
     "whisper": ENCODER,
@@ -36,7 +37,7 @@ class UnsupportedModel(ModelError):
 
 def refuse(config: Any, tensors: dict[str, Stored]) -> None:
     """Raise UnsupportedModel for a model that would give wrong tokens, on either forward."""
-    text = config.get_text_config()
+    text = text_of(config)
     quantised = next((q for c in (config, text) if (q := quantisation(c))), None)
     odd = (f"{name} is stored as {t.dtype}" for name, t in tensors.items() if name.endswith("weight") and t.dtype not in PLAIN)
     raw = next(odd, None)
@@ -55,7 +56,19 @@ def refuse(config: Any, tensors: dict[str, Stored]) -> None:
     if reason is None and kinds:
         reason = f"layers with a state of their own ({', '.join(kinds)})"
     if reason is not None:
-        raise UnsupportedModel(f"model type {config.model_type!r} has {reason}, which a paged KV cache cannot hold")
+        raise cannot_hold(config, reason)
+
+
+def cannot_hold(config: Any, reason: str) -> UnsupportedModel:
+    return UnsupportedModel(f"model type {config.model_type!r} has {reason}, which a paged KV cache cannot hold")
+
+
+def text_of(config: Any) -> Any:
+    """The configuration of the model's text. Raises UnsupportedModel if it has two, a text encoder's and a decoder's."""
+    try:
+        return config.get_text_config()
+    except ValueError:
+        raise cannot_hold(config, ENCODER) from None
 
 
 def quantisation(config: Any) -> str | None:

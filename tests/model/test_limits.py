@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from support.models import ABSENT, SHAPES, make_model
+from support.models import ABSENT, SHAPES, make_model, make_tokenizer
 from support.oracle import Oracle
 
 from minieng import LLM, SamplingParams
@@ -149,6 +149,42 @@ def test_a_refusal_speaks_in_the_users_words(tmp_path, name):
     with pytest.raises(UnsupportedModel, match=f"^model type '{name}'") as refusal:
         served(folder, PROMPTS)
     assert not [word for word in INSIDE if word in str(refusal.value)], refusal.value
+
+
+def musicgen(folder, whole: bool):
+    """A checkpoint of sound from text: all its parts, or the decoder alone."""
+    import transformers as tf
+
+    decoder = tf.MusicgenDecoderConfig(hidden_size=32, ffn_dim=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=300)
+    if whole:
+        text = tf.T5Config(d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2, vocab_size=320)
+        sound = tf.EncodecConfig(num_filters=2, num_lstm_layers=1, hidden_size=16, codebook_size=8)
+        config = tf.MusicgenConfig(text_encoder=text, audio_encoder=sound, decoder=decoder)
+        tf.MusicgenForConditionalGeneration(config).save_pretrained(folder)
+    else:
+        tf.MusicgenForCausalLM(decoder).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("whole, kind, said", [
+    (True, "musicgen", "has an encoder beside its decoder, which a paged KV cache cannot hold"),
+    (False, "musicgen_decoder", "transformers has no causal language model of this type"),
+])  # fmt: skip
+def test_a_model_of_sound_is_refused_from_disk(tmp_path, whole, kind, said):
+    with pytest.raises(UnsupportedModel, match=f"^model type '{kind}'.* {said}"):
+        served(musicgen(tmp_path, whole), PROMPTS)
+
+
+def test_a_package_that_transformers_lacks_is_named(tmp_path, monkeypatch):
+    import transformers
+
+    def lacks(*_, **__):
+        raise ImportError("\nTimmWrapperModel requires the timm library but it was not found in your environment.\n")
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lacks)
+    with pytest.raises(UnsupportedModel, match="needs a package that is not here .TimmWrapperModel requires the timm library"):
+        served(make_model(tmp_path, "gpt2"), PROMPTS)
 
 
 @pytest.mark.parametrize("name, kind", [("stablelm", "StableLmConfig"), ("nemotron", "NemotronConfig")])

@@ -56,13 +56,20 @@ MLA = {"head_dim": 8, "num_key_value_heads": 4, "num_experts_per_tok": 2, "n_gro
 MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_n_groups": 1}
 ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}
 SLIDING = ["sliding_attention", "full_attention"] * 2
+BASE: dict[str, dict[str, Any]] = {  # without these not even the default configuration can be made
+    "gemma4_assistant": {
+        "text_config": {"model_type": "gemma4_text", "hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0}
+    },
+}
 MORE: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("axk1", "deepseek_v2", "deepseek_v3", "glm4_moe_lite", "longcat_flash", "minicpm3", "youtu"), MLA),
+    **dict.fromkeys(("axk1", "deepseek_v2", "deepseek_v3", "glm4_moe_lite", "minicpm3", "youtu"), MLA),
+    "longcat_flash": {**MLA, "qk_head_dim": 24},
+    "xmod": {"default_language": "en_XX"},
     **dict.fromkeys(("bamba", "granitemoehybrid"), MAMBA),
     **dict.fromkeys(("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral"), ROPE),
     "gemma3n_text": {"layer_types": SLIDING, "num_kv_shared_layers": 2},
     "cohere_compass_text": {"layer_types": SLIDING, "rope_parameters": dict.fromkeys(SLIDING, ROPE["rope_parameters"])},
-    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 1e4}},
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0}},
     "dots1": {"n_shared_experts": 1, "n_group": 1, "topk_group": 1},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "mamba2": {"num_heads": 8, "head_dim": 16},
@@ -121,7 +128,7 @@ def make(kind: str, folder: Path) -> Path:
 
     from support.models import make_tokenizer, spread
 
-    base = CONFIG_MAPPING[kind]()
+    base = CONFIG_MAPPING[kind](**BASE.get(kind, {}))
     settings = small(base.to_dict(), depth(base.to_dict()))
     if settings.get("sliding_window") and set(settings.get("layer_types") or ()) == {"full_attention"}:
         settings["layer_types"] = SLIDING
@@ -162,7 +169,7 @@ def refusal_of(kind: str) -> Outcome | None:
     from minieng.model.refusals import UnsupportedModel, refuse
 
     try:
-        refuse(CONFIG_MAPPING[kind](), {})
+        refuse(CONFIG_MAPPING[kind](**BASE.get(kind, {})), {})
     except UnsupportedModel as refusal:
         return Outcome(kind, "refused", str(refusal))
     except Exception:  # not even the configuration can be made
@@ -213,7 +220,7 @@ def table(found: list[Outcome]) -> str:
 
     counts = {how: len(names(how)) for how in ("own", "adapter", "refused", "wrong", "unmade")}
     words = {"own": "run on the own decoder", "adapter": "run through the adapter", "refused": "are refused",
-             "wrong": "are wrong", "unmade": "were not tried"}  # fmt: skip
+             "wrong": "are wrong", "unmade": "could not be tried"}  # fmt: skip
     said = [f"{counts[how]} {text}" for how, text in words.items() if counts[how]]
     lines = [
         "# Which models run",
