@@ -23,6 +23,7 @@ from minieng.hub.shelf import ModelError
 from minieng.model.adapter import UnsupportedModel
 
 PROMPT, COUNT = [5, 9, 17, 33, 21], 8
+REPO = Path(__file__).parents[2]
 
 
 def llm(folder: Path, **knobs) -> LLM:
@@ -247,3 +248,12 @@ def test_a_damaged_header_is_met_in_constant_memory(tmp_path, kind):
     with pytest.raises(ModelError, match=message):
         resolve(folder)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KiB
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells what a process had at most")
+def test_loading_the_default_model_stays_under_1_2_gib(smollm2):
+    """In a process of its own. The cache is a GiB of pages that nobody has written yet."""
+    from loading import load
+
+    found = load(REPO, str(smollm2.path))
+    assert found["imports_mib"] + 250 < found["peak_mib"] < 1.2 * 1024, "the weights are 257 MiB"
