@@ -3,7 +3,8 @@
     python benchmarks/loading.py [--model smollm2-135m] [--runs 5] [--before FOLDER] [--json FILE]
 
 Each run is a fresh process with the model's files in the system's cache: the first run of each side is not counted.
-Both sides take turns. Importing torch and transformers is not counted; what loading imports besides is.
+Both sides take turns. Compare the seconds of CPU: a busy neighbour stretches the wall's. Importing torch and
+transformers is not counted; what loading imports besides is.
 """
 
 from __future__ import annotations
