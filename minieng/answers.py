@@ -73,7 +73,7 @@ class Answers:
         first = group[0]
         metrics = RequestMetrics(
             first.arrival_time, first.admitted_time, first.token_times, max(r.finish_time or 0.0 for r in group),
-            sum(r.num_preemptions for r in group), sum(r.num_cached_tokens for r in group),
+            sum(r.num_preemptions for r in group), first.num_cached_tokens,
         )  # fmt: skip
         prompt, told = first.token_ids[: first.num_prompt_tokens], None
         if first.params.prompt_logprobs is not None:

@@ -177,7 +177,10 @@ class Request:
 
 @dataclass
 class RequestMetrics:
-    """Times in seconds on the engine's clock. ``token_times[i]`` is when output token i came."""
+    """Times in seconds on the engine's clock. ``token_times[i]`` is when output token i came.
+
+    ``num_cached_tokens`` of the prompt's tokens were found in the cache when its first sample was first let in.
+    """
 
     arrival_time: float
     admitted_time: float | None

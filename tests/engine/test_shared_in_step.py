@@ -151,6 +151,14 @@ def test_hits_of_those_who_come_back_are_counted_apart():
         assert cached == sum(a.metrics.num_cached_tokens for a in answers) <= 7 * 12
 
 
+def test_the_cached_tokens_of_an_answer_are_those_of_its_prompt():
+    """However many samples share it."""
+    with LLM.simulated(block_size=4, num_blocks=60) as llm:
+        params = SamplingParams(max_tokens=4, n=3, ignore_eos=True)
+        for found in (0, 8):
+            assert llm.generate([[*range(12)]], params)[0].metrics.num_cached_tokens == found
+
+
 @pytest.mark.parametrize("attention", ["auto", "torch", "padded"])
 @pytest.mark.parametrize("model", ["llama", "gpt2"])
 def test_every_way_of_attending_writes_before_it_reads(shape, model, attention):
