@@ -147,8 +147,9 @@ class StepTimeModel:
             value = getattr(times, name)
             if not isinstance(value, int) or not 1 <= value <= most:
                 raise ValueError(f"{name}={value}: must be from 1 to {most}, {shape.name} has {most} {parts} to split")
-        if not 0 <= times.host <= MOST_HOST_SECONDS:
-            raise ValueError(f"host={times.host}: must be the seconds of a step on the host, from 0 to {MOST_HOST_SECONDS}")
+        for seconds in times.host if isinstance(times.host, tuple) else (times.host,):
+            if not 0 <= seconds <= MOST_HOST_SECONDS:
+                raise ValueError(f"host={seconds}: a step, or each request in it, takes 0 to {MOST_HOST_SECONDS} seconds on the host")
         return times
 
     @classmethod
