@@ -4,13 +4,14 @@ from .blocks import block_map, kv_use
 from .curves import latency_cdf, roofline, tradeoff
 from .player import player, step_in_words
 from .rectangle import padding_rectangle
-from .style import Picture
+from .style import Picture, in_words
 from .timeline import compare, timeline
 
 __all__ = [
     "Picture",
     "block_map",
     "compare",
+    "in_words",
     "kv_use",
     "latency_cdf",
     "padding_rectangle",

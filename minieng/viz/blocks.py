@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from ..observe.trace import StepRecord, Trace
-from .style import FILLS, GRID, INK, SERIES, Picture, new_figure
+from .style import FILLS, GRID, INK, OWNERS, SERIES, Picture, new_figure
 
 HATCHES = ("", "///", "..", "\\\\\\", "xx", "--", "++")  # one more than colours: 42 requests look different
 
@@ -21,8 +21,15 @@ def block_map(trace: Trace, step: int = -1, columns: int = 16) -> Picture:
     """
     record, tables = trace[step], trace.tables(step)
     figure, (ax,) = new_figure(0.5 + 0.36 * height_of(record, tables, columns))
-    draw_blocks(ax, record, tables, columns)
+    draw_blocks(ax, record, tables, columns, looks(trace))
     return Picture(figure, describe(record, tables))
+
+
+def looks(trace: Trace) -> dict[str, tuple[str, str]]:
+    """Colour and hatching of each request, the same at every step: they go by the order in which requests got blocks."""
+    names = dict.fromkeys(name for record in trace for name, _ in record.taken)
+    names |= dict.fromkeys(name for record in trace for name, _, _ in record.slices)
+    return {name: (OWNERS[i % len(OWNERS)], HATCHES[i % len(HATCHES)]) for i, name in enumerate(names)}
 
 
 def num_shown(record: StepRecord, tables: dict[str, list[int]], columns: int) -> int:
@@ -37,7 +44,9 @@ def height_of(record: StepRecord, tables: dict[str, list[int]], columns: int) ->
     return -(-num_shown(record, tables, columns) // columns) + 0.7 * len(tables) + 0.6
 
 
-def draw_blocks(ax: Axes, record: StepRecord, tables: dict[str, list[int]], columns: int) -> None:
+def draw_blocks(
+    ax: Axes, record: StepRecord, tables: dict[str, list[int]], columns: int, look: dict[str, tuple[str, str]]
+) -> None:
     """The blocks in reading order, and below them each request's table with its colour and hatching."""
     shown = num_shown(record, tables, columns)
     rows = -(-shown // columns)
@@ -45,7 +54,6 @@ def draw_blocks(ax: Axes, record: StepRecord, tables: dict[str, list[int]], colu
     for request, table in tables.items():
         for block in table:
             holders.setdefault(block, []).append(request)
-    look = {request: (SERIES[i % len(SERIES)], HATCHES[i % len(HATCHES)]) for i, request in enumerate(tables)}
     for block in range(shown):
         draw_block(ax, block, columns, holders.get(block, []), look)
     for i, (request, table) in enumerate(tables.items()):
@@ -59,10 +67,13 @@ def draw_blocks(ax: Axes, record: StepRecord, tables: dict[str, list[int]], colu
 
 
 def draw_block(ax: Axes, block: int, columns: int, names: list[str], look: dict[str, tuple[str, str]]) -> None:
-    """One block: its number, its holder's colour and hatching, and a count if it is shared."""
+    """One block: its number, a stripe in the colour of each holder, and a count if it is shared."""
     x, y = block % columns, block // columns
-    face, hatch = look[names[0]] if names else (FILLS["idle"].face, "")
-    ax.add_patch(Rectangle((x, y), 0.94, 0.9, facecolor=face, hatch=hatch, edgecolor=INK if names else GRID, lw=0.6))
+    stripes = [look[name] for name in names] or [(FILLS["idle"].face, "")]
+    for i, (face, hatch) in enumerate(stripes):
+        part = 0.94 / len(stripes)
+        edge = {"edgecolor": INK if names else GRID, "lw": 0.6}
+        ax.add_patch(Rectangle((x + i * part, y), part, 0.9, facecolor=face, hatch=hatch, **edge))
     label = f"{block}" + (f" ×{len(names)}" if len(names) > 1 else "")
     box = {"facecolor": "white", "lw": 0, "pad": 1.0, "alpha": 0.9}
     ax.text(x + 0.47, y + 0.45, label, ha="center", va="center", fontsize=8, color=INK, bbox=box)

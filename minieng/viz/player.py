@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from ..observe.trace import StepRecord, Trace
-from .blocks import draw_blocks, height_of
+from .blocks import draw_blocks, height_of, looks
 from .style import INK, SERIES, Picture, new_figure
-from .timeline import cells, draw
+from .timeline import cells, draw, legend
 
 
 def step_in_words(trace: Trace, index: int) -> str:
@@ -78,7 +78,7 @@ class Player:
         if not len(trace):
             raise ValueError("the trace holds no steps: run something first")
         self.trace, self.columns = trace, columns
-        self._cells = cells(list(trace))
+        self._cells, self._looks = cells(list(trace)), looks(trace)
         self._frames: dict[int, bytes] = {}
 
     def frame(self, index: int) -> Picture:
@@ -87,13 +87,14 @@ class Player:
         rows = 1 + max(cell.seat for cell in self._cells)
         most = max(height_of(r, self.trace.tables(i), self.columns) for i, r in enumerate(self.trace))
         heights = (0.5 + 0.24 * rows, 0.4 + 0.3 * most, 0.7)
-        figure, _ = new_figure(sum(heights))
+        figure, _ = new_figure(sum(heights) + 0.3)
         figure.clear()
         top, middle, bottom = figure.subplots(3, 1, height_ratios=heights)
         draw(top, self._cells, "step", rows, len(self.trace))
         top.axvspan(index, index + 1, facecolor="none", edgecolor=SERIES[1], lw=2.5, zorder=5)
         top.set_xlabel("step", color=INK)
-        draw_blocks(middle, record, tables, self.columns)
+        draw_blocks(middle, record, tables, self.columns, self._looks)
+        legend(figure, self._cells)
         waiting = waiting_at(self.trace, record, index)
         words = step_in_words(self.trace, index)
         bottom.axis("off")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from textwrap import fill
 from typing import NamedTuple
@@ -37,8 +38,10 @@ FILLS = {
     "recompute": Fill("#CC79A7", "xx", "recomputed"),
     "padding": Fill("#E8E8E8", "///", "padding"),
     "finished": Fill("#F5C26B", "\\\\\\", "row already done"),
-    "idle": Fill("#FFFFFF", "", "idle"),
+    "idle": Fill("#FFFFFF", "", "empty seat"),
 }
+# For requests, whose blocks stand beside the kinds of work above: none of those colours
+OWNERS = ("#56B4E9", "#F0E442", "#D55E00", "#999933", "#882255", "#BBBBBB")
 
 
 @dataclass
@@ -67,6 +70,26 @@ class Picture:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict:
         return {"image/png": self.png(), "text/plain": fill(self.description, 110)}
+
+
+class InWords:
+    """A figure's description, folded where a page can fold: it is there for those who do not see the figure."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return fill(f"Figure: {self.text}", 110)
+
+    def _repr_html_(self) -> str:
+        return f"<details><summary>The figure in words</summary>\n{escape(self.text)}\n</details>"
+
+
+def in_words(told: Picture | str) -> None:
+    """Display a figure's description, its own or one that is given. Call it before the figure is shown."""
+    from IPython.display import display
+
+    display(InWords(told if isinstance(told, str) else told.alt_text()))
 
 
 def new_figure(height: float, rows: int = 1, share_x: bool = False) -> tuple[Figure, list]:

@@ -2,7 +2,7 @@
 
 A seat is a place in the batch, a row of it (vLLM says slot, which here is a place in the KV cache). Its cell at a
 step is filled by what was computed there: prompt, decode, tokens computed again after a preemption, padding of a
-rectangle, or a row that was done already; empty cells are idle.
+rectangle, or a row that was done already; white is an empty seat.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
@@ -79,10 +80,15 @@ def compare(
         draw(ax, found, by, rows, end)
         ax.set_title(name, loc="left", fontsize=10, color=INK)
     axes[-1].set_xlabel("step" if by == "step" else "time (s)", color=INK)
-    used = [kind for kind in FILLS if kind in kinds_of([c for _, found in drawn.values() for c in found])]
+    legend(figure, [cell for _, found in drawn.values() for cell in found])
+    return Picture(figure, " ".join(describe(name, records, found, rows) for name, (records, found) in drawn.items()))
+
+
+def legend(figure: Figure, found: Sequence[Cell]) -> None:
+    """What the colours of these cells mean, below the figure."""
+    used = [kind for kind in FILLS if kind in kinds_of(found)]
     handles = [Patch(facecolor=FILLS[k].face, hatch=FILLS[k].hatch, edgecolor=INK, lw=0.4, label=FILLS[k].label) for k in used]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(used), frameon=False, fontsize=9)
-    return Picture(figure, " ".join(describe(name, records, found, rows) for name, (records, found) in drawn.items()))
 
 
 def kinds_of(found: Sequence[Cell]) -> set[str]:
@@ -96,19 +102,19 @@ def edge(record: StepRecord, index: int, by: str) -> float:
 
 def draw(ax: Axes, found: Sequence[Cell], by: str, rows: int, end: float) -> None:
     """One timeline: a box for each seat and step, padding on its left as it lies in the rectangle."""
-    first: dict[tuple[int, str], float] = {}
-    last: dict[tuple[int, str], float] = {}
+    spans: dict[tuple[int, str], tuple[float, float]] = {}  # (seat, request) → where its name may stand
     for left, right, cell in merged(found, by, 0.006 * end):
         middle = right - (right - left) * cell.share
         if cell.share < 1:
             box(ax, left, middle, cell.seat, "padding")
         box(ax, middle, right, cell.seat, cell.kind)
-        first.setdefault((cell.seat, cell.request), left)
-        last[cell.seat, cell.request] = right
-    for (seat, request), left in first.items():
-        if (last[seat, request] - left) / end > 0.012 * len(request):  # else the name does not fit
-            style: dict[str, Any] = {"fontsize": 8, "color": "white", "weight": "bold", "ha": "left", "va": "center"}
-            ax.text(left + end * 0.004, seat, request, **style, bbox={"facecolor": INK, "pad": 1.2, "lw": 0})
+        begin, _ = spans.get((cell.seat, cell.request), (left, right))
+        # behind the prompt and its padding, which a name would hide
+        spans[cell.seat, cell.request] = (right if cell.kind == "prompt" else begin), right
+    for (seat, request), (left, right) in spans.items():
+        if (right - left) / end > 0.014 * len(request):  # else the name does not fit
+            style: dict[str, Any] = {"fontsize": 7.5, "color": "white", "weight": "bold", "ha": "left", "va": "center"}
+            ax.text(left + end * 0.005, seat, request, **style, bbox={"facecolor": INK, "pad": 0.8, "lw": 0})
     ax.set(ylim=(rows - 0.5, -0.5), xlim=(0, end), yticks=range(rows))
     ax.set_ylabel("seat", color=INK)
     if by == "step":
@@ -150,7 +156,7 @@ def describe(name: str, records: Sequence[StepRecord], found: Sequence[Cell], ro
     idle = 1 - len(found) / total
     words = [f"{FILLS[kind].label} {100 * part:.0f} %" for kind, part in share.items() if part]
     padding = sum(record.padding for record in records)
-    words += [f"idle {100 * idle:.0f} %"] + ([f"{padding} positions of padding"] if padding else [])
+    words += [f"empty seats {100 * idle:.0f} %"] + ([f"{padding} positions of padding"] if padding else [])
     label = f"{name}: " if name else ""
     requests = len({cell.request for cell in found})
     return f"{label}{requests} requests on {rows} seats in {len(records)} steps; of all seats and steps {', '.join(words)}."
