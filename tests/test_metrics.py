@@ -193,7 +193,7 @@ def test_the_table_has_a_row_a_run_and_columns_in_line():
 
 def test_the_ladder_table_spreads_each_latency_and_names_what_was_wasted():
     reports = {f"my {name}": run(name, [(0, 4, 3), (0, 9, 9)]) for name in SCHEDULERS}
-    lines = ladder_table(reports).splitlines()
+    lines = ladder_table(reports, "all").splitlines()
     assert len({len(line) for line in lines}) == 1 and len(lines[0]) <= 130
     for line, (name, report) in zip(lines[2:], reports.items(), strict=True):
         assert line.startswith(name)
@@ -203,6 +203,20 @@ def test_the_ladder_table_spreads_each_latency_and_names_what_was_wasted():
     static = reports["my static"].metrics
     assert static.done_rows > 0 and reports["my chunked"].metrics.done_rows == 0
     assert ladder_table({"a": static}) == ladder_table({"a": reports["my static"]})
+
+
+def test_the_ladder_table_shows_five_columns_and_those_that_are_asked_for():
+    static = run("static", [(0, 4, 3), (0, 9, 9)]).metrics
+    head, names, row = ladder_table({"static": static}).splitlines()
+    assert head.split() == ["TTFT", "ms", "ITL", "ms", "E2EL", "ms", "idle"] and len(head) < 80
+    assert names.split() == ["scheduler", "mean", "p99", "mean", "tok/s", "seats"]
+    mean, tail, whole = (f"{value:.0f}" for value in (static.ttft.mean, static.itl.p99, static.e2el.mean))
+    assert row.split()[:4] == ["static", mean, tail, whole] and row.endswith(f"{static.idle_seats:.0%}")
+    head, names, row = ladder_table({"static": static}, "E2EL p95", "padding").splitlines()
+    assert head.split() == ["TTFT", "ms", "ITL", "ms", "E2EL", "ms", "idle"]
+    assert names.split() == ["scheduler", "mean", "p99", "mean", "p95", "tok/s", "padding", "seats"]
+    with pytest.raises(ValueError, match="no column 'speed': choose among all, TTFT mean"):
+        ladder_table({"static": static}, "speed")
 
 
 # -- on a model ---------------------------------------------------------------------------------------------------

@@ -283,7 +283,7 @@ def _spread(heading: str, name: str) -> list[tuple]:
     """Mean and percentiles of one latency."""
     whats = ("mean", "p50", "p95", "p99")
     return [
-        (heading if i == 0 else "", what, 7 if i == 0 else 6, ".0f", lambda m, what=what: getattr(getattr(m, name), what))
+        (heading, what, 7 if i == 0 else 6, ".0f", lambda m, what=what: getattr(getattr(m, name), what))
         for i, what in enumerate(whats)
     ]
 
@@ -300,15 +300,35 @@ LADDER = (
 )
 
 
+FIRST = ("TTFT mean", "ITL p99", "E2EL mean", "tok/s", "idle seats")  # fits beside a file browser
+
+
+def _name(column: tuple) -> str:
+    """ "TTFT mean", "tok/s": how a column of the ladder is asked for."""
+    return f"{column[0].removesuffix(' ms')} {column[1]}".strip()
+
+
 def table(runs: Sequence[Metrics]) -> str:
     """Plain text, one row a run. Goodput and failures have a column only if there are any."""
     hidden = {"good/s": all(m.request_goodput is None for m in runs), "failed": not any(m.failed for m in runs)}
     return _rendered([column for column in COLUMNS if not hidden.get(column[1])], {id(m): (m.name, m) for m in runs})
 
 
-def ladder_table(runs: Mapping[str, Any]) -> str:
-    """Plain text, one row a named run (its report or its metrics): the spread of each latency, and what was wasted."""
-    return _rendered(LADDER, {name: (name, getattr(run, "metrics", run)) for name, run in runs.items()})
+def ladder_table(runs: Mapping[str, Any], *more: str) -> str:
+    """Plain text, one row a named run (its report or its metrics), five columns: mean TTFT, P99 of ITL, mean E2EL,
+    tokens/s and idle seats.
+
+    more  further columns, such as "padding", "done rows", "KV wasted" or "E2EL p95"; "all" for every one
+    """
+    names = [_name(column) for column in LADDER]
+    unknown = [name for name in more if name not in (*names, "all")]
+    if unknown:
+        raise ValueError(f"ladder_table: no column {unknown[0]!r}: choose among all, {', '.join(names)}")
+    shown = [column for column, name in zip(LADDER, names, strict=True) if name in (*FIRST, *more) or "all" in more]
+    columns, room = [], 0 if "all" in more else 4  # all of them want the whole width
+    for i, (top, bottom, width, *rest) in enumerate(shown):
+        columns.append((top if i == 0 or top != shown[i - 1][0] else "", bottom, width + room, *rest))
+    return _rendered(columns, {name: (name, getattr(run, "metrics", run)) for name, run in runs.items()})
 
 
 def _rendered(columns: Sequence[tuple], rows: Mapping[Any, tuple[str, Metrics]]) -> str:
