@@ -60,6 +60,20 @@ def report(found: dict[str, Any]) -> str:
     return "\n".join(f"{name:13} {text}" for name, text in _lines(found))
 
 
+def memory_bandwidth(device: Any = "cpu", repeats: int = 10) -> float:
+    """Bytes/s at which the device reads 256 MiB, more than its caches hold: the fastest of several readings."""
+    import time
+
+    import torch
+
+    large, times = torch.ones(2**26, device=device), []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        large.sum().item()  # waits for a GPU too
+        times.append(time.perf_counter() - begin)
+    return 4 * len(large) / min(times)
+
+
 def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from ((name, found[name]) for name in ("minieng", "python", "system"))
     yield "packages", ", ".join(f"{name} {number}" for name, number in found["packages"].items())

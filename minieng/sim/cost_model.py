@@ -153,11 +153,14 @@ class StepTimeModel:
         return times
 
     @classmethod
-    def fit(cls, trace: Any, model: ModelSpec) -> StepTimeModel:
-        """This machine's constants from a trace recorded on it; ``fit.fit_report`` says how good they are."""
+    def fit(cls, trace: Any, model: ModelSpec, bandwidth: float | None = None) -> StepTimeModel:
+        """This machine's constants from a trace recorded on it; ``fit.fit_report`` says how good they are.
+
+        bandwidth  bytes/s at which the machine reads its memory; fitted too if not given
+        """
         from .fit import fit
 
-        return fit(trace, model)
+        return fit(trace, model, bandwidth)
 
     def terms(self, work: Work) -> Terms:
         """Every term of the formula for a batch that passes all stages, one after the other."""

@@ -337,7 +337,14 @@ def test_fit_finds_the_machine_that_made_the_trace():
     found = fit_report(Trace(steps=noise), spec)
     assert found.error_checked < 0.06 and "median error" in str(found)
     assert found.model.gpu.bandwidth == pytest.approx(12e9, rel=0.25)
+    assert "weights and fixed together" in str(found), "one trace can hardly tell them apart"
     assert "us a request" in str(found)
+    told = fit_report(Trace(steps=noise), spec, bandwidth=12e9)
+    assert told.model.gpu.bandwidth == pytest.approx(12e9), "what is given is not fitted"
+    assert told.model.host_seconds(0) == pytest.approx(0.004, rel=0.5) and told.error_checked < 0.06
+    assert "(at 12.0 GB/s), fixed" in str(told)
+    slow = fit_report(Trace(steps=noise), spec, bandwidth=1e9).model
+    assert slow.gpu.bandwidth > 2e9, "no step reads faster than the machine: the weights cannot take longer than a step"
     seen = annotate(engine.trace, found.model)
     assert seen[3].predicted == pytest.approx(seen[3].duration, rel=0.2)
 
@@ -349,13 +356,14 @@ def test_fit_wants_enough_steps():
 
 def test_fit_on_this_machine(shape, capsys):
     """A small real model. The error is printed, not bounded: this machine may be busy with anything."""
+    from minieng.doctor import memory_bandwidth
     from minieng.sim.hardware import ModelSpec
 
     with shape("llama").llm(scheduler="chunked", num_blocks=200, max_num_batched_tokens=64, checked=False) as llm:
         rng = random.Random(3)
         prompts = [[rng.randrange(llm.vocab_size) for _ in range(rng.randint(5, 120))] for _ in range(24)]
         llm.generate(prompts, [SamplingParams(max_tokens=rng.randint(4, 40), ignore_eos=True) for _ in prompts])
-        found = fit_report(llm.trace, ModelSpec.of_model(llm.runner.model, "llama-shaped"))
+        found = fit_report(llm.trace, ModelSpec.of_model(llm.runner.model, "llama-shaped"), memory_bandwidth(repeats=2))
     with capsys.disabled():
         print(f"\n{found}")
     assert found.num_checked >= 20 and math.isfinite(found.error_checked)
