@@ -76,7 +76,7 @@ help: ## this list
 	@echo "make test-gpu      the tests that need a GPU (skipped with the reason where there is none)"
 	@echo "make models        write docs/MODELS.md anew: which model types run"
 	@echo "make bench         measure minieng against other engines on this machine's CPU"
-	@echo "make notebooks     run all notebooks and store their outputs"
+	@echo "make notebooks     run all notebooks in one sitting and store their outputs; ALONE= on a busy machine"
 	@echo "make lock          write requirements-lock.txt anew (Linux x86_64)"
 	@echo "make clean         remove the environments, caches and build output"
 	@echo ""
@@ -196,8 +196,11 @@ test-colab: $(COLAB_READY) model
 bench: $(READY)
 	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python benchmarks/cpu_peers.py
 
+# All in one sitting, and none that anything disturbed: times in different lessons are compared by readers and by a test.
+# ALONE= stores them all the same.
+ALONE := --alone
 notebooks: model
-	@$(STORING) $(BIN)/coursekit notebooks run docs notebooks
+	@$(STORING) $(BIN)/coursekit notebooks run $(ALONE) docs notebooks
 	@$(STORING) COURSEKIT_STRICT=1 $(BIN)/coursekit notebooks run $(wildcard solutions)
 
 # Freezes a clean environment. PyTorch's CPU build stands in for the CUDA build (same version, gigabytes less);

@@ -1,4 +1,4 @@
-"""``coursekit new --lesson 07_memory_pressure``: the skeleton of a lesson, its eleven parts in order, and its row in the map.
+"""``coursekit new --lesson 07_memory_pressure``: the skeleton of a lesson, its eleven parts in order, and its rows in the map.
 
 The skeleton runs, and keeps what tests/test_lessons.py asks of a lesson: whoever writes goes from green to green.
 """
@@ -15,6 +15,7 @@ from .setup_cell import SETUP
 
 CHECK, IGNORE = ["nbval-check-output"], ["nbval-ignore-output"]
 MINUTES, DIFFICULTY = "45", "3 of 5"
+QUESTIONS_HEADER = "| Question | 中文 | Lesson |"
 MAP_HEADER = "| Lesson | Minutes | Difficulty | Needs | Afterwards you can | Exercise |"
 
 CARD = """# {n} · {title}
@@ -79,7 +80,7 @@ with LLM(MODEL, scheduler="static", batch_size=2) as llm:
     llm.generate(["One", "Two"], SamplingParams(max_tokens=4, ignore_eos=True))
     trace = llm.trace
 picture = viz.timeline(trace)
-print("Figure:", picture.alt_text())
+viz.in_words(picture)
 picture"""
 
 MEASURE = """## Measure
@@ -124,6 +125,13 @@ The first sentence answers. The second gives the reason. The third says where it
 
 </details>
 
+<details>
+<summary>参考回答</summary>
+
+第一句直接回答问题。第二句说明原因。第三句说清楚在什么条件下不再成立。请用中文重新写，不要逐字翻译，标点用全角。
+
+</details>
+
 | English | 中文 |
 | --- | --- |
 | step | 步 |
@@ -136,7 +144,7 @@ The first sentence answers. The second gives the reason. The third says where it
 
 
 def begin_lesson(root: str | Path, name: str, say: Callable[[str], Any] = print) -> None:
-    """Write the skeleton of lesson ``name`` under ``root`` and its row in the map; refuses to overwrite anything."""
+    """Write the skeleton of lesson ``name`` under ``root`` and its rows in the map; refuses to overwrite anything."""
     number, title = name_parts(name)
     folder = Path(root) / "notebooks"
     path, page = folder / f"{name}.ipynb", folder / "README.md"
@@ -149,9 +157,9 @@ def begin_lesson(root: str | Path, name: str, say: Callable[[str], Any] = print)
     earlier = [old for old in sorted(folder.glob("[0-9][0-9]_*.ipynb")) if old.name < path.name]
     text = with_row(page.read_text(encoding="utf-8"), name, number, title, exercise, earlier[-1].name[:2] if earlier else "–")
     path.write_text(as_text(skeleton(name, number, title, earlier[-1].stem if earlier else None, exercise)), encoding="utf-8")
-    page.write_text(text, encoding="utf-8")
+    page.write_text(with_question(text, name, number), encoding="utf-8")
     say(f"✓ {path}")
-    say(f"✓ a row in {page}")
+    say(f"✓ its rows in {page}")
     say("Now write it (docs/AUTHORING.md), then: coursekit notebooks run, and pytest tests/test_lessons.py -k " + number)
 
 
@@ -202,6 +210,17 @@ def with_row(page: str, name: str, number: str, title: str, exercise: str | None
     cells = [f"[{number} · {title}]({name}.ipynb)", MINUTES, DIFFICULTY, needs, goal.removeprefix("*to come:* "), link]
     rows[number] = f"| {' | '.join(cells)} |"
     return "\n".join([before + MAP_HEADER, ruler, *(rows[key] for key in sorted(rows)), *lines[end:]])
+
+
+def with_question(page: str, name: str, number: str) -> str:
+    """The page with the skeleton's question as the last row of the table of questions, if there is one."""
+    before, header, after = page.partition(QUESTIONS_HEADER)
+    if not header:
+        return page
+    lines = after.split("\n")
+    end = next(i for i, line in enumerate(lines) if i and not line.startswith("|"))
+    row = f"| A question that is asked in interviews? | 面试里会问的问题？ | [{number}]({name}.ipynb) |"
+    return before + header + "\n".join([*lines[:end], row, *lines[end:]])
 
 
 def row_number(line: str) -> str:

@@ -1,8 +1,9 @@
 """The one form in which notebooks are stored, and what is wrong with one that is not in it.
 
-Clean form: no metadata but tags and the fold of the set-up cell, cell ids ``<file>-NNN``, no widget state, one
-kernelspec. A player's widget view goes when a picture stands beside it: GitHub shows the picture, and JupyterLab would
-look for a widget that is no more.
+Clean form: no metadata but tags and folds, cell ids ``<file>-NNN``, no widget state, one kernelspec. Two things are
+folded: the set-up cell, and the outputs of cells between a guess and its ``reveal``, which would tell the answer.
+A player's widget view goes when a picture stands beside it: GitHub shows the picture, and JupyterLab would look
+for a widget that is no more.
 A notebook is nbformat's tree here. nbformat is imported where it is needed: a learner's install can do without it.
 """
 
@@ -18,6 +19,9 @@ from .setup_cell import cell_metadata
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 SKIP, RAISES, RAISES_NBVAL = "nbval-skip", "raises-exception", "nbval-raises-exception"
+GUESSED, REVEALED = (re.compile(rf'\b{call}\(\s*"([\w.]+)"') for call in ("predict", "reveal"))
+# JupyterLab knows the first and opens the output when the cell is run; Colab and older notebooks know the second
+FOLDED: dict[str, Any] = {"jupyter": {"outputs_hidden": True}, "collapsed": True}
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -68,12 +72,24 @@ def cleaned(book: Any, stem: str) -> Any:
     book.nbformat_minor = 5
     book.metadata = clean_metadata(book.metadata)
     stem = re.sub(r"[^A-Za-z0-9_-]", "-", stem)[:56]
+    folded = answers(book.cells)
     for number, cell in enumerate(book.cells, 1):
         cell.id = f"{stem}-{number:03d}"
-        cell.metadata = type(cell)(cell_metadata(cell.source, tags(cell)))
+        fold = FOLDED if number - 1 in folded else {}
+        cell.metadata = type(cell)({**fold, **cell_metadata(cell.source, tags(cell))})
         if cell.cell_type == "code":
             clean_code(cell)
     return book
+
+
+def answers(cells: list[Any]) -> set[int]:
+    """Indices of the code cells with outputs behind a ``predict(name)``, up to the one with the ``reveal(name)``."""
+    found: set[int] = set()
+    for start, cell in enumerate(cells):
+        for name in GUESSED.findall(cell.source) if cell.cell_type == "code" else ():
+            ends = (i for i in range(start + 1, len(cells)) if name in REVEALED.findall(cells[i].source))
+            found |= {i for i in range(start + 1, next(ends, start) + 1) if cells[i].get("outputs")}
+    return found
 
 
 def clean_metadata(metadata: Any) -> Any:

@@ -1,9 +1,11 @@
 """coursekit notebooks run | clean | check, and coursekit badges: notebooks as files that live in a repository.
 
 run    executes each notebook top to bottom in a fresh kernel of this Python and stores its outputs, cleaned;
-       a notebook that fails is left as it was.
+       a notebook that fails is left as it was. With --alone a run that anything disturbed is refused: such a notebook
+       is run again, and if it does not help, nothing of the sitting is stored.
 clean  brings stored notebooks to one form, so that a difference between two versions is a difference in content:
-       no metadata but tags (and the fold of the set-up cell), cell ids ``<file>-NNN``, no widget state, one kernelspec.
+       no metadata but tags and folds (the set-up cell, what answers a guess), cell ids ``<file>-NNN``, no widget state,
+       one kernelspec.
 check  changes nothing and says what is not in that form, not run top to bottom, or stored with an error.
        Notebooks in a folder exercises/ are stored without having been run.
 
@@ -20,12 +22,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .alone import Alone
 from .badges import REPO_NAME, address, with_badge
 from .notebook_form import SKIP, NotUsable, cleaned, problems, read, runnable, write
 
 FOLDERS, UNRUN = ("notebooks", "solutions"), "exercises"
 # ipykernel warns at each start that it talks over TCP, in the middle of a progress line: errors only
 KERNEL = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
+TRIES = 3  # of a notebook, until nothing disturbs it
 WHICH = "notebooks or folders (default: notebooks solutions, and for check exercises too)"
 
 
@@ -124,31 +128,54 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def run_one(path: Path, timeout: float) -> int:
-    """Execute, clean and store one notebook; returns the number of cells that ran."""
+def ran(path: Path, timeout: float) -> Any:
+    """Execute one notebook; returns it cleaned, to be stored."""
     book = read(path)
     execute(book, path.parent.resolve(), timeout)
-    new = cleaned(book, path.stem)
-    if new != read(path):
-        write(new, path)
-    return sum(1 for _ in runnable(new))
+    return cleaned(book, path.stem)
 
 
-def run(paths: Sequence[str | Path], changed: bool = False, timeout: float = 600) -> int:
-    """Run the notebooks; returns the exit code."""
+def store(book: Any, path: Path) -> None:
+    if book != read(path):
+        write(book, path)
+
+
+def run(paths: Sequence[str | Path], changed: bool = False, timeout: float = 600, alone: bool = False) -> int:
+    """Run the notebooks; returns the exit code. alone: store all of them or none, and none that was disturbed."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    books, failed, start = find(paths, changed), [], time.perf_counter()
+    books, done, start = find(paths, changed), {}, time.perf_counter()
+    watch = Alone() if alone else None
     for path in books:
         begun = time.perf_counter()
         print(f"{path} ... ", end="", flush=True)
         try:
-            cells = run_one(path, timeout)
-            print(f"{cells} cells, {time.perf_counter() - begun:.1f} s", flush=True)
+            done[path] = undisturbed(path, timeout, watch) if watch else ran(path, timeout)
+            print(f"{sum(1 for _ in runnable(done[path]))} cells, {time.perf_counter() - begun:.1f} s", flush=True)
+            if not watch:
+                store(done[path], path)
         except (CellFailed, NotUsable) as problem:
-            failed.append(path)
             print(f"FAILED after {time.perf_counter() - begun:.1f} s; left as it was\n  {problem}", flush=True)
-    print(f"{len(books) - len(failed)} of {len(books)} notebooks run in {time.perf_counter() - start:.1f} s")
-    return 1 if failed else 0
+            if watch:
+                break
+    print(f"{len(done)} of {len(books)} notebooks run in {time.perf_counter() - start:.1f} s")
+    if watch and len(done) == len(books):
+        for path, book in done.items():
+            store(book, path)
+    elif watch:
+        print("one sitting, all or none: nothing was stored")
+    return 0 if len(done) == len(books) else 1
+
+
+def undisturbed(path: Path, timeout: float, watch: Alone) -> Any:
+    """The notebook as run while nothing else did."""
+    for _ in range(TRIES):
+        watch.start()
+        book = ran(path, timeout)
+        reason = watch.disturbed()
+        if not reason:
+            return book
+        print(f"refused, {reason} ... ", end="", flush=True)
+    raise CellFailed(f"disturbed {TRIES} times: end what else runs (top names it), then run all of them again")
 
 
 def clean(paths: Sequence[str | Path], changed: bool = False) -> int:
@@ -217,6 +244,7 @@ def add_actions(actions: Any) -> None:
         action.set_defaults(run=command, action=name)
         if name == "run":
             action.add_argument("--timeout", type=int, default=600, metavar="S", help="seconds a cell may take (600)")
+            action.add_argument("--alone", action="store_true", help="refuse what was disturbed; store all or none (Linux)")
         if name == "check":
             action.add_argument("--unrun-ok", action="store_true", help="a notebook without any outputs is fit too")
 
@@ -238,9 +266,9 @@ def command(args: argparse.Namespace) -> int:
         if args.action == "badges":
             return badges(paths, args.repo, args.branch)
         if args.action == "run":
-            return run(paths, args.changed, args.timeout)
+            return run(paths, args.changed, args.timeout, args.alone)
         return clean(paths, args.changed) if args.action == "clean" else check(paths, args.changed, args.unrun_ok)
-    except NotUsable as problem:
+    except (NotUsable, OSError) as problem:
         print(f"coursekit: {problem}", file=sys.stderr)
         return 2
 

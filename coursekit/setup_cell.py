@@ -1,7 +1,7 @@
 """The set-up cell, the same in all lessons and exercises: ``coursekit new`` writes it, and tests hold the others to it.
 
 It is folded, so that what a reader sees first is the lesson: on Colab by the title's ``display-mode``, in JupyterLab by
-``source_hidden`` in its metadata. No other cell may hide its source.
+``source_hidden`` in its metadata. No other cell may hide its source; what answers a guess hides its output only.
 """
 
 import re

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
-from coursekit import notebooks
+from coursekit import alone, notebooks
 from coursekit.notebook_form import WIDGET_VIEW, NotUsable, cleaned, problems, read, write
 from coursekit.setup_cell import SETUP
 
@@ -92,6 +92,42 @@ def test_a_cell_over_its_time_and_a_dead_kernel_fail(store, capsys):
     assert notebooks.run([slow, dead], timeout=2) == 1
     said = capsys.readouterr().out
     assert "cell 2 failed: CellTimeoutError" in said and "cell 2 failed: DeadKernelError" in said
+
+
+def test_a_sitting_is_stored_whole_and_undisturbed_or_not_at_all(store, monkeypatch, capsys):
+    first, second = store("1 + 1", name="notebooks/01_x.ipynb"), store("2 + 2", name="notebooks/02_x.ipynb")
+    before = [path.read_bytes() for path in (first, second)]
+    reasons = iter(["", "others used 1.00 cores meanwhile", "", "", *["the machine takes 2.00 times as long"] * 3])
+    monkeypatch.setattr(notebooks.Alone, "disturbed", lambda watch: next(reasons))
+    assert notebooks.run(["notebooks"], alone=True) == 0, "one try was refused, the next was not"
+    assert "02_x.ipynb ... refused, others used 1.00 cores meanwhile ... 1 cells" in capsys.readouterr().out
+    stored = [path.read_bytes() for path in (first, second)]
+    assert stored[0] != before[0] and stored[1] != before[1]
+    first.write_bytes(before[0])
+    assert notebooks.run(["notebooks"], alone=True) == 1
+    said = capsys.readouterr().out
+    assert "disturbed 3 times: end what else runs" in said and "nothing was stored" in said
+    assert [path.read_bytes() for path in (first, second)] == [before[0], stored[1]]
+
+
+def test_others_are_told_from_what_runs_here(tmp_path, monkeypatch):
+    """busy cores less this process and its children; a host's theft counts as others, waiting for a disk does not."""
+    tick = os.sysconf("SC_CLK_TCK")
+    monkeypatch.setattr(alone, "STAT", tmp_path / "stat")
+    alone.STAT.write_text(f"cpu  {2 * tick} {tick} {tick} {90 * tick} {50 * tick} 0 0 {tick} 0 0\ncpu0 1\n")
+    monkeypatch.setattr(os, "times", lambda: (1.0, 0.5, 2.0, 0.25, 99.0))
+    assert alone.seconds_of_others() == pytest.approx(5 - 3.75)
+    watch = alone.Alone()
+    watch.start()
+    monkeypatch.setattr(alone, "fixed_work", lambda: watch.usual)
+    assert watch.disturbed() == ""
+    monkeypatch.setattr(alone, "fixed_work", lambda: 2 * watch.usual)
+    assert "takes 2.00 times as long" in watch.disturbed()
+    alone.STAT.write_text(alone.STAT.read_text().replace(f"cpu  {2 * tick}", f"cpu  {99 * tick}"))
+    assert "others used" in watch.disturbed()
+    monkeypatch.setattr(alone, "STAT", tmp_path / "none")
+    with pytest.raises(OSError, match="run without --alone"):
+        alone.Alone()
 
 
 def test_skipped_and_raising_cells_run_as_nbval_runs_them(store):
@@ -191,6 +227,20 @@ def test_only_the_set_up_cell_is_folded_and_with_any_address(store, capsys):
     assert [c.metadata for c in read(path).cells] == [folded, folded, {"tags": ["nbval-ignore-output"]}]
     assert notebooks.check([path]) == 0 and notebooks.run([path]) == 0
     assert [c.metadata for c in read(path).cells][:2] == [folded, folded]
+
+
+def test_what_answers_a_guess_is_folded(store, capsys):
+    """From behind ``predict`` to its ``reveal``, where there is an output; not the guess itself."""
+    out = new_output("stream", name="stdout", text="7\n")
+    cells = [ran('predict("05.a", None)', 1, out), new_markdown_cell("so"), ran("print(7)", 2, out), ran("x = 7", 3),
+             ran('reveal("05.a", 7)', 4, out), ran("print(7)", 5, out), ran('predict("05.b", None)', 6, out)]  # fmt: skip
+    path = store(*cells)
+    assert notebooks.check([path]) == 1
+    assert "cell 3: metadata not in clean form: collapsed, jupyter" in capsys.readouterr().out
+    notebooks.clean([path])
+    fold = {"jupyter": {"outputs_hidden": True}, "collapsed": True}
+    assert [c.metadata for c in read(path).cells] == [{}, {}, fold, {}, fold, {}, {}]
+    assert notebooks.check([path]) == 0
 
 
 def test_a_lone_widget_view_stays(store):

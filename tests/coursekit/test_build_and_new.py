@@ -177,7 +177,8 @@ def test_a_new_lesson_and_its_exercise_run_and_keep_what_is_asked_of_them(house)
     run("coursekit", "new", "--lesson", "77_some_lesson")
     row = "| [77 · Some lesson](77_some_lesson.ipynb) | 45 | 3 of 5 | "
     added = [line for line in (root / "notebooks" / "README.md").read_text().splitlines() if line not in page.splitlines()]
-    assert len(added) == 1 and added[0].startswith(row) and added[0].endswith("[77](../exercises/77_some_lesson.ipynb) |")
+    assert len(added) == 2 and added[0].startswith(row) and added[0].endswith("[77](../exercises/77_some_lesson.ipynb) |")
+    assert added[1].startswith("| A question") and added[1].endswith("| [77](77_some_lesson.ipynb) |")
     run("coursekit", "notebooks", "run", "notebooks/77_some_lesson.ipynb")
     run("coursekit", "notebooks", "check", "notebooks", "exercises")
     quick = ("pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=--strict-markers")
@@ -227,4 +228,5 @@ def test_a_bug_hunt_gives_the_broken_code_out_in_place_of_the_solution():
 def test_every_notebook_has_the_one_set_up_cell(path):
     first, *others = [c for c in cells.read(path)["cells"] if c["cell_type"] == "code"]
     assert REPO_FIELD.sub('REPO_URL = ""', source_of(first)) == SETUP, f"{path.name}: copy it from coursekit/setup_cell.py"
-    assert first["metadata"]["jupyter"] == {"source_hidden": True} and not any("jupyter" in c["metadata"] for c in others)
+    assert first["metadata"]["jupyter"] == {"source_hidden": True}
+    assert not any("source_hidden" in c["metadata"].get("jupyter", {}) for c in others), "no other source is hidden"
