@@ -3,8 +3,9 @@
 Running the notebooks and comparing their outputs is nbval's part (`make test`). This file reads the stored notebooks.
 
 Two rules of the house that are written down nowhere else:
-- A figure has its text in words, for those who do not see it: the cell that draws it prints a line that starts with
-  "Figure:" before `plt.show()`, its last line. It survives GitHub, Colab, JupyterLab and every clean-up of metadata.
+- A figure has its text in words, for those who do not see it: the cell that draws it calls `in_words`, whose output is
+  folded and starts with "Figure:", before `plt.show()`, its last line. It survives GitHub, Colab, JupyterLab and every
+  clean-up of metadata.
 - A quantity in the prose (a share, a time, a size, a decimal) stands in an output that is compared on every run, so
   that no sentence depends on a machine or on weights. Quoted claims and the card are free.
 """
@@ -31,6 +32,9 @@ SECTIONS = ("The problem", "The same thing in `minieng`", "Measure", "At scale",
 CHECK, IGNORE = "nbval-check-output", "nbval-ignore-output"
 TAGS = {CHECK, IGNORE, "nbval-skip", "nbval-raises-exception"}
 MAX_CELLS, MAX_WORDS, MAX_LINES, MAX_LINES_ONCE = 60, 2500, 25, 40
+TURNS, TURN_CELLS, TURN_WORDS, TURN_LINES = 3, 6, 400, 12  # places to try something: at least, and what they may add
+TURN, TURN_TEXT = "# Your turn: ", "**Your turn"
+AGREE = 1.15  # how many times one another what two lessons measured of the same thing may be
 SCREEN_LINES, SCREEN_COLUMNS = 45, 130
 UNIT = r"(?:%|[mµ]?s\b|tok(?:ens)?/s|[KMGT]i?B\b|[GT]FLOP)"
 QUANTITY = re.compile(rf"(?<![\w.])\d+(?:\.\d+)?\s?{UNIT}|(?<![\w.])\d+(?:\.\d+)?(?=\s?(?:×|times\b))|(?<![\w.])\d+\.\d+(?!\w)")
@@ -41,13 +45,16 @@ class Cell:
 
     def __init__(self, stored: dict) -> None:
         self.kind, self.source = stored["cell_type"], "".join(stored["source"])
+        self.is_turn = self.source.startswith(TURN if self.kind == "code" else TURN_TEXT)
         self.tags = set(stored["metadata"].get("tags", []))
         self.outputs = stored.get("outputs", [])
         self.printed = "".join("".join(o["text"]) for o in self.outputs if o["output_type"] == "stream")
         shown = ["".join(o["data"].get("text/plain", "")) for o in self.outputs if "data" in o]
         self.text = "\n".join([self.printed, *shown])
-        on_screen = [text for o, text in zip((o for o in self.outputs if "data" in o), shown) if "image/png" not in o["data"]]
-        self.on_screen = "\n".join([self.printed, *on_screen])  # a picture's text stands behind it
+        told = [o["data"] for o in self.outputs if "data" in o]
+        folded = ["image/png" in data or "<details>" in "".join(data.get("text/html", "")) for data in told]
+        on_screen = [text for text, hidden in zip(shown, folded, strict=True) if not hidden]
+        self.on_screen = "\n".join([self.printed, *on_screen])  # a picture's text stands behind it, or is folded
         self.has_picture = any("image/png" in o.get("data", {}) for o in self.outputs)
 
 
@@ -79,8 +86,20 @@ def test_there_are_lessons():
 
 
 def test_fits_a_sitting(lesson):
-    assert len(lesson.cells) <= MAX_CELLS
-    assert len(lesson.markdown.split()) <= MAX_WORDS
+    """What stands beyond the first limit is there to be changed by the reader."""
+    turns = [cell for cell in lesson.cells if cell.is_turn]
+    extra = sum(len(cell.source.split()) for cell in turns if cell.kind == "markdown")
+    assert len(lesson.cells) <= MAX_CELLS + min(TURN_CELLS, len(turns))
+    assert len(lesson.markdown.split()) <= MAX_WORDS + min(TURN_WORDS, extra)
+
+
+def test_leaves_something_to_do(lesson):
+    """A cell to change is short, says what to try in its first line, and runs as it stands."""
+    turns = [cell for cell in lesson.code if cell.is_turn]
+    assert len(turns) >= TURNS, f"cells that begin with {TURN!r}"
+    for cell in turns:
+        assert len(cell.source.splitlines()) <= TURN_LINES, cell.source
+        assert cell.outputs, f"shows what a change does:\n{cell.source}"
 
 
 def test_cells_are_short(lesson):
@@ -120,6 +139,15 @@ def test_has_the_sections_of_a_lesson(lesson):
     guessed = re.findall(rf'predict\("({lesson.number}\.\w+)", None\)', code)
     assert len(guessed) >= 2 and sorted(guessed) == sorted(re.findall(r'reveal\(\s*"([\w.]+)"', code)), "guesses are revealed"
     assert re.search(r"\*\*Verdict[^*]*: ?(true|true only if|false)", lesson.markdown), "no verdict"
+
+
+def test_a_guess_has_a_name_of_its_own():
+    """Two guesses of one name would overwrite each other, in a lesson and its exercise too."""
+    where: dict[str, list[str]] = {}
+    for path in sorted([*LESSONS, *(ROOT / "solutions").glob("*.ipynb"), *(ROOT / "docs").glob("*.ipynb")]):
+        for name in re.findall(r'predict\("([\w.]+)"', "\n".join(cell.source for cell in Lesson(path).code)):
+            where.setdefault(name, []).append(path.parent.name + "/" + path.name)
+    assert {name: places for name, places in where.items() if len(places) > 1} == {}
 
 
 def test_model_answer_is_closed_and_has_three_sentences(lesson):
@@ -188,10 +216,22 @@ def test_the_map_names_every_lesson_as_its_card_does(lesson):
     assert (line[5] == f"[{lesson.number}](../exercises/{lesson.path.name})") == (lesson.number in EXERCISES)
 
 
+def test_the_index_has_every_question_and_each_answer_is_there_in_chinese(lesson):
+    """A question of an interview corner is found from the map; its second answer is hidden like the first."""
+    corner = lesson.markdown.partition("## Interview corner")[2].partition("## Recap")[0]
+    question = re.search(r'^\*\*"(.+)"\*\*$', corner, re.MULTILINE)
+    index = {row[0]: row for row in rows(page("README.md"), "| Question | 中文 |")}
+    assert question and question[1] in index, "not in notebooks/README.md"
+    assert f"({lesson.path.name})" in index[question[1]][2]
+    chinese = re.search(r"<details>\n<summary>参考回答</summary>\n\n(.+?)\n\n</details>", corner, re.DOTALL)
+    assert chinese and len(re.findall("[\u4e00-\u9fff]", chinese[1])) > 40
+    assert not re.search("[\u4e00-\u9fff][,;:?!()]|[,;:?!()][\u4e00-\u9fff]", corner), "half-width marks in Chinese"
+
+
 @pytest.mark.parametrize("name", ["README.md", "GLOSSARY.md"])
 def test_links_of_the_pages_resolve(name):
     for target in re.findall(r"\]\(([^)\s]+)\)", page(name)):
-        assert (ROOT / "notebooks" / target).exists(), f"{target} does not exist"
+        assert (ROOT / "notebooks" / target.partition("#")[0]).exists(), f"{target} does not exist"
 
 
 # --- outputs ----------------------------------------------------------------------------------------------------------
@@ -223,8 +263,9 @@ def test_last_expressions_suit_nbval(lesson):
 def test_figures_are_told_in_words(lesson):
     for cell in lesson.code:
         if cell.has_picture:
-            told = re.search(r"^Figure: (.+)", cell.printed, re.MULTILINE | re.DOTALL)
+            told = re.search(r"^Figure: (.+)", cell.text, re.MULTILINE | re.DOTALL)
             assert told and len(told.group(1).split()) >= 15, f"a figure without words:\n{cell.source}"
+            assert "Figure: " not in cell.printed, f"say it with in_words, which folds it:\n{cell.source}"
 
 
 def test_the_prose_stands_on_compared_outputs(lesson):
@@ -240,6 +281,52 @@ def test_the_prose_stands_on_compared_outputs(lesson):
 def squeezed(text: str) -> str:
     """Without the space before a unit: "37.5 %" and "37.5%" are the same."""
     return re.sub(rf"(?<=\d)\s(?={UNIT})", "", text)
+
+
+# --- lessons beside each other ---------------------------------------------------------------------------------------
+
+NUMBER = r"([\d,.]+)"
+MEASURED = {  # what was measured → lesson → where its stored outputs say it (the first group)
+    "one token alone, ms": {
+        "01": rf"^ +1 +{NUMBER} ms +1\.00",
+        "03": rf"^one row, a step of decode: {NUMBER} ms",
+        "04": rf"^full batch of 1:.* {NUMBER} ms a step",
+    },
+    "bytes a second, GB/s": {
+        "01": rf"{NUMBER} GB/s, ridge",
+        "03": rf"\(at {NUMBER} GB/s\), fixed",
+        "04": rf"\(at {NUMBER} GB/s\), fixed",
+        "09": rf"\(at {NUMBER} GB/s\), fixed",
+    },
+    "static 8, mean E2EL in ms": {"03": rf"^static 8 .*E2EL {NUMBER}", "04": rf"^static .*E2EL {NUMBER}"},
+    "dynamic, mean E2EL in ms": {"04": rf"^dynamic .*E2EL {NUMBER}", "05": rf"^dynamic .*E2EL {NUMBER}"},
+    "continuous, mean E2EL in ms": {"05": rf"^continuous .*E2EL {NUMBER}", "09": rf"^continuous .*E2EL {NUMBER}"},
+}
+
+
+@pytest.mark.parametrize("what", MEASURED)
+def test_lessons_agree_on_what_they_measure(what):
+    """`make notebooks` runs all of them in one sitting and refuses a disturbed one; else readers meet two truths."""
+    found = {}
+    for number, pattern in MEASURED[what].items():
+        path = next(path for path in LESSONS if path.name.startswith(number))
+        cells = [cell for cell in Lesson(path).code if IGNORE in cell.tags]  # what is compared is simulated
+        hits = [hit for cell in cells for hit in re.findall(pattern, with_headings(cell.printed), re.MULTILINE)]
+        assert hits, f"lesson {number} no longer prints it: {pattern}"
+        found[number] = float(hits[0].replace(",", ""))
+    assert max(found.values()) <= AGREE * min(found.values()), f"{what}: {found}"
+
+
+def with_headings(printed: str) -> str:
+    """A ladder table's rows with "E2EL 1234" in place of the mean under that heading."""
+    lines, at = printed.splitlines(), None
+    for i, line in enumerate(lines):
+        if "E2EL ms" in line:
+            at = line.index("E2EL ms") + len("E2EL ms")
+        elif at and len(line) >= at and re.search(r"\d$", line[:at]):
+            value = line[:at].split()[-1]
+            lines[i] = f"{line[: at - len(value)]}E2EL {value}"
+    return "\n".join(lines)
 
 
 # --- the set-up cell --------------------------------------------------------------------------------------------------
