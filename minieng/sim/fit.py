@@ -24,7 +24,8 @@ from .cost_model import StepTimeModel, Work
 from .hardware import GPU, ModelSpec
 
 FEWEST = 16  # steps below which the constants cannot be told apart
-ROUNDS, RIDGE = 80, 1e-3
+ROUNDS = 80
+RIDGE = 0.05  # a step is off by about a tenth, a first guess by a factor of a few: the ratio of the two
 SOFT = 0.1  # relative error from which a step counts linearly
 
 
@@ -124,7 +125,7 @@ def _least_squares(work: Work, seconds: np.ndarray, model: ModelSpec, start: np.
     """Levenberg-Marquardt on log(predicted / measured) over the ``free`` constants; large errors (a disturbed step)
     count by size, not square.
 
-    A weak pull to the start keeps a constant that the trace says nothing about where it was.
+    A weak pull to the first guess keeps a constant that the trace says little about: without it, noise drives it to 0.
     """
 
     def residual(x: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ FILLS = {
     "recompute": Fill("#CC79A7", "xx", "recomputed"),
     "padding": Fill("#E8E8E8", "///", "padding"),
     "finished": Fill("#F5C26B", "\\\\\\", "row already done"),
-    "idle": Fill("#FFFFFF", "", "empty seat"),
+    "idle": Fill("#FFFFFF", "", "empty or paused"),
 }
 # For requests, whose blocks stand beside the kinds of work above: none of those colours
 OWNERS = ("#56B4E9", "#F0E442", "#D55E00", "#999933", "#882255", "#BBBBBB")

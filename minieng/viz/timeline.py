@@ -2,7 +2,7 @@
 
 A seat is a place in the batch, a row of it (vLLM says slot, which here is a place in the KV cache). Its cell at a
 step is filled by what was computed there: prompt, decode, tokens computed again after a preemption, padding of a
-rectangle, or a row that was done already; white is an empty seat.
+rectangle, or a row that was done already; white is a seat that is empty or pauses.
 """
 
 from __future__ import annotations
@@ -156,7 +156,8 @@ def describe(name: str, records: Sequence[StepRecord], found: Sequence[Cell], ro
     idle = 1 - len(found) / total
     words = [f"{FILLS[kind].label} {100 * part:.0f} %" for kind, part in share.items() if part]
     padding = sum(record.padding for record in records)
-    words += [f"empty seats {100 * idle:.0f} %"] + ([f"{padding} positions of padding"] if padding else [])
+    words += [f"empty or paused {100 * idle:.0f} %"] if round(100 * idle) else []
+    words += [f"{padding} positions of padding"] if padding else []
     label = f"{name}: " if name else ""
     requests = len({cell.request for cell in found})
     return f"{label}{requests} requests on {rows} seats in {len(records)} steps; of all seats and steps {', '.join(words)}."
