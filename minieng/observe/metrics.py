@@ -325,7 +325,8 @@ def ladder_table(runs: Mapping[str, Any], *more: str) -> str:
     if unknown:
         raise ValueError(f"ladder_table: no column {unknown[0]!r}: choose among all, {', '.join(names)}")
     shown = [column for column, name in zip(LADDER, names, strict=True) if name in (*FIRST, *more) or "all" in more]
-    columns, room = [], 0 if "all" in more else 4  # all of them want the whole width
+    columns: list[tuple] = []
+    room = 0 if "all" in more else 4  # all of them want the whole width
     for i, (top, bottom, width, *rest) in enumerate(shown):
         columns.append((top if i == 0 or top != shown[i - 1][0] else "", bottom, width + room, *rest))
     return _rendered(columns, {name: (name, getattr(run, "metrics", run)) for name, run in runs.items()})
