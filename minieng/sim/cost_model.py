@@ -149,7 +149,9 @@ class StepTimeModel:
                 raise ValueError(f"{name}={value}: must be from 1 to {most}, {shape.name} has {most} {parts} to split")
         for seconds in times.host if isinstance(times.host, tuple) else (times.host,):
             if not 0 <= seconds <= MOST_HOST_SECONDS:
-                raise ValueError(f"host={seconds}: must be seconds on the host, of a step or of a request, from 0 to {MOST_HOST_SECONDS}")
+                raise ValueError(
+                    f"host={seconds}: must be seconds on the host, of a step or of a request, from 0 to {MOST_HOST_SECONDS}"
+                )
         return times
 
     @classmethod
