@@ -69,9 +69,10 @@ def conversions(monkeypatch, tmp_path):
 def test_an_unknown_name_is_answered_with_the_names_that_exist():
     with pytest.raises(ModelNotFound, match="did you mean 'smollm2-135m'.*'tiny'.*org/name.*directory"):
         resolve("smollm-135m")
-    for name in ("", "no-such-model", "./nowhere", "/nowhere/at/all", "nowhere/model.gguf"):
+    for name in ("", "no-such-model", "./nowhere", "/nowhere/at/all", "nowhere/model.gguf", "x" * 5000, "~nobody/model", "a\0b"):
         with pytest.raises(ModelNotFound):
             resolve(name)
+        assert describe(name)["source"] == "absent"
 
 
 def test_errors_are_value_errors():

@@ -62,10 +62,9 @@ def resolve(name: str | Path, say: Say = to_stderr) -> Path:
         return check_directory(BUNDLED[text])
     if text == SMOLLM2:
         return cached(SMOLLM2, _make_smollm2, say)
-    path = Path(text).expanduser()
-    if text and path.exists():
+    if path := _existing(text):
         return _local(path.resolve(), say)
-    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text) and path.suffix != ".gguf":
+    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text) and not text.endswith(".gguf"):
         return _hub(text, say)
     hint = "".join(f"did you mean {close!r}? " for close in difflib.get_close_matches(text, available(), n=1))
     raise ModelNotFound(
@@ -88,13 +87,22 @@ def describe(name: str | Path) -> dict:
         manifest, _ = read_manifest(cache_home() / "models" / SMOLLM2)
         if manifest:
             info |= {"source": manifest["source"], "origin": manifest["origin"], "path": Path(manifest["path"])}
-    elif (local := Path(text).expanduser()).exists():
+    elif local := _existing(text):
         info |= {"source": "local", "path": local.resolve(), "format": "gguf" if _find_gguf(local) else "safetensors"}
     elif snapshot := _hub_snapshot(text):
         info |= {"source": "hub", "origin": text, "path": snapshot}
     if (path := info["path"]) is not None:
         info["size"] = sum(f.stat().st_size for f in ([path] if path.is_file() else path.iterdir()) if f.is_file())
     return info
+
+
+def _existing(text: str) -> Path | None:
+    """The path that a name is, if something lies there."""
+    try:
+        path = Path(text).expanduser()
+        return path if text and path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # longer than a path may be, or the home of nobody
+        return None
 
 
 def load_config(path: str | Path):
