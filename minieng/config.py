@@ -33,7 +33,7 @@ class EngineConfig:
 
     scheduler: Any = knob("continuous", "what plans the steps, or a Scheduler of your own")
     max_num_seqs: int = knob(32, "most requests that run at once", low=1)
-    block_size: int = knob(16, "tokens in a block of KV", low=1)
+    block_size: int = knob(16, "tokens in a block of KV", low=1, high=65_536)
     num_blocks: int | None = knob(None, "blocks in the cache; sized from memory if not given", low=1, high=MOST_BLOCKS)
     memory_fraction: float = knob(0.85, "share of a GPU's memory for weights, work space and KV", low=0.05, high=1.0)
     max_model_len: int | None = knob(None, "longest text in tokens; the model's own limit if not given", low=1)

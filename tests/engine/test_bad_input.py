@@ -194,6 +194,7 @@ KNOBS = [
     ("predictor", "short"), ("ageing", -1.0), ("ageing", NAN), ("admission", "all"), ("watermark", 1.1),
     ("watermark", NAN), ("victim", "oldest"), ("preemption", "kill"), ("swap_space_gb", -1),
     ("swap_space_gb", INF), ("ageing", INF), ("wait_window", 1e12), ("num_blocks", 10**9), ("batch_size", 10**20),
+    ("block_size", 10**6),
     ("enable_prefix_caching", 1), ("device", 5), ("dtype", "float8"), ("attention", "flash"), ("seed", "x"),
     ("seed", 1.5),
 ]  # fmt: skip
