@@ -28,6 +28,7 @@ REFUSED = {
     "gemma4_unified_assistant": DRAFTER,
 }
 PLAIN = ("F64", "F32", "F16", "BF16")
+PACKED = (".qweight", ".qzeros", ".weight_packed", ".weight_scale", ".weight_scale_inv")  # what GPTQ, AWQ and others store
 STATES = ("linear", "mamba", "conv", "recurrent")  # in the name of a layer's kind: it remembers more than keys and values
 
 
@@ -40,7 +41,8 @@ def refuse(config: Any, tensors: dict[str, Stored]) -> None:
     text = text_of(config)
     quantised = next((q for c in (config, text) if (q := quantisation(c))), None)
     odd = (f"{name} is stored as {t.dtype}" for name, t in tensors.items() if name.endswith("weight") and t.dtype not in PLAIN)
-    raw = next(odd, None)
+    packed = (f"{name} is part of a quantised weight" for name in tensors if name.endswith(PACKED))
+    raw = next(odd, None) or next(packed, None)
     if quantised or raw:
         what = f"its weights are quantised ({quantised})" if quantised else raw
         raise UnsupportedModel(

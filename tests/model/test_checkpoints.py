@@ -79,6 +79,14 @@ def test_raw_eight_bit_weights_that_the_config_is_silent_about(tmp_path):
         llm(folder)
 
 
+@pytest.mark.parametrize("packed", ["qweight", "weight_packed"])
+def test_packed_weights_that_the_config_is_silent_about(tmp_path, packed):
+    name = "model.layers.0.mlp.up_proj."
+    folder = edit(make_model(tmp_path, "llama"), lambda w: w.update({name + packed: w.pop(name + "weight")}))
+    with pytest.raises(UnsupportedModel, match=f"{name}{packed} is part of a quantised weight, .*plain weights only"):
+        llm(folder)
+
+
 # --- the config decides ----------------------------------------------------------------------------------------------
 
 
