@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -34,8 +33,6 @@ def loaded_parts(model: str, checked: bool, knobs: dict[str, Any]) -> Parts:
     config = EngineConfig(**knobs)
     check_names(config)  # a wrong name is told before a model is loaded
     check_name(config.attention)
-    if sys.flags.optimize > 1:
-        raise RuntimeError("Python runs without docstrings (-OO, PYTHONOPTIMIZE=2), transformers cannot: use -O, or neither")
     from .model.load import load  # torch comes with it
 
     scheduler = make_scheduler(config.scheduler)

@@ -105,8 +105,15 @@ def _existing(text: str) -> Path | None:
         return None
 
 
+def _need_docstrings() -> None:
+    """transformers puts its own together from them when it is imported, and fails where Python has left them out."""
+    if sys.flags.optimize > 1:
+        raise RuntimeError("Python runs without docstrings (-OO, PYTHONOPTIMIZE=2), transformers cannot: use -O, or neither")
+
+
 def load_config(path: str | Path):
     """The model's transformers config; ModelError if this transformers does not know the architecture."""
+    _need_docstrings()
     from transformers import AutoConfig
 
     try:
@@ -119,6 +126,7 @@ def load_config(path: str | Path):
 
 def load_tokenizer(path: str | Path):
     """The model's tokenizer; ModelError if there is none."""
+    _need_docstrings()
     from transformers import AutoTokenizer
 
     try:
