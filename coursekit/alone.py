@@ -43,7 +43,8 @@ def fixed_work() -> float:
     """Seconds for the same reading and computing each time, the best of several: other values mean another pace."""
     import numpy as np
 
-    square, large = np.ones((400, 400), dtype=np.float32), np.ones(2**24, dtype=np.float32)
+    square: np.ndarray = np.ones((400, 400), dtype=np.float32)
+    large: np.ndarray = np.ones(2**24, dtype=np.float32)
     times = []
     for _ in range(9):
         begin = time.perf_counter()

@@ -72,8 +72,8 @@ def draw_block(ax: Axes, block: int, columns: int, names: list[str], look: dict[
     stripes = [look[name] for name in names] or [(FILLS["idle"].face, "")]
     for i, (face, hatch) in enumerate(stripes):
         part = 0.94 / len(stripes)
-        edge = {"edgecolor": INK if names else GRID, "lw": 0.6}
-        ax.add_patch(Rectangle((x + i * part, y), part, 0.9, facecolor=face, hatch=hatch, **edge))
+        edge = INK if names else GRID
+        ax.add_patch(Rectangle((x + i * part, y), part, 0.9, facecolor=face, hatch=hatch, edgecolor=edge, lw=0.6))
     label = f"{block}" + (f" ×{len(names)}" if len(names) > 1 else "")
     box = {"facecolor": "white", "lw": 0, "pad": 1.0, "alpha": 0.9}
     ax.text(x + 0.47, y + 0.45, label, ha="center", va="center", fontsize=8, color=INK, bbox=box)
