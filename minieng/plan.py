@@ -59,6 +59,13 @@ class Plan:
     wait_until: float | None = None
     moves: Moves = field(default_factory=lambda: Moves([], [], []))  # filled when blocks are named
 
+    def __post_init__(self) -> None:
+        """Any iterable will do: what is no list yet becomes one, because it is read more than once."""
+        for name in ("extend", "preempt", "refuse", "rows"):
+            given = getattr(self, name)
+            if given is not None and type(given) is not list:
+                setattr(self, name, list(given))
+
     @property
     def num_tokens(self) -> int:
         """Tokens computed for requests, padding not counted."""

@@ -46,7 +46,15 @@ class OnlyPlan(Scheduler):
         return plan
 
 
-@pytest.mark.parametrize("learner", [OneByOne, Taught, OnlyPlan])
+class ByIterators(OnlyPlan):
+    """Hands the fields of its plan over as what can be run through once."""
+
+    def plan(self, now):
+        made = super().plan(now)
+        return Plan(extend=iter(made.extend), preempt=(r for r in made.preempt), refuse=tuple(made.refuse))
+
+
+@pytest.mark.parametrize("learner", [OneByOne, Taught, OnlyPlan, ByIterators])
 def test_a_scheduler_with_nothing_but_plan_runs(learner):
     engine = fake_engine(learner(), num_blocks=64, enable_prefix_caching=learner is not OneByOne)
     requests = [ask(engine, name, 3 + i, 5) for i, name in enumerate("abcd")]
