@@ -6,7 +6,7 @@ from typing import Any
 
 from . import store, words
 from .examine import BROKEN, DONE, ERROR, LATE, MISSING, TODO, WRONG, Verdict, caller, examine
-from .guard import guarded
+from .guard import CLOSED, guarded
 from .show import show
 from .task import Args, Task, UnknownTask, find_task
 
@@ -68,6 +68,8 @@ def verdict_on(task: Task, namespace: Any, seconds: float = SECONDS) -> tuple[Ve
 
 
 def gone(result: Any) -> str:
+    if result == CLOSED:
+        return CLOSED
     if result and str(result).startswith("MemoryError"):
         return "your code asked for more memory than there is."
     return f"your code ended the whole program ({result})." if result else "your code ended the whole program."

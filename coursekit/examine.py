@@ -5,18 +5,21 @@ raises ``Failed``, and it returns a ``Verdict``.
 """
 
 import os
+import random
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .plain import InputChanged, NotPlain, answer_to, same, to_plain
+from .plain import InputChanged, NotPlain, answer_to, name_of, same, text_of, to_plain
 from .shrink import shrink, size_of
 from .task import Args, Case, Finding, Task
 
 Call = Callable[[Args], Any]  # what the answer gives; raises Failed
 Reference = Callable[[Args], Any]  # the right answer
+
+STARTS = 5  # so many of the calls that show a mistake are made smaller
 
 DONE, WRONG, TODO, ERROR, LATE, MISSING, BROKEN = "done", "wrong", "todo", "error", "late", "missing", "broken"
 
@@ -81,14 +84,21 @@ def examine(
         if verdict.status not in (WRONG, ERROR):  # late or gone: there is nobody left to ask
             return commonest(wrong) if wrong else verdict
         wrong.append(verdict)
-    return simplest(task, call, commonest(wrong), reference, shrink_seconds) if wrong else Verdict(DONE, tried=len(cases))
+    if not wrong:
+        return Verdict(DONE, tried=len(cases))
+    verdict = commonest(wrong)
+    others = [v.args for v in wrong if v.args and verdict.slip in v.slips and v.status == verdict.status]
+    verdict = simplest(task, call, verdict, sorted(others, key=size_of)[1:STARTS], reference, shrink_seconds)
+    if verdict.finding and verdict.args is not None:
+        verdict.finding = task.beside(verdict.args, verdict.finding)
+    return verdict
 
 
 def commonest(verdicts: list[Verdict]) -> Verdict:
-    """The first verdict that names the mistake which explains most of them; of equals the one named first."""
+    """The mistake that explains most of the verdicts, of equals the one named first; told by the smallest call that shows it."""
     named = Counter(slip for v in verdicts for slip in v.slips)
     most = max((slip for v in verdicts for slip in v.slips), key=lambda slip: named[slip])
-    return next(v for v in verdicts if most in v.slips).told_as(most)
+    return min((v for v in verdicts if most in v.slips), key=lambda v: size_of(v.args or ())).told_as(most)
 
 
 def try_case(task: Task, call: Call, args: Args, expected: Any = None) -> Verdict | None:
@@ -112,9 +122,24 @@ def failed_verdict(task: Task, args: Args, failure: Failed) -> Verdict:
         rule, slip = rules[failure.error]
         finding = Finding(rule, failure.text, slip)
         return Verdict(ERROR, args=list(args), finding=finding, where=failure.where)
+    unusable = None if failure.where else not_as_asked(task, failure)
     cause = task.on_error(args, failure.error, failure.text) or f"your code stopped with: {failure.text}"
-    finding = Finding("the function returns an answer", cause, f"raises {failure.error or 'an error'}")
+    finding = unusable or Finding("the function returns an answer", cause, f"raises {failure.error or 'an error'}")
     return Verdict(ERROR, args=list(args), finding=finding, note=failure.text, where=failure.where)
+
+
+def not_as_asked(task: Task, failure: Failed) -> Finding | None:
+    """An answer that could not even be used, so that none of its lines has run: other arguments, a method missing."""
+    said = failure.text.partition(": ")[2]
+    if failure.error == "TypeError" and "no scheduler" in said:
+        return Finding("the answer is a scheduler", said, "no scheduler")
+    if failure.error == "TypeError" and "argument" in said:
+        cause = f"it cannot be called as the task calls it: {said}. Leave the first line as it was, with its arguments"
+        return Finding("the answer takes the arguments of the task", cause, "other arguments")
+    if failure.error == "AttributeError":
+        cause = f"something that the task asks for is not there: {said}"
+        return Finding(f"the answer is what the task asks for: {task.returns}", cause, "something missing")
+    return None
 
 
 def judge(task: Task, args: Args, got: Any, expected: Any = None) -> Finding | None:
@@ -124,8 +149,8 @@ def judge(task: Task, args: Args, got: Any, expected: Any = None) -> Finding | N
             "the function returns an answer",
             "it returned None: is there a `return` line, and is it reached on every path?",
             "returns nothing",
-            expected,
-            None,
+            task.returns if expected is None or task.drive else expected,
+            "None",
         )
     try:
         finding = task.judge(args, got)
@@ -154,11 +179,15 @@ def misshapen(task: Task, got: Any, expected: Any = None) -> Finding:
     )
 
 
-def simplest(task: Task, call: Call, verdict: Verdict, reference: Reference | None, seconds: float) -> Verdict:
-    """The same mistake on the smallest call that shows it; a written-out case wins a tie."""
+def simplest(
+    task: Task, call: Call, verdict: Verdict, others: list[list[Any]], reference: Reference | None, seconds: float
+) -> Verdict:
+    """The same mistake on the smallest call that shows it; a written-out case wins a tie.
+
+    others: more calls that show it. Each is made smaller on a way of its own, and one may come further than another.
+    """
     if verdict.status not in (WRONG, ERROR):
         return verdict
-    start = tuple(verdict.args or ())
     small: dict[str, Verdict] = {}
 
     def fails_alike(args: Args) -> bool:
@@ -169,9 +198,12 @@ def simplest(task: Task, call: Call, verdict: Verdict, reference: Reference | No
         return False
 
     end = time.monotonic() + seconds
-    args = shrink(start, fails_alike, task.valid, seconds)
+    args = shrink(tuple(verdict.args or ()), fails_alike, task.valid, seconds)
+    for start in [*map(tuple, others), *tiny_calls(task)]:
+        if time.monotonic() < end and (list(start) in others or size_of(start) < size_of(args) and fails_alike(start)):
+            args = min(args, shrink(start, fails_alike, task.valid, max(0.0, end - time.monotonic())), key=size_of)
     best = small.get(repr(args), verdict)
-    for case in task.cases:
+    for case in sorted(task.cases, key=lambda case: size_of(case.args)):
         if size_of(case.args) <= size_of(args) and time.monotonic() < end:
             other = try_case(task, call, case.args, case.expected)
             if other and verdict.slip in other.slips:
@@ -181,6 +213,12 @@ def simplest(task: Task, call: Call, verdict: Verdict, reference: Reference | No
         best = with_expected(task, call, best, reference)
     best.tried = verdict.tried
     return best
+
+
+def tiny_calls(task: Task) -> list[tuple[Any, ...]]:
+    """Random calls of the smallest sizes, where a call costs next to nothing: what shrinking may never come to."""
+    rng = random.Random(task.id)
+    return [] if task.drive else [task.generate(rng, size) for size in (1, 2, 3) * 100]
 
 
 def with_expected(task: Task, call: Call, verdict: Verdict, reference: Reference | None) -> Verdict:
@@ -207,16 +245,16 @@ def caller(answer: Any, drive: Callable[[Any, Args], Any] | None = None) -> Call
         except InputChanged as problem:
             raise Failed(ERROR, str(problem), error="input changed") from None
         except RecursionError as problem:
-            raise Failed(ERROR, f"RecursionError: {problem}", error="RecursionError") from None
+            raise Failed(ERROR, f"RecursionError: {problem}", where_in_answer(problem), "RecursionError") from None
         except Exception as problem:  # any mistake of the learner's becomes a diagnosis, never a traceback
-            raise Failed(ERROR, describe(problem), where_in_answer(problem), type(problem).__name__) from None
+            raise Failed(ERROR, describe(problem), where_in_answer(problem), name_of(type(problem))) from None
 
     return call
 
 
 def describe(problem: BaseException) -> str:
-    text = str(problem)[:300]
-    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
+    text, name = text_of(problem)[:300], name_of(type(problem))
+    return f"{name}: {text}" if text else name
 
 
 def where_in_answer(problem: BaseException) -> str:

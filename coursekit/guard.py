@@ -6,8 +6,8 @@ stay in this process) a timer interrupts the work; that stops Python loops, not 
 """
 
 import faulthandler
-import json
 import os
+import secrets
 import select
 import signal
 import sys
@@ -17,13 +17,20 @@ import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
-from typing import Any
+
+# Under names of our own: what the work puts in their place in its copy, nobody here meets.
+from json import dumps, loads
+from os import _exit, getpid, kill, waitpid, write
+from typing import Any, NoReturn
+
+from .plain import name_of, text_of
 
 Work = Callable[[Callable[..., None]], Any]
 Outcome = tuple[Any, Any, str, str]  # result, last, printed, state
 
 SHOWN_OUTPUT = 2_000
 EXTRA_MEMORY = 4 << 30
+CLOSED = "your code closed all open files, and with them the way back of its answer: close only what you opened."
 OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -56,34 +63,38 @@ def can_fork() -> bool:
 
 def in_a_copy(work: Work, seconds: float) -> Outcome:
     here, there = os.pipe()
+    key = secrets.token_hex(8).encode()  # begins each line that is ours: whatever else the work writes into the pipe is not read
     sys.stdout.flush()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of forks beside threads; the copy uses none of them
         child = os.fork()
     if child == 0:
-        os.close(here)
-        run_as_copy(work, there)
+        run_as_copy(work, there, key)
     os.close(there)
     try:
-        lines, ended = read_lines(here, time.monotonic() + seconds)
+        result, last, printed, state = outcome(*read_lines(here, key, time.monotonic() + seconds))
+        if state == "gone" and result is None and still_there(child):
+            result = CLOSED
     finally:
         os.close(here)
         end_copy(child)
-    return outcome(lines, ended)
+    return result, last, printed, state
 
 
-def run_as_copy(work: Work, pipe: int) -> None:
+def run_as_copy(work: Work, pipe: int, key: bytes) -> NoReturn:
     """In the copy: do the work, write lines of JSON, and leave without touching anything of the kernel's."""
     printed = Printed()
 
     def tell(data: Any, mark: str = "t") -> None:
-        data = (mark + json.dumps(data) + "\n").encode()
-        while data:
-            data = data[os.write(pipe, data) :]
+        line = b"\n" + key + (mark + dumps(data) + "\n").encode()
+        while line:
+            line = line[write(pipe, line) :]
 
     try:
         faulthandler.disable()  # a crash of the copy is told in words, not by a dump on the kernel's own stderr
         os.setpgid(0, 0)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        let_go_of_files(pipe)
         limit_memory()
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)  # the thread pool of the kernel did not come along
@@ -94,11 +105,22 @@ def run_as_copy(work: Work, pipe: int) -> None:
     except BaseException as problem:  # whatever happens in the copy, it must not come back into the kernel's loop
         try:
             tell(printed.getvalue(), "p")
-            tell(f"{type(problem).__name__}: {problem}"[:300], "x")
-        except OSError:
-            pass
+            tell(f"{name_of(type(problem))}: {text_of(problem)}"[:300], "x")
+        except Exception:  # noqa: BLE001 (nobody is left to tell it to)
+            time.sleep(0.2)  # the pipe was closed: stay until the other side has seen that we still run
     finally:
-        os._exit(0)
+        _exit(0)
+    kill(getpid(), signal.SIGKILL)
+
+
+def let_go_of_files(kept: int) -> None:
+    """Close in this copy what the kernel has open, its sockets above all, so that nobody writes there; 0, 1, 2 lead nowhere."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nowhere, standard)
+    most = os.sysconf("SC_OPEN_MAX")
+    os.closerange(3, kept)
+    os.closerange(kept + 1, most if 0 < most < 1 << 20 else 1 << 16)
 
 
 def limit_memory() -> None:
@@ -112,26 +134,40 @@ def limit_memory() -> None:
         pass  # no such limit on this system: the deadline still holds
 
 
-def read_lines(pipe: int, end: float) -> tuple[list[bytes], bool]:
-    """Every whole line until the other side closes or the deadline; and whether it closed."""
-    data = b""
+def read_lines(pipe: int, key: bytes, end: float) -> tuple[list[bytes], bool]:
+    """The lines that begin with ``key``, without it, up to the last word (r or x), the end or the deadline; whether it ended."""
+    lines: list[bytes] = []
+    rest = b""
     while True:
         left = end - time.monotonic()
         if left <= 0 or not select.select([pipe], [], [], left)[0]:
-            return data.splitlines(), False
+            return lines, False
         chunk = os.read(pipe, 1 << 16)
-        if not chunk:
-            return data.splitlines(), True
-        data += chunk
+        *whole, rest = (rest + chunk).split(b"\n")
+        lines += [line[len(key) :] for line in whole if line.startswith(key)]
+        if not chunk or lines and lines[-1][:1] in (b"r", b"x"):
+            return lines, True
+
+
+def still_there(child: int) -> bool:
+    """Whether the copy runs on although its pipe is closed."""
+    time.sleep(0.02)
+    try:
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except OSError:
+        return False
 
 
 def end_copy(child: int) -> None:
-    for kill, who in ((os.killpg, child), (os.kill, child)):
+    for end, who in ((os.killpg, child), (kill, child)):
         try:
-            kill(who, signal.SIGKILL)
+            end(who, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass
-    os.waitpid(child, 0)
+    try:
+        waitpid(child, 0)
+    except ChildProcessError:  # SIGCHLD is ignored in this kernel: the system has taken the copy away by itself
+        pass
 
 
 def outcome(lines: list[bytes], ended: bool) -> Outcome:
@@ -141,7 +177,7 @@ def outcome(lines: list[bytes], ended: bool) -> Outcome:
     for line in lines:
         mark, text = line[:1], line[1:].decode("utf-8", "replace")
         try:
-            data = json.loads(text)
+            data = loads(text)
         except ValueError:
             continue
         if mark == b"t":

@@ -8,6 +8,7 @@ This file imports the standard library alone, because the grader loads it by its
 """
 
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ MAX_DEPTH = 40
 MAX_ITEMS = 500_000
 MAX_TEXT = 1_000_000
 MAX_DIGITS = 4_000
+IN_ORDER: tuple[type, ...] = (range, deque, type({}.keys()), type({}.values()), type({}.items()))
 
 
 class NotPlain(Exception):
@@ -42,7 +44,7 @@ def answer_to(function: Callable[..., Any], args: Any) -> Any:
 
 
 def to_plain(value: Any) -> Any:
-    """``value`` as plain data: tuples become lists, arrays and tensors their numbers. Raises NotPlain."""
+    """``value`` as plain data: tuples, ranges and generators become lists, arrays and tensors their numbers. Raises NotPlain."""
     return _convert(value, 0, [MAX_ITEMS])
 
 
@@ -59,11 +61,16 @@ def _convert(value: Any, depth: int, budget: list[int]) -> Any:
         return _small_int(value)
     if kind is str:
         return _short_text(value)
-    if kind is list or kind is tuple:
+    if kind is list or kind is tuple or _comes_in_order(kind):
         return [_convert(item, depth + 1, budget) for item in value]
     if kind is dict:
         return {_key(k): _convert(v, depth + 1, budget) for k, v in value.items()}
     return _convert(_unwrap(value, kind), depth + 1, budget)
+
+
+def _comes_in_order(kind: type) -> bool:
+    """Python's own ways to give one value after the other: a range, the views of a dict, a generator, zip, map and their like."""
+    return kind in IN_ORDER or hasattr(kind, "__next__") and kind.__module__ in ("builtins", "itertools")
 
 
 def _small_int(value: int) -> int:
@@ -96,7 +103,7 @@ def _unwrap(value: Any, kind: type) -> Any:
                 f"{base.__name__}: return a plain {base.__name__}"
             )
     if hasattr(kind, "__next__"):
-        raise NotPlain(f"the answer is a {kind.__name__}, which has to be run first: wrap it in list(...)")
+        raise NotPlain(f"the answer is a `{kind.__name__}`, an iterator of its own class: wrap it in list(...)")
     if kind in (set, frozenset):
         raise NotPlain("the answer holds a set, which has no order: return a list")
     raise NotPlain(f"the answer holds a `{kind.__name__}` object: return plain lists, numbers, True or False")
@@ -120,6 +127,24 @@ def _same_number(a: Any, b: Any, tolerance: float) -> bool:
         return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
     except OverflowError:
         return False
+
+
+def name_of(kind: type) -> str:
+    """The name of a class, readable and not too long, whatever its metaclass says."""
+    return readable(str(type.__dict__["__name__"].__get__(kind))[:80])
+
+
+def text_of(problem: BaseException) -> str:
+    """What an exception says, or that it cannot say it."""
+    try:
+        return readable(str(problem))
+    except Exception as other:  # noqa: BLE001 (its __str__ is the learner's, and may do anything)
+        return f"(its text cannot be shown: {name_of(type(other))})"
+
+
+def readable(text: str) -> str:
+    """``text`` as any terminal and page can show it: lone surrogates and control characters as escapes."""
+    return "".join(x if x in "\n\t" or x.isprintable() else x.encode("unicode_escape").decode() for x in text)
 
 
 def brief(value: Any, limit: int = 160) -> str:

@@ -2,9 +2,10 @@
 
 import html
 import sys
+from collections.abc import Sequence
 from typing import Any
 
-from .plain import brief
+from .plain import brief, readable
 from .task import Finding, Task
 
 GOOD, BAD, QUIET = "#0072b2", "#d55e00", "#666"  # blue and vermilion: apart for every kind of colour vision
@@ -13,6 +14,7 @@ MAX_SIDE = 24
 
 def show(text: str, page: str | None = None) -> None:
     """Display in a notebook, print elsewhere. The text says everything that the page says."""
+    text, page = readable(text), page and readable(page)
     if page and in_notebook():
         from IPython.display import display
 
@@ -63,13 +65,31 @@ def part_names(task: Task) -> list[str]:
     return [name.strip() for name in text[1 : text.index(")")].split(",")] if text.startswith("(") else []
 
 
-def text_of(value: Any, picture: str = "auto") -> str:
-    if is_grid(value) and (len(value) > 1 or picture == "mask"):  # one row alone would lose its brackets: [[0]] is not 0
-        if picture == "mask" and all(x in (0, 1) for row in value for x in row):
-            return "\n".join(" ".join("■" if x else "·" for x in row) for row in value)
-        width = max((len(str(x)) for row in value for x in row), default=1)
+def is_mask(value: Any) -> bool:
+    return is_grid(value) and all(x in (0, 1) for row in value for x in row)
+
+
+def form_of(pair: Sequence[Any], picture: str = "auto") -> str:
+    """How two values that stand side by side are drawn, both alike: "mask", "grid" or "line".
+
+    One row alone would lose its brackets in a grid, and [[0]] is not 0.
+    """
+    if picture == "mask" and all(map(is_mask, pair)):
+        return "mask"
+    return "grid" if all(is_grid(value) and len(value) > 1 for value in pair) else "line"
+
+
+def text_of(value: Any, form: str = "line", width: int = 1) -> str:
+    """``value`` as text. width: of a cell of a grid, so that two grids line up."""
+    if form == "mask":
+        return "\n".join(" ".join("■" if x else "·" for x in row) for row in value)
+    if form == "grid":
         return "\n".join(" ".join(str(x).rjust(width) for x in row) for row in value)
     return value if isinstance(value, str) else brief(value, 300)
+
+
+def widest(grids: Sequence[list[list[Any]]]) -> int:
+    return max(len(str(x)) for grid in grids for row in grid for x in row)
 
 
 def side_by_side(left: str, right: str, gap: int = 4) -> str:
@@ -81,16 +101,20 @@ def side_by_side(left: str, right: str, gap: int = 4) -> str:
     return "\n".join((x.ljust(width) + " " * gap + y).rstrip() for x, y in zip(a, b))
 
 
-def column_text(title: str, value: Any, task: Task) -> str:
-    lines = [title]
+def column_text(title: str, value: Any, other: Any, task: Task) -> str:
+    """One column of text. other: what stands in the other column; a part that both have is drawn alike in both."""
+    lines, others = [title], dict(parts(other, part_names(task)))
     for name, part in parts(value, part_names(task)):
-        drawn = text_of(part, task.picture)
+        pair = [part, others[name]] if name in others else [part]
+        form = form_of(pair, task.picture)
+        drawn = text_of(part, form, widest(pair) if form == "grid" else 1)
         lines += [f"{name}: {drawn}"] if name and "\n" not in drawn else [*([name] if name else []), drawn]
     return "\n".join(lines)
 
 
 def compare_text(finding: Finding, task: Task) -> str:
-    block = side_by_side(column_text("expected", finding.expected, task), column_text("got", finding.got, task))
+    a, b = finding.expected, finding.got
+    block = side_by_side(column_text("expected", a, b, task), column_text("got", b, a, task))
     return "\n".join("  " + line for line in block.split("\n"))
 
 
@@ -115,23 +139,24 @@ def grid_html(grid: list[list[Any]], other: Any, mask: bool) -> str:
     return f'<table style="border-collapse:collapse;margin:.2em 0">{rows}</table>'
 
 
-def value_html(value: Any, other: Any, picture: str) -> str:
-    if is_grid(value):
-        mask = picture == "mask" and all(x in (0, 1) for row in value for x in row)
-        return grid_html(value, other, mask)
+def value_html(value: Any, form: str, other: Any) -> str:
+    """other: the value whose cells this one's are compared with, None to mark no difference."""
+    if form != "line":
+        return grid_html(value, other, form == "mask")
     text = escape(text_of(value))
     return f'<pre style="margin:.2em 0">{text}</pre>' if "\n" in text else f"<div><code>{text}</code></div>"
 
 
-def column_html(title: str, value: Any, other: Any, task: Task) -> str:
-    others = dict(parts(other, part_names(task)))
-    inner = "".join(
-        (f'<div style="color:{QUIET}">{escape(name)}</div>' if name else "") + value_html(part, others.get(name), task.picture)
-        for name, part in parts(value, part_names(task))
-    )
+def column_html(title: str, value: Any, other: Any, task: Task, marked: bool) -> str:
+    """One column, as ``column_text``. marked: frame the cells that differ from the other column's."""
+    others, inner = dict(parts(other, part_names(task))), ""
+    for name, part in parts(value, part_names(task)):
+        form = form_of([part, others[name]] if name in others else [part], task.picture)
+        inner += f'<div style="color:{QUIET}">{escape(name)}</div>' if name else ""
+        inner += value_html(part, form, others.get(name) if marked else None)
     return f'<td style="vertical-align:top;text-align:left;padding-right:2em"><b>{title}</b>{inner}</td>'
 
 
 def compare_html(finding: Finding, task: Task) -> str:
     a, b = finding.expected, finding.got
-    return "<table><tr>" + column_html("expected", a, None, task) + column_html("got", b, a, task) + "</tr></table>"
+    return "<table><tr>" + column_html("expected", a, b, task, False) + column_html("got", b, a, task, True) + "</tr></table>"

@@ -1,8 +1,8 @@
 """From a failing call to the smallest one that fails in the same way."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
+from json import dumps
 from typing import Any
 
 from .task import Args
@@ -12,7 +12,7 @@ Call = tuple[Any, ...]  # the arguments of a call
 
 def size_of(args: Args) -> int:
     """How much a reader has to hold in the head: the length of the call written out."""
-    return len(json.dumps(args))
+    return len(dumps(args))
 
 
 def shrink(
@@ -28,7 +28,7 @@ def shrink(
     while progress:
         progress = False
         for candidate in candidates(best):
-            key = json.dumps(candidate)
+            key = dumps(candidate)
             if key in seen:
                 continue
             seen.add(key)
@@ -60,15 +60,33 @@ def smaller_values(value: Any) -> Iterator[Any]:
     if isinstance(value, int):
         yield from smaller_ints(value)
     elif isinstance(value, float) and value > 0:
-        yield 0.0
+        yield from smaller_floats(value)
     elif isinstance(value, list):
         yield from smaller_lists(value)
+    elif isinstance(value, dict):
+        yield from smaller_dicts(value)
 
 
 def smaller_ints(value: int) -> Iterator[int]:
     for smaller in (0, 1, value // 2, value - 1):
         if 0 <= smaller < value:
             yield smaller
+
+
+def smaller_floats(value: float) -> Iterator[float]:
+    """Zero, then the same number with fewer digits."""
+    for smaller in (0.0, *(round(value, digits) for digits in range(4))):
+        if smaller == 0.0 or len(repr(smaller)) < len(repr(value)):
+            yield smaller
+
+
+def smaller_dicts(items: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The dict without one key, then with one value made smaller."""
+    for key in items:
+        yield {k: v for k, v in items.items() if k != key}
+    for key, value in items.items():
+        for smaller in smaller_values(value):
+            yield {**items, key: smaller}
 
 
 def smaller_lists(items: list[Any]) -> Iterator[list[Any]]:

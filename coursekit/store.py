@@ -4,11 +4,11 @@ A file that is damaged, or written by a newer version, is set aside under anothe
 Where no file can be written, progress lives as long as the kernel.
 """
 
-import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import dumps, loads
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def load() -> Progress:
 def understood(text: str) -> tuple[Progress | None, str | None]:
     """(data, None), or (None, why not)."""
     try:
-        data = json.loads(text)
+        data = loads(text)
     except (ValueError, RecursionError):
         return None, "damaged"
     if not isinstance(data, dict) or not isinstance(data.get("version"), int):
@@ -102,7 +102,7 @@ def write(data: Progress) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-        fresh.write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
+        fresh.write_text(dumps(data, indent=1, sort_keys=True), encoding="utf-8")
         os.replace(fresh, path)
         return True
     except OSError:
@@ -130,7 +130,7 @@ def locked(path: Path | None) -> Iterator[None]:
 
 def merge(mine: Progress, theirs: Progress) -> Progress:
     """Two records of one learner: what is done stays done, the earlier guess stays, hints count as opened."""
-    out = json.loads(json.dumps(mine))
+    out = loads(dumps(mine))
     for name, row in theirs["tasks"].items():
         old = out["tasks"].setdefault(name, {})
         old["done"] = bool(old.get("done") or row.get("done"))

@@ -5,7 +5,6 @@ for each ``Task``, named after the function or class it asks for.
 """
 
 import importlib
-import json
 import pkgutil
 import random
 from collections.abc import Callable, Sequence
@@ -60,12 +59,30 @@ class Case:
     expected: Any
 
 
+def likeliest(wrong: Callable[[str, str], Finding], made: Sequence[Sequence[str]]) -> Finding | None:
+    """``wrong(cause, slip)`` of the first of several mistakes that give the very same answer, the others behind it; None of none.
+
+    made: (cause, slip) of each, the likeliest first.
+    """
+    first: dict[str, Sequence[str]] = {}
+    for pair in made:
+        first.setdefault(pair[1], pair)  # two ways to make one mistake count once
+    found = [wrong(*pair) for pair in first.values()]
+    return replace(found[0], instead=[(other.cause, other.slip) for other in found[1:]]) if found else None
+
+
+CANNOT_TELL = "I cannot tell which mistake this is"  # begins the words of a Finding that names no cause
+
 Judge = Callable[[Args, Any], Finding | None]
 Drive = Callable[[Any, Args], Any]
 
 
 def _always(args: Args) -> bool:
     return True
+
+
+def _as_it_is(args: Args, finding: Finding) -> Finding:
+    return finding
 
 
 def _no_excuse(args: Args, error: str, text: str) -> None:
@@ -85,6 +102,7 @@ class Task:
     drive(answer, args): runs the answer where a plain call is not enough, such as a class in an engine;
     it runs beside the learner's code, returns plain data (a trace), and is judged elsewhere (judging/scheduling.py).
     scene(args): the call in words, where ``name(arguments)`` would say little.
+    beside(args, finding): the finding with more to see in it, asked for once, when it is clear which case is told.
     """
 
     id: str
@@ -102,6 +120,7 @@ class Task:
     on_error: Callable[[Args, str, str], str | None] = _no_excuse
     drive: Drive | None = None
     scene: Callable[[Args], str] | None = None
+    beside: Callable[[Args, Finding], Finding] = _as_it_is
     memory_mb: int = 1024
     rounds: int = 40
 
@@ -122,8 +141,10 @@ class Task:
 
 
 def copy_of(value: Any) -> Any:
-    """A deep copy of plain data, so that a learner's function cannot change the judge's own."""
-    return json.loads(json.dumps(value))
+    """A deep copy of plain data, so that a learner's function cannot change the judge's own; tuples become lists, as in JSON."""
+    if isinstance(value, (list, tuple)):
+        return [copy_of(item) for item in value]
+    return {str(key): copy_of(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def lessons() -> list[str]:

@@ -4,7 +4,8 @@ from . import show
 from .examine import BROKEN, DONE, ERROR, LATE, MISSING, TODO, WRONG, Verdict
 from .task import Finding, Task
 
-NO_ERROR = ("not plain data", "changes its input")  # the code ran to its end; what came back cannot be judged
+# the code ran to its end and what came back cannot be judged, or it could not even be begun
+NO_ERROR = ("not plain data", "changes its input", "no scheduler", "other arguments", "something missing")
 
 
 def head(task: Task, verdict: Verdict) -> str:

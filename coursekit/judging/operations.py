@@ -22,7 +22,7 @@ import builtins
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..plain import to_plain
+from ..plain import name_of, text_of, to_plain
 from ..task import Args, Drive
 
 Operation = list[Any]  # its name, then its arguments
@@ -65,8 +65,9 @@ def answered(asked: Sequence[Operation], log: Log) -> Log:
 
 def what_was_raised(problem: Exception) -> dict[str, Any]:
     """Its name, and those of Python's own exceptions that an ``except`` would catch it by: a subclass does as well."""
-    caught_by = [kind.__name__ for kind in type(problem).__mro__ if getattr(builtins, kind.__name__, None) is kind]
-    return {"raised": type(problem).__name__, "caught_by": caught_by, "text": str(problem)[:300]}
+    family: tuple[type, ...] = type.__dict__["__mro__"].__get__(type(problem))
+    caught_by = [name_of(kind) for kind in family if getattr(builtins, name_of(kind), None) is kind]
+    return {"raised": name_of(type(problem)), "caught_by": caught_by, "text": text_of(problem)[:300]}
 
 
 def raised_a(entry: Mapping[str, Any], name: str) -> bool:

@@ -1,6 +1,7 @@
 """What a rule can ask of a run: plain data that a scheduler left behind (see scheduling.py). Nothing here runs an engine."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..task import Finding
@@ -34,6 +35,9 @@ def rule_broken(run: Run) -> Finding | None:
     if not run["broken"]:
         return None
     rule, text = run["broken"]["rule"], run["broken"]["text"]
+    if rule == "plan() returns a Plan" and "returned None" not in text:
+        cause = f"{text.partition('.')[2]}: return a Plan with these in its fields, not the fields themselves"
+        return Finding(f"the engine's rule: {rule}", cause, "returns no Plan", "a Plan", timeline(run))
     when = f"In step {len(run['steps'])}, counted from 0" if run["steps"] else "In the first step"
     cause = f"{RULES.get(rule, f'your plan breaks the rule: {rule}')}. {when}: {text}"
     return Finding(f"the engine's rule: {rule}", cause, f"rule: {rule}", "a plan that keeps the rule", timeline(run))
@@ -101,28 +105,59 @@ def largest_gap(run: Run) -> tuple[float, str | None]:
     return max(gaps, default=(0.0, None))
 
 
+def left_out(run: Run, begin: int, end: int) -> tuple[int, str] | None:
+    """(step, request) of the first row that is not done and computes nothing, in the steps from ``begin`` up to ``end``."""
+    made: Counter[str] = Counter()
+    for i in range(begin, end):
+        step = run["steps"][i]
+        given = {name for name, _, _ in step["slices"]}
+        for name in step["rows"]:
+            if name not in given and made[name] < run["requests"][name]["output"]:
+                return i, name
+        made.update(step["emitted"])
+    return None
+
+
+def sorted_how(run: Run, rows: Sequence[str], present: Sequence[str]) -> list[tuple[str, str]]:
+    """(words, slip) of each order, other than that of arrival, in which these are the first of those present."""
+    prompt = {name: run["requests"][name]["prompt"] for name in present}
+    orders = (
+        ("the newest come first", "newest first", list(present)[::-1]),
+        ("the waiting are sorted by length", "sorted by length", sorted(present, key=lambda name: prompt[name])),
+        ("the longest come first", "longest first", sorted(present, key=lambda name: -prompt[name])),
+    )
+    return [(words, slip) for words, slip, order in orders if {*rows} == {*order[: len(rows)]}]
+
+
 def blocks_used(run: Run) -> int:
     """The most KV blocks that were held after a step."""
     return max((step["blocks_total"] - step["blocks_free"] for step in run["steps"]), default=0)
 
 
+STARTS = "at s"
+NO_STEP = "(not one step was carried out)"
 SIGNS = {"=": "done, its row computes on", "-": "runs, given nothing", ".": "waits"}
 
 
-def timeline(run: Run, columns: int = 16, rows: int = 10) -> str:
-    """The last steps as a text, a row for each request and a column for each step.
+def timeline(run: Run, columns: int = 16, rows: int = 10, first: int | None = None, starts: bool = False) -> str:
+    """The last steps, or those from ``first`` on, as a text: a row for each request and a column for each step.
 
-    A key below it explains the signs that are in it: ``=``, ``-``, ``.``; a number says how many tokens were computed.
+    starts: with a line that says when each step began, in seconds. A key below it explains the signs that are in it: ``=``,
+    ``-``, ``.``; a number says how many tokens were computed.
     """
-    steps, first = run["steps"], max(0, len(run["steps"]) - columns)
+    steps = run["steps"]
     if not steps:
-        return "(not one step was carried out)"
+        return NO_STEP
+    first = max(0, len(steps) - columns) if first is None else min(first, len(steps) - 1)
+    steps = steps[: first + columns]
     names = list(run["requests"])[:rows]
     grid = [[str(i) for i in range(first, len(steps))]]
     for name in names:
         grid.append([sign(steps, i, name, run["requests"][name]) for i in range(first, len(steps))])
+    if starts:
+        grid.insert(1, [f"{step['start']:.3f}".rstrip("0").rstrip(".") for step in steps[first:]])
     width = max((len(x) for row in grid for x in row), default=1)
-    heads = ["step", *names]
+    heads = ["step", *([STARTS] if starts else []), *names]
     left = max(map(len, heads))
     lines = [f"{head.ljust(left)}  {' '.join(x.rjust(width) for x in row)}".rstrip() for head, row in zip(heads, grid)]
     signs = {sign: f"({sign} {says})" for sign, says in SIGNS.items() if any(sign in row for row in grid)}

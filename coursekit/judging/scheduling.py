@@ -42,10 +42,11 @@ the judge's process, and hands that run to the rules. Plans that cannot be carri
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..task import Args, Finding, Judge, Task
-from .runs import Run, Step, goes_on_for_ever, rule_broken
+from .runs import STARTS, Run, Step, goes_on_for_ever, rule_broken, timeline
 
 if TYPE_CHECKING:  # a notebook imports this file, and the engine is heavy
     from minieng import Plan, Request, Scheduler
@@ -53,6 +54,7 @@ if TYPE_CHECKING:  # a notebook imports this file, and the engine is heavy
 
 Jobs = Sequence[Sequence[Any]]  # [arrival in seconds, prompt tokens, output tokens], and in some a dict
 Rules = Callable[[Args, Run], Finding | None]
+Words = Mapping[str, str | Callable[[Run], str]]  # slip -> its cause, or what makes one from the run
 
 QUIET = {"enable_prefix_caching": False}
 WAITS = 3_000
@@ -84,13 +86,15 @@ class Bench:
         self,
         *,
         rules: Rules | None = None,
-        words: Mapping[str, str] | None = None,
+        words: Words | None = None,
         judge: Judge | None = None,
+        like: str | None = None,
         **fields: Any,
     ) -> Task:
         """A ``Task`` whose answer is a scheduler: what all of these share is filled in, any field can be named.
 
         Give the ``rules`` of the exercise with its own ``words``, as for ``judge``, or a whole ``judge``.
+        like: one of the engine's own schedulers, whose schedule is shown beside the learner's.
         """
         if judge is None:
             assert rules is not None, "a scheduler task needs rules or a judge"
@@ -105,19 +109,25 @@ class Bench:
             "exact": False,
             "rounds": 24,
         }
+        if like is not None:
+            shared["beside"] = partial(self.beside, like)
         return Task(**{**shared, **fields})
 
-    def judge(self, rules: Rules, words: Mapping[str, str] | None = None) -> Judge:
+    def judge(self, rules: Rules, words: Words | None = None) -> Judge:
         """``judge`` for a Task: the engine's rules and fairness first, then ``rules(args, run)`` on a run made here.
 
-        words: {slip: cause}, what this exercise says in place of a cause that is told for every engine.
+        words: {slip: cause}, what this exercise says in place of a cause that is told for every engine. A cause may be a
+        function of the run.
         """
         own = words or {}
 
         def judge(args: Args, got: Any) -> Finding | None:
             run = self.replayed(args, got)
             finding = rule_broken(run) or goes_on_for_ever(run) or rules(tuple(args), run)
-            return replace(finding, cause=own[finding.slip]) if finding and finding.slip in own else finding
+            if not finding or finding.slip not in own:
+                return finding
+            said = own[finding.slip]
+            return replace(finding, cause=said if isinstance(said, str) else said(run))
 
         return judge
 
@@ -135,6 +145,15 @@ class Bench:
         more = f"; ... {len(jobs)} in all" if len(jobs) > 12 else ""
         wanted = {k: v for k, v in {**self.knobs, **knobs}.items() if k not in QUIET}
         return told + more + "".join(f"; {k}={v}" for k, v in wanted.items())
+
+    def beside(self, like: str, args: Args, finding: Finding) -> Finding:
+        """The finding, with a right schedule in the same form as the learner's: the same steps, a row for each request."""
+        if not isinstance(finding.got, str) or not isinstance(finding.expected, str):
+            return finding
+        heads = finding.got.split("\n")[0].split()
+        first = int(heads[1]) if len(heads) > 1 and heads[1].isdigit() else 0
+        right = timeline(self.reference(args, like), first=first, starts=f"\n{STARTS}" in finding.got)
+        return replace(finding, expected=f"{right}\n(one right schedule; {finding.expected})")
 
     # ------------------------------------------------ for the judge
     def replayed(self, args: Args, got: Run) -> Run:
@@ -185,11 +204,19 @@ def scheduler_error(args: Args, error: str, text: str) -> str | None:
     if "slice" in text and "sequence index" in text:
         return "self.waiting is a deque, and Python cannot slice a deque. Make a list of it: list(self.waiting)[:n]"
     if error == "ValueError" and "empty" in text and ("max()" in text or "min()" in text):
+        which = "max()" if "max()" in text else "min()"
         return (
-            "max() or min() of nobody: plan is also asked when nobody waits, or nobody runs. Look whether there is somebody first"
+            f"{which} of nobody: plan is also asked when nobody waits, and when nobody runs. Look whether there is somebody first"
         )
     if "non-iterable Request" in text:
         return "plan.extend is a list of pairs: (request, how many tokens it computes in this step)"
+    if "object is not iterable" in text and ("NoneType" in text or "bool" in text):
+        what = "None" if "NoneType" in text else "True or False"
+        return f"a list is asked for, and there is {what}. leavers(done) returns a list of requests, [] if nobody leaves"
+    if error == "IndexError" and "deque" in text:
+        return "self.waiting is empty: plan is asked also when nobody waits. Look whether there is somebody first"
+    if error == "IndexError" and "list index" in text:
+        return "a list is shorter than your index: plan is also asked when nobody runs. Look whether there is somebody first"
     return None
 
 

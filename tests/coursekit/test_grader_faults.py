@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from support.course import ROOT, answer_to, put, solved
 
-from coursekit import cli, show, words
+from coursekit import cli, words
 from coursekit.examine import DONE, caller, examine
 from coursekit.grade import collect, job, judge, report, run, sandbox, worker
 from coursekit.grade.session import NotGraded, Session
@@ -168,7 +168,3 @@ def test_code_that_ran_to_its_end_did_not_stop_with_an_error():
     task = find_task("02.2")
     said = words.as_text(task, examine(task, caller(lambda lengths: {1})))
     assert "not right yet" in said and "stopped with an error" not in said
-
-
-def test_one_row_keeps_its_brackets():
-    assert show.text_of([[0]]) == "[[0]]" and show.text_of([[0], [1]]) == "0\n1"

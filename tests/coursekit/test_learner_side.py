@@ -1,19 +1,23 @@
 """What a learner meets: check, hint, predict, reveal, progress. They never block, never crash, never lose a file."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 import time
+from collections import deque
+from types import SimpleNamespace
 
 import pytest
 from course_answers.lesson_02 import left_pad, packed_mask, padding_waste
 from support.course import ROOT
 
 import coursekit
-from coursekit import guard, store
+from coursekit import guard, show, store
 from coursekit.plain import NotPlain, same, to_plain
 from coursekit.shrink import shrink
+from coursekit.task import Finding
 
 linux = pytest.mark.skipif(not guard.can_fork(), reason="only a forked copy can be stopped inside C code")
 
@@ -257,6 +261,16 @@ def test_importing_is_light():
 
 
 # ---------------------------------------------------------------- plain data and shrinking
+class Endless:
+    """An iterator of its own class."""
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return 1
+
+
 class Sly(int):
     def __eq__(self, other):
         return True
@@ -271,7 +285,7 @@ class Sly(int):
         ([Sly(3)], "`Sly`"),
         (object(), "`object`"),
         ({1, 2}, "a set"),
-        (iter([1]), "list(...)"),
+        (Endless(), "list(...)"),
         ({(1,): 2}, "key is a tuple"),
         ([0] * 600_000, "more than 500,000"),
         (1 << 100_000, "digits"),
@@ -285,6 +299,14 @@ def test_what_is_not_plain_is_refused_by_name(value, said):
     with pytest.raises(NotPlain) as caught:
         to_plain(value)
     assert said in str(caught.value)
+
+
+def test_what_comes_in_order_is_a_list():
+    """Any iterable will do whose order is fixed: a set has none."""
+    given = (range(2), (x for x in "ab"), map(abs, [-1]), zip([1], [2]), {"k": 1}.items(), itertools.chain([3]), deque([4]))
+    assert to_plain(given) == [[0, 1], ["a", "b"], [1], [[1, 2]], [["k", 1]], [3], [4]]
+    with pytest.raises(NotPlain, match="more than 500,000"):
+        to_plain(itertools.count())
 
 
 def test_tuples_arrays_and_tensors_are_plain():
@@ -313,12 +335,36 @@ def test_equality_of_plain_values(a, b, equal):
     assert same(a, b) is equal
 
 
+def test_expected_and_got_are_drawn_alike():
+    """Two grids line up; where one of them is none, or has one row only, both are written out: [[0]] is not 0."""
+    task = SimpleNamespace(returns="a list", picture="auto")
+
+    def lines(expected, got):
+        return show.compare_text(Finding("", "", "", expected, got), task).split("\n")
+
+    assert lines([[1], [2]], [[10], [2]]) == ["  expected    got", "   1          10", "   2           2"]
+    assert lines([[0], [1]], [[0]]) == ["  expected      got", "  [[0], [1]]    [[0]]"]
+    assert lines([[0], [1]], [0, 1]) == ["  expected      got", "  [[0], [1]]    [0, 1]"]
+    mask = SimpleNamespace(returns="a list", picture="mask")
+    assert "■" in show.compare_text(Finding("", "", "", [[True]], [[False]]), mask)
+    assert "■" not in show.compare_text(Finding("", "", "", [[True]], [[0.5]]), mask)
+    assert show.compare_html(Finding("", "", "", [[0]], [[0]]), task).count("[[0]]") == 2
+
+
 def test_shrinking_finds_the_smallest_failing_call():
     def fails(args):
         return sum(args[0]) >= 5 and len(args[0]) >= 2
 
     small = shrink(([3, 9, 4, 4, 1, 7],), fails, lambda args: True)
     assert len(small[0]) == 2 and sum(small[0]) == 5
+
+
+def test_numbers_with_digits_and_settings_shrink_too():
+    def fails(args):
+        return args[0][:1] > [0.5] and args[0][0] < 1 and args[1].get("seats", 9) >= 3
+
+    small = shrink(([0.625, 4.125], {"seats": 7, "blocks": 3}), fails, lambda args: "seats" in args[1])
+    assert small == ([0.6], {"seats": 3})
 
 
 def test_shrinking_gives_up_in_time():
