@@ -4,9 +4,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from ...task import Args, Case, Finding, Task
-
-Pairs = set[tuple[int, int]]  # (query, key)
+from ...task import CANNOT_TELL, Args, Case, Finding, Task, likeliest
 
 MASK_RULE = "token q may look at token k only if both are of one prompt and k is not after q"
 
@@ -19,74 +17,131 @@ def owners(cu: list[int]) -> list[int]:
 def judge_mask(args: Args, got: Any) -> Finding | None:
     (cu,) = args
     owner, total = owners(cu), cu[-1]
+    right = [[owner[q] == owner[k] and k <= q for k in range(total)] for q in range(total)]
 
-    def wrong(cause: str, slip: str, expected: Any) -> Finding:
-        return Finding(MASK_RULE, cause, slip, expected, got)
+    def wrong(cause: str, slip: str) -> Finding:
+        return Finding(MASK_RULE, cause, slip, right, got)
 
-    if len(got) != total or any(len(row) != total for row in got):
-        return wrong("the mask is square: one row and one column for each packed token", "mask shape", f"{total} rows of {total}")
+    if shape := shape_slip(cu, got):
+        return wrong(*shape)
     if any(x not in (0, 1) for row in got for x in row):
         return wrong(
             "each entry says yes or no: True or False (the -inf comes later, when the mask is added to the scores)",
             "not True or False",
-            "True and False only",
         )
-    seen = {(q, k) for q in range(total) for k in range(total) if got[q][k]}
-    own = {(q, k) for q in range(total) for k in range(total) if owner[q] == owner[k]}
-    missing = {(q, k) for q, k in own - seen if k <= q}
-    return judge_seen(wrong, seen, own, missing, total)
-
-
-def judge_seen(wrong: Callable[..., Finding], seen: Pairs, own: Pairs, missing: Pairs, total: int) -> Finding | None:
-    """Name the mistake in the pairs (query, key) that are seen but should not be, or the other way round."""
-    future, foreign = {(q, k) for q, k in seen & own if k > q}, seen - own
-    blocked = {(q, k) for q in range(total) for k in range(total)} - seen
-    if not (missing or future or foreign):
+    seen = [[bool(x) for x in row] for row in got]
+    if seen == right:
         return None
-    pair = min(missing | future | foreign)
-    expected = f"token {pair[0]} {'sees' if pair in missing else 'does not see'} token {pair[1]}"
-    if blocked == {(q, k) for q, k in own if k <= q}:
-        return wrong("the mask is the wrong way round: here True means 'may look'", "mask inverted", expected)
-    if not blocked:
-        return wrong(
+    return likeliest(wrong, [(cause, slip) for mask, cause, slip in likely_masks(cu, right) if seen == mask] or [
+        unknown_slip(seen, right)
+    ])  # fmt: skip
+
+
+def shape_slip(cu: list[int], got: Any) -> tuple[str, str] | None:
+    """(cause, slip) of an answer that is no square of rows, or None."""
+    total, lengths = cu[-1], [b - a for a, b in zip(cu, cu[1:])]
+    if any(row is None for row in got):
+        return "a row is None: append and extend change a list and return nothing. Call them, then use the list", "rows None"
+    if got and not any(isinstance(row, list) for row in got):
+        return "this is one flat list: the mask has a row, which is a list, for each packed token", "flat list"
+    if [len(row) for row in got] == [total] * total:
+        return None
+    if [len(mask) for mask in got] == lengths and all(isinstance(row, list) for mask in got for row in mask):
+        return (
+            "there is a small mask for each prompt: here all are one, with a row and a column for each packed token",
+            "many masks",
+        )
+    if [len(row) for row in got] == [n for n in lengths for _ in range(n)]:
+        return (
+            "your rows end with their prompts: each has a column for every packed token, of the other prompts too",
+            "short rows",
+        )
+    return "the mask is square: one row and one column for each packed token", "mask shape"
+
+
+def likely_masks(cu: list[int], right: list[list[bool]]) -> list[tuple[list[list[bool]], str, str]]:
+    """The mask that a mistake gives, and its words."""
+    owner, total = owners(cu), cu[-1]
+    last = {end - 1 for end in cu[1:]}
+
+    def mask(rule: Callable[[int, int], bool]) -> list[list[bool]]:
+        return [[rule(q, k) for k in range(total)] for q in range(total)]
+
+    return [
+        (mask(lambda q, k: not right[q][k]), "the mask is the wrong way round: here True means 'may look'", "mask inverted"),
+        (
+            mask(lambda q, k: True),
             "every token sees every token: neither of the two conditions holds anything back. (If you wrote both: "
             "[[False] * T] * T is one row under T names, so a tick in one row is in all)",
             "sees everything",
-            expected,
-        )
-    if {(k, q) for q, k in seen} == {(q, k) for q, k in own if k <= q}:
-        return wrong(
+        ),
+        (
+            mask(lambda q, k: right[k][q]),
             "rows and columns are swapped: the row is the token that looks, the column the one looked at",
             "mask transposed",
-            expected,
-        )
-    if missing and not future and not foreign and all(q == k for q, k in missing):
-        return wrong(
+        ),
+        (
+            mask(lambda q, k: right[q][k] and q != k),
             "a token may look at itself. Without that the first token of a prompt sees nothing at all, and a "
             "softmax over nothing is NaN",
             "misses itself",
-            expected,
-        )
-    if (
-        foreign
-        and {k <= q for q, k in foreign} == {True}
-        and not missing
-        and seen >= {(q, k) for q in range(total) for k in range(q)}
-    ):
-        return wrong(
+        ),
+        (
+            mask(lambda q, k: k <= q),
             "the packing leaks: a request reads the tokens of the request packed in front of it",
             "leaks across requests",
-            expected,
-        )
-    if future and not foreign and not missing:
-        return wrong("a token sees the future: inside a prompt the mask is causal, k <= q", "sees the future", expected)
-    if foreign:
-        return wrong(
+        ),
+        (
+            mask(lambda q, k: owner[q] == owner[k]),
+            "a token sees the future: inside a prompt the mask is causal, k <= q",
+            "sees the future",
+        ),
+        (
+            mask(lambda q, k: right[q][k] or k == cu[owner[q]] - 1),
+            "a prompt begins one token too early, with the last one of the prompt in front of it: its first token is cu[i]",
+            "begins too early",
+        ),
+        (
+            mask(lambda q, k: right[q][k] or q in cu and 0 < q and cu[owner[q] - 1] <= k <= q),
             "a border is off by one: prompt i owns the tokens from cu[i] up to, but not including, cu[i+1]",
             "border off by one",
-            expected,
-        )
-    return wrong("a token is kept from one that it may look at", "hides a token", expected)
+        ),
+        (
+            mask(lambda q, k: right[q][k] and q not in last and k not in last),
+            "the last token of each prompt is left out: prompt i owns the tokens up to, but not including, cu[i+1], "
+            "and range and slices leave their end out by themselves",
+            "last token left out",
+        ),
+        (
+            mask(lambda q, k: right[q][k] and owner[q] < owner[-1]),
+            "the last prompt has no mask: with B + 1 borders there are B prompts. Does your loop reach the last?",
+            "last prompt lost",
+        ),
+        (
+            mask(lambda q, k: right[q][k] and owner[q] > 0),
+            "the first prompt has no mask: it begins at cu[0], which is 0",
+            "first prompt lost",
+        ),
+        (mask(lambda q, k: q == k), "each token sees itself alone: it looks at those before it in its prompt, too", "diagonal"),
+        (
+            mask(lambda q, k: right[q][k] and q - k <= 1),
+            "a token sees itself and the one before it: it looks at all of its prompt up to itself",
+            "one step back",
+        ),
+        (
+            mask(lambda q, k: q <= k),
+            "both conditions are amiss: a token sees itself and what comes after it, of all prompts. It is k <= q, in one prompt",
+            "upper triangle",
+        ),
+        (mask(lambda q, k: False), "no token sees anything: is the mask filled in after it was made?", "sees nothing"),
+        ([right[-1]] * total, "all rows are alike: `[[False] * T] * T` is one row under T names", "one row T times"),
+    ]
+
+
+def unknown_slip(seen: list[list[bool]], right: list[list[bool]]) -> tuple[str, str]:
+    q, k = next((q, k) for q, row in enumerate(right) for k, x in enumerate(row) if seen[q][k] != x)
+    told = f"token {q} {'does not see' if right[q][k] else 'sees'} token {k}, and it {'may' if right[q][k] else 'must not'}"
+    return f"{CANNOT_TELL}: {told}", "other pairs"
 
 
 def generate_mask(rng: random.Random, size: int) -> tuple:

@@ -3,44 +3,72 @@
 import random
 from typing import Any
 
-from ...task import Args, Case, Finding, Task
+from ...task import CANNOT_TELL, Args, Case, Finding, Task, likeliest
 
 WASTE_RULE = "waste = padded cells / all cells of the rectangle"
 
 
 def judge_waste(args: Args, got: Any) -> Finding | None:
     (lengths,) = args
-    real, cells = sum(lengths), len(lengths) * max(lengths, default=0)
-    padded = cells - real
+    cells = len(lengths) * max(lengths, default=0)
+    padded = cells - sum(lengths)
+    right = padded / cells if cells else 0.0
 
     def wrong(cause: str, slip: str) -> Finding:
-        return Finding(WASTE_RULE, cause, slip, f"{padded} padded of {cells} cells", got)
+        return Finding(WASTE_RULE, cause, slip, right, got)
 
     def near(x: float) -> bool:
         return abs(got - x) < 1e-9
 
+    if isinstance(got, str):
+        return wrong("this is a text: return the number itself, a share between 0 and 1", "a text")
     if isinstance(got, bool) or not isinstance(got, (int, float)):
         return wrong("the answer is one number between 0 and 1", "not a number")
-    if cells == 0:
-        return None if near(0) else wrong("a batch without a single cell wastes nothing: 0.0", "empty batch")
-    if near(padded / cells):
+    if near(right):
         return None
-    if near(padded / real if real else -1):
-        return wrong(
+    if cells == 0:
+        return wrong("a batch without a single cell wastes nothing: 0.0", "empty batch")
+    made = [(cause, slip) for value, cause, slip in likely_wastes(lengths, padded, cells) if near(value)]
+    counted = f"{CANNOT_TELL}: the rectangle has {cells} cells, rows times longest, and {padded} of them hold no token"
+    return likeliest(wrong, made or [(counted, "other number")])
+
+
+def likely_wastes(lengths: list[int], padded: int, cells: int) -> list[tuple[float, str, str]]:
+    """What each likely mistake gives, with its words."""
+    n, real, longest = len(lengths), sum(lengths), max(lengths)
+    widths = {
+        "too wide": (longest + 1, "your rectangle is one column too wide: it is as wide as the longest prompt, no wider"),
+        "shortest as width": (min(lengths), "your rectangle is as wide as the shortest prompt: take the longest"),
+        "last as width": (lengths[-1], "your rectangle is as wide as the last prompt. They need not be sorted: take the longest"),
+        "first as width": (
+            lengths[0],
+            "your rectangle is as wide as the first prompt. They need not be sorted: take the longest",
+        ),
+    }
+    return [
+        (
+            padded / real,
             "the denominator is wrong: you divide by the real tokens. Divide by every cell of the rectangle, padding included",
             "wrong denominator",
-        )
-    if near(real / cells):
-        return wrong("this is the useful share: the waste is what is left of 1", "useful share")
-    if near(100 * padded / cells):
-        return wrong("this is a percentage: return a share between 0 and 1", "percent")
-    if near(padded):
-        return wrong("this is the number of padded cells: divide it by the number of all cells", "count, not share")
-    if near(padded // cells):
-        return wrong("`//` throws the fraction away: divide with `/`", "whole division")
-    if near(1 - real / (len(lengths) * (max(lengths) + 1))):
-        return wrong("your rectangle is one column too wide: it is as wide as the longest prompt, no wider", "too wide")
-    return wrong("count the cells of the rectangle, rows times longest, and how many of them hold no token", "other number")
+        ),
+        (real / cells, "this is the useful share: the waste is what is left of 1", "useful share"),
+        (100 * padded / cells, "this is a percentage: return a share between 0 and 1", "percent"),
+        (padded, "this is the number of padded cells: divide it by the number of all cells", "count, not share"),
+        (padded // cells, "`//` throws the fraction away: divide with `/`", "whole division"),
+        *((1 - real / (n * width), cause, slip) for slip, (width, cause) in widths.items()),
+        (
+            sum(x < longest for x in lengths) / n,
+            "this is the share of the prompts that are padded: one that lacks a token weighs as much as one that lacks many. "
+            "Count cells",
+            "counts prompts",
+        ),
+        (padded / n, "this is the padding of a prompt on average: divide by all cells, rows times longest", "divided by prompts"),
+        (padded / longest, "you divide by the cells of one row: the rectangle has one for each prompt", "one row"),
+        (1 - real / longest**2, "your rectangle is as high as it is wide: it has one row for each prompt", "square"),
+        (-padded / cells, "this is negative: padded cells are all cells less the tokens, not the other way round", "negative"),
+        (round(padded / cells, 2), "the share is rounded to two digits: return it as it is", "rounded"),
+        (round(padded / cells, 1), "the share is rounded to one digit: return it as it is", "rounded"),
+    ]
 
 
 def generate_lengths(rng: random.Random, size: int) -> tuple:

@@ -1,6 +1,9 @@
 """Answers to task 02.1, ``left_pad``: wrong ones with the words of their diagnoses, and right ones."""
 
 import itertools
+from collections import deque
+
+import numpy as np
 
 
 def padded(prompts, pad_id, width=None, mask=None, position=None, side="left"):
@@ -97,10 +100,145 @@ def mask_of_nan(prompts, pad_id):
     return ids, [[float("nan") if x else 0 for x in row] for row in mask], positions
 
 
+def pad_with_zero(prompts, pad_id):
+    return padded(prompts, 0)
+
+
+def pad_reversed(prompts, pad_id):
+    return padded([p[::-1] for p in prompts], pad_id)
+
+
+def pad_both_sides(prompts, pad_id):
+    ids, mask, positions = padded(prompts, pad_id)
+    gaps = [len(ids[0]) - len(p) for p in prompts]
+    return [[pad_id] * (gap // 2) + p + [pad_id] * (gap - gap // 2) for gap, p in zip(gaps, prompts)], mask, positions
+
+
+def pad_one_row(prompts, pad_id):
+    """Writes into rows that are one and the same list."""
+    _, mask, positions = padded(prompts, pad_id)
+    rows = [[pad_id] * len(mask[0])] * len(prompts)
+    for row, p in zip(rows, prompts):
+        row[len(row) - len(p) :] = p
+    return rows, mask, positions
+
+
+def pad_by_max(prompts, pad_id):
+    width = len(max(prompts))
+    rows = [[pad_id] * (width - len(p)) + p for p in prompts]
+    return rows, [[int(t != pad_id) for t in row] for row in rows], [list(range(len(row))) for row in rows]
+
+
+def mask_without_padding(prompts, pad_id):
+    ids, _, positions = padded(prompts, pad_id)
+    return ids, [[1] * len(p) for p in prompts], positions
+
+
+def mask_one_late(prompts, pad_id):
+    return padded(prompts, pad_id, mask=lambda row, ones: [0, *ones][: len(ones)])
+
+
+def mask_one_early(prompts, pad_id):
+    return padded(prompts, pad_id, mask=lambda row, ones: ones[1:] + [1])
+
+
+def mask_right(prompts, pad_id):
+    return padded(prompts, pad_id, mask=lambda row, ones: ones[::-1])
+
+
+def mask_flat(prompts, pad_id):
+    ids, mask, positions = padded(prompts, pad_id)
+    return ids, [x for row in mask for x in row], positions
+
+
+def positions_from_one(prompts, pad_id):
+    """A running sum of the mask, and nothing taken off."""
+    ids, mask, _ = padded(prompts, pad_id)
+    return ids, mask, [list(itertools.accumulate(row)) for row in mask]
+
+
+def positions_count_down(prompts, pad_id):
+    ids, mask, positions = padded(prompts, pad_id)
+    return ids, mask, [[max(row) - x for x in row] for row in positions]
+
+
+def positions_without_padding(prompts, pad_id):
+    ids, mask, _ = padded(prompts, pad_id)
+    return ids, mask, [list(range(len(p))) for p in prompts]
+
+
+def positions_are_the_mask(prompts, pad_id):
+    ids, mask, _ = padded(prompts, pad_id)
+    return ids, mask, mask
+
+
+def pad_other_order(prompts, pad_id):
+    ids, mask, positions = padded(prompts, pad_id)
+    return ids, positions, mask
+
+
+def pad_two_lists(prompts, pad_id):
+    return padded(prompts, pad_id)[:2]
+
+
+def pad_each_prompt(prompts, pad_id):
+    return list(zip(*padded(prompts, pad_id)))
+
+
+def pad_numpy(prompts, pad_id):
+    width = max(len(p) for p in prompts)
+    ids = np.full((len(prompts), width), pad_id)
+    for row, p in zip(ids, prompts):
+        row[width - len(p) :] = p
+    column = np.arange(width) - np.array([[width - len(p)] for p in prompts])
+    return ids, (column >= 0).astype(int), column  # negative where the padding is: nobody looks there
+
+
+def pad_torch(prompts, pad_id):
+    """Pads on the right, as torch does by itself, then turns everything round."""
+    import torch
+
+    turned = torch.nn.utils.rnn.pad_sequence([torch.tensor(p[::-1]) for p in prompts], batch_first=True, padding_value=-1)
+    ids = turned.flip(1)
+    mask = ids >= 0
+    return ids.masked_fill(~mask, pad_id), mask, (mask.cumsum(1) - 1).clamp(min=0)
+
+
+def pad_deques(prompts, pad_id):
+    """Pushes padding in at the left until every row is long enough."""
+    rows = [deque(p) for p in prompts]
+    ones = [deque([1] * len(p)) for p in prompts]
+    places = [deque(range(len(p))) for p in prompts]
+    for grid, filler in ((rows, pad_id), (ones, 0), (places, 0)):
+        for row in grid:
+            while len(row) < max(map(len, prompts)):
+                row.appendleft(filler)
+    return [rows, ones, places]
+
+
+def pad_generator(prompts, pad_id):
+    """Gives one list after the other."""
+    width = max(map(len, prompts))
+    yield [[*itertools.repeat(pad_id, width - len(p)), *p] for p in prompts]
+    yield ([int(c + len(p) >= width) for c in range(width)] for p in prompts)
+    yield (range(len(p) - width, len(p)) for p in prompts)
+
+
+def pad_recursive(prompts, pad_id, width=None):
+    """The first prompt, then the rest."""
+    if not prompts:
+        return [], [], []
+    width = width or max(map(len, prompts))
+    ids, mask, positions = pad_recursive(prompts[1:], pad_id, width)
+    gap = width - len(prompts[0])
+    first = [pad_id] * gap + prompts[0], [False] * gap + [True] * len(prompts[0]), [*[7] * gap, *range(len(prompts[0]))]
+    return [first[0], *ids], [first[1], *mask], [first[2], *positions]
+
+
 WRONG = [
     (pad_right, "the padding is on the right"),
     (pad_positions_count_padding, "position ids count the padding"),
-    (pad_mask_all_ones, "lets a padded key in"),
+    (pad_mask_all_ones, "lets a padded key in, and all others"),
     (pad_mask_by_value, "hides a real token that happens to equal pad_id"),
     (pad_mask_inverted, "the mask is the wrong way round"),
     (pad_one_too_wide, "wider than the longest prompt"),
@@ -111,6 +249,23 @@ WRONG = [
     (mask_of_ids, "these are the token ids once more"),
     (mask_of_words, "the mask holds 'look'"),
     (mask_of_nan, "the mask holds nan"),
+    (pad_with_zero, "something else than pad_id"),
+    (pad_reversed, "stand in reverse"),
+    (pad_both_sides, "on both sides of a prompt"),
+    (pad_one_row, "one list under n names"),
+    (pad_by_max, "max compares lists by their tokens"),
+    (mask_without_padding, "each padded cell needs its 0"),
+    (mask_one_late, "one column too late"),
+    (mask_one_early, "one column too early"),
+    (mask_right, "padded on the right, and the ids on the left"),
+    (mask_flat, "attention_mask is one flat list"),
+    (positions_from_one, "position ids start at 1"),
+    (positions_count_down, "count down"),
+    (positions_without_padding, "a number for each padded cell too"),
+    (positions_are_the_mask, "these are the numbers of the mask"),
+    (pad_other_order, "in another order than input_ids"),
+    (pad_two_lists, "yours holds 2"),
+    (pad_each_prompt, "three rows for each prompt"),
 ]
 
-RIGHT = [padded, pad_by_hand, pad_by_turning]
+RIGHT = [padded, pad_by_hand, pad_by_turning, pad_numpy, pad_torch, pad_deques, pad_generator, pad_recursive]
