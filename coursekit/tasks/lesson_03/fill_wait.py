@@ -1,10 +1,9 @@
 """How long each request waits until its batch is full."""
 
 import random
-from dataclasses import replace
 from typing import Any
 
-from ...task import Args, Case, Finding, Task
+from ...task import CANNOT_TELL, Args, Case, Finding, Task, likeliest
 from .batches import batches_of, is_number
 
 FILL_RULE = "a request waits until the last one of its batch has come; nobody comes after the last arrival"
@@ -12,8 +11,7 @@ FILL_RULE = "a request waits until the last one of its batch has come; nobody co
 
 def judge_fill(args: Args, got: Any) -> Finding | None:
     arrivals, size = args
-    batches = batches_of(arrivals, size)
-    want = [batch[-1] - a for batch in batches for a in batch]
+    want = [batch[-1] - a for batch in batches_of(arrivals, size) for a in batch]
 
     def wrong(cause: str, slip: str) -> Finding:
         return Finding(FILL_RULE, cause, slip, want, got)
@@ -21,24 +19,35 @@ def judge_fill(args: Args, got: Any) -> Finding | None:
     def alike(values: list[float]) -> bool:
         return len(values) == len(got) and all(abs(x - y) < 1e-9 for x, y in zip(values, got))
 
-    if not isinstance(got, list) or any(isinstance(x, list) for x in got):
+    if not isinstance(got, list):
         return wrong("return one flat list: the wait of each request, in order of arrival", "not a list")
+    if any(isinstance(x, list) for x in got):
+        return wrong("there is a list for each batch: put their waits into one flat list", "list of batches")
     if any(not is_number(x) or abs(x) == float("inf") for x in got):
         return wrong(
             "some request waits for ever. After the last arrival nobody else can come: the last batch starts then, full or not",
             "never starts",
         )
-    full = len(arrivals) - len(arrivals) % size
-    if len(got) == full < len(arrivals):
-        return wrong("the last batch is not full, and its requests are missing: they are served too", "last batch lost")
-    if len(got) != len(arrivals):
-        return wrong("there is one wait for each request", "other length")
+    if len(got) != len(want):
+        return wrong(*other_length(arrivals, size, got))
     if alike(want):
         return None
     made = [(cause, slip) for values, cause, slip in likely_waits(arrivals, size, want) if alike(values)]
-    if made:
-        return replace(wrong(*made[0]), instead=made[1:])
-    return wrong("for each batch: when does its last request come? Each of them waits from its own arrival until then", "other")
+    at = next(i for i, (x, y) in enumerate(zip(want, got)) if abs(x - y) >= 1e-9)
+    starts = f"request {at} comes at {arrivals[at]:g} s, and its batch starts at {arrivals[at] + want[at]:g} s"
+    return likeliest(wrong, made or [(f"{CANNOT_TELL}: {starts}", "other")])
+
+
+def other_length(arrivals: list[float], size: int, got: list[Any]) -> tuple[str, str]:
+    """The cause of another number of waits than requests."""
+    n = len(arrivals)
+    if len(got) == n - n % size:
+        return "the last batch is not full, and its requests are missing: they are served too", "last batch lost"
+    if len(got) == -(-n // size):
+        return "there is one number for each batch: each of its requests has a wait of its own", "one a batch"
+    if len(got) == n - 1:
+        return "there is one wait less than requests: these are the times between two of them", "between requests"
+    return f"there is one wait for each request: {n}, not {len(got)}", "other length"
 
 
 def likely_waits(arrivals: list[float], size: int, want: list[float]) -> tuple[tuple[list[float], str, str], ...]:
@@ -99,6 +108,33 @@ def likely_waits(arrivals: list[float], size: int, want: list[float]) -> tuple[t
             [batch[-1] - a for batch in batches_of(arrivals, size + 1) for a in batch],
             "your batches are one too large: a batch starts as soon as batch_size requests are there",
             "one too many",
+        ),
+        (
+            [batch[-1] - a for batch in batches_of(arrivals, max(1, size - 1)) for a in batch],
+            "your batches are one too small: a batch starts when batch_size requests are there, itself among them",
+            "one too few",
+        ),
+        (
+            [(after or [last])[0] - a for batch, after in zip(batches, [*batches[1:], []]) for a in batch],
+            "a batch starts when its own last request has come: you wait for the first of the next batch",
+            "first of the next",
+        ),
+        ([last - a for a in arrivals], "everybody waits for the last arrival of all: a full batch starts before", "last of all"),
+        (
+            [sum(batch) / len(batch) - a for batch in batches for a in batch],
+            "you take the mean arrival of the batch for its start: it starts when its last request has come",
+            "mean arrival",
+        ),
+        (list(arrivals), "these are the arrivals: the wait is the start of the batch less the arrival", "arrivals"),
+        (
+            [sum(batch[-1] - a for a in batch) / len(batch) for batch in batches for _ in batch],
+            "everybody in a batch gets its mean wait: each has a wait of its own",
+            "mean wait",
+        ),
+        (
+            [w for batch in batches for w in [batch[-1] - a for a in batch][::-1]],
+            "within each batch the waits stand in reverse: the first to come waits longest",
+            "reversed in batches",
         ),
     )
 

@@ -1,10 +1,9 @@
 """The share of a static batch's seats that make no token."""
 
 import random
-from dataclasses import replace
 from typing import Any
 
-from ...task import Args, Case, Finding, Task
+from ...task import CANNOT_TELL, Args, Case, Finding, Task, likeliest
 from .batches import batches_of, is_number
 
 IDLE_RULE = "idle share = seats that make no token / all seats; a batch has batch_size seats in each of its steps"
@@ -12,47 +11,64 @@ IDLE_RULE = "idle share = seats that make no token / all seats; a batch has batc
 
 def judge_idle(args: Args, got: Any) -> Finding | None:
     lengths, size = args
-    batches = batches_of(lengths, size)
-    seats, used = sum(size * max(batch) for batch in batches), sum(lengths)
+    seats, used = sum(size * max(batch) for batch in batches_of(lengths, size)), sum(lengths)
+    right = (seats - used) / seats if seats else 0.0
 
     def wrong(cause: str, slip: str) -> Finding:
-        return Finding(IDLE_RULE, cause, slip, f"{seats - used} idle of {seats} seats", got)
+        return Finding(IDLE_RULE, cause, slip, right, got)
 
     def near(x: float) -> bool:
         return abs(got - x) < 1e-9
 
     if not is_number(got):
         return wrong("the answer is one number between 0 and 1", "not a number")
-    if not lengths:
-        return None if near(0) else wrong("without a request there is no batch, and nothing is idle: 0.0", "no request")
-    if near((seats - used) / seats):
+    if near(right):
         return None
-    whole = [b for b in batches if len(b) == size]
-    if len(whole) < len(batches) and near(1 - sum(map(sum, whole)) / max(1, sum(size * max(b) for b in whole))):
-        return wrong("the last batch is not full, but it runs as well: count it", "last batch lost")
+    if not lengths:
+        return wrong("without a request there is no batch, and nothing is idle: 0.0", "no request")
     made = [(cause, slip) for value, cause, slip in likely_shares(lengths, size, used, seats) if near(value)]
-    if made:
-        return replace(wrong(*made[0]), instead=made[1:])
-    return wrong("count, batch by batch: steps = the longest answer, seats = batch_size times steps, tokens", "other number")
+    counted = f"{CANNOT_TELL}: the batches have {seats} seats, batch_size in each step, and {seats - used} of them make no token"
+    return likeliest(wrong, made or [(counted, "other number")])
 
 
-def likely_shares(lengths: list[int], size: int, used: int, seats: int) -> tuple[tuple[float, str, str], ...]:
+def likely_shares(lengths: list[int], size: int, used: int, seats: int) -> list[tuple[float, str, str]]:
     """What each likely mistake gives, with its words."""
-    batches = batches_of(lengths, size)
-    rows = sum(len(batch) * max(batch) for batch in batches)
-    in_order = batches_of(sorted(lengths), size)
     idle = seats - used
-    return (
+    return [
         (used / seats, "this is the busy share, the utilisation: idle is what is left of 1", "busy share"),
         (100 * idle / seats, "this is a percentage: return a share between 0 and 1", "percent"),
         (idle, "this is the number of idle seats: divide it by the number of all seats", "count, not share"),
+        (idle / used, "you divide by the tokens: divide by all seats, those that make no token too", "wrong denominator"),
+        (-idle / seats, "this is negative: idle seats are all seats less the tokens, not the other way round", "negative"),
+        (idle // seats, "`//` throws the fraction away: divide with `/`", "whole division"),
+        (round(idle / seats, 2), "the share is rounded to two digits: return it as it is", "rounded"),
+        *other_batches(lengths, size, used),
+    ]
+
+
+def other_batches(lengths: list[int], size: int, used: int) -> list[tuple[float, str, str]]:
+    """What each wrong idea of the batches gives, with its words."""
+    batches = batches_of(lengths, size)
+    whole = [b for b in batches if len(b) == size] if len(lengths) % size else []
+    steps = sum(map(max, batches))
+    return [
+        (
+            (1 - sum(map(sum, whole)) / sum(size * max(b) for b in whole) if whole else 0.0) if len(lengths) % size else -1.0,
+            "the last batch is not full, but it runs as well: count it",
+            "last batch lost",
+        ),
         (
             1 - used / (len(lengths) * max(lengths)),
             "you put all requests into one batch: at most batch_size of them run together, then the next ones",
             "one big batch",
         ),
         (
-            1 - used / rows,
+            1 - used / (size * len(batches) * max(lengths)),
+            "you let every batch run as long as the longest answer of all: a batch ends with its own longest",
+            "longest of all",
+        ),
+        (
+            1 - used / sum(len(b) * max(b) for b in batches),
             "the last batch has fewer requests than batch_size, and you left its empty seats out: they are idle too",
             "empty seats forgotten",
         ),
@@ -62,11 +78,30 @@ def likely_shares(lengths: list[int], size: int, used: int, seats: int) -> tuple
             "mean of shares",
         ),
         (
-            1 - used / sum(size * max(batch) for batch in in_order),
+            1 - used / sum(size * max(b) for b in batches_of(sorted(lengths), size)),
             "you sorted the requests by length. Nobody knows the lengths in advance: batches form in order of arrival",
             "sorted by length",
         ),
-    )
+        (
+            1 - used / (size * max(1, steps_continuous(lengths, size))),
+            "you let the next request take a seat as soon as it is free: that is another schedule. A static batch ends whole",
+            "refills seats",
+        ),
+        (1 - used / steps, "you count steps: each step has batch_size seats", "steps, not seats"),
+        (
+            1 - used / (size * sum(b[-1] for b in batches)),
+            "a batch ends with its last request, you say: it ends with its longest",
+            "last as longest",
+        ),
+    ]
+
+
+def steps_continuous(lengths: list[int], seats: int) -> int:
+    """Steps of a schedule that refills each seat at once."""
+    free = [0] * seats
+    for n in lengths:
+        free[free.index(min(free))] += n
+    return max(free)
 
 
 def generate_idle(rng: random.Random, size: int) -> tuple:

@@ -2,9 +2,9 @@
 
 import random
 
-from ...judging.runs import Run, Step, timeline
+from ...judging.runs import Run, Step, left_out, sorted_how, timeline
 from ...judging.scheduling import Bench, random_jobs
-from ...task import Args, Case, Finding
+from ...task import Args, Case, Finding, likeliest
 
 BENCH = Bench(max_num_seqs=32, num_blocks=1024)
 BATCH_IN = "a batch starts when batch_size requests wait, or when no more can come, and as soon as the last batch has left"
@@ -20,20 +20,21 @@ def rules(args: Args, run: Run) -> Finding | None:
         cause = "your batch is packed, not padded: a Plan without rows. Name all its rows in Plan(..., rows=[...])"
         return Finding(RECTANGLE, cause, "no rectangle", "rows in each step", timeline(run))
     begins = [i for i, step in enumerate(steps) if any(before == 0 for _, before, _ in step["slices"])]
-    served, free_at = 0, 0.0
+    served: list[str] = []
+    free_at = 0.0
     for begin, end in zip(begins, [*begins[1:], len(steps)]):
-        wanted = list(run["requests"])[served : served + size]
         first = steps[begin]
-        finding = who_and_when(run, first, wanted, size, free_at) or holds_all(run, first)
+        finding = who_and_when(run, first, served, size, free_at) or holds_all(run, first)
         finding = finding or stays_together(run, begin, end)
         if finding:
             return finding
-        served, free_at = served + len(wanted), steps[end - 1]["start"] + steps[end - 1]["duration"]
+        served, free_at = served + first["rows"], steps[end - 1]["start"] + steps[end - 1]["duration"]
     return None
 
 
-def who_and_when(run: Run, first: Step, wanted: list[str], size: int, free_at: float) -> Finding | None:
-    """The members of a batch, and the moment it began."""
+def who_and_when(run: Run, first: Step, served: list[str], size: int, free_at: float) -> Finding | None:
+    """The members of a batch, and the moment it began. served: who was in a batch before."""
+    wanted = list(run["requests"])[len(served) : len(served) + size]
 
     def wrong(cause: str, slip: str) -> Finding:
         return Finding(BATCH_IN, cause, slip, f"a batch of {', '.join(wanted)}", timeline(run))
@@ -43,7 +44,13 @@ def who_and_when(run: Run, first: Step, wanted: list[str], size: int, free_at: f
     if len(rows) > size:
         return wrong(f"a batch holds more than batch_size = {size} requests: {told}", "batch too large")
     if set(rows) - set(wanted):
-        return wrong(f"somebody overtakes: the batch is {told}. Take the requests from the front of self.waiting", "overtakes")
+        here = [name for name, r in run["requests"].items() if r["arrival"] <= start + EPS and name not in served]
+        made = [
+            (f"{words}: the batch is {told}. They are served as they came, from the front of self.waiting", slip)
+            for words, slip in sorted_how(run, rows, here)
+        ]
+        overtakes = f"somebody overtakes: the batch is {told}. Take the requests from the front of self.waiting"
+        return likeliest(wrong, made or [(overtakes, "overtakes")])
     ready = max(free_at, *(run["requests"][name]["arrival"] for name in wanted))
     if set(rows) < set(wanted):
         if start < ready - EPS:
@@ -56,6 +63,15 @@ def who_and_when(run: Run, first: Step, wanted: list[str], size: int, free_at: f
             f"a batch leaves out somebody who waits: {told}. Take batch_size requests, or all there are", "batch too small"
         )
     if start > ready + EPS:
+        later = [r["arrival"] for r in run["requests"].values()][len(served) + size :]
+        full = f"{told}. It was full at {ready:.3f} s, and that is reason enough"
+        made = []
+        if later and abs(start - max(free_at, later[0])) <= EPS:
+            made.append((f"a full batch waits for one request more: {full}", "one too many"))
+        if later and abs(start - max(free_at, later[-1])) <= EPS:
+            made.append((f"a full batch waits until nobody else can come: {full}", "waits for the last"))
+        if made:
+            return likeliest(wrong, made)
         return wrong(f"a batch starts late: {told}, although it could have begun at {ready:.3f} s", "starts late")
     return None
 
@@ -76,6 +92,10 @@ def holds_all(run: Run, first: Step) -> Finding | None:
 def stays_together(run: Run, begin: int, end: int) -> Finding | None:
     """Nobody leaves before the last step of the batch, and no row is dropped from the rectangle."""
     rows = run["steps"][begin]["rows"]
+    if found := left_out(run, begin, end):
+        i, name = found
+        cause = f"{name} makes no token in step {i}, though it is not done: the rows of a batch run side by side, all of them"
+        return Finding(TOGETHER, cause, "leaves out a row", f"a token for {name}", timeline(run))
     for i in range(begin, end):
         step = run["steps"][i]
         if step["finished"] and i < end - 1 or set(step["rows"]) != set(rows):
@@ -112,6 +132,9 @@ def stays_together(run: Run, begin: int, end: int) -> Finding | None:
 OWN_WORDS = {
     "rule: never idle without a reason": "your plan is empty although requests wait, and nobody else will come: the batch never "
     "fills. When self.arrivals_open is False, start with what is there",
+    "rule: no more tokens than are left": "your plan gives a row more than one token while it writes. Each token needs the one "
+    "before it: (r, 1) for every row that is not done",
+    "rule: no more KV than there is": "plan.span is more than the cache holds for so many rows: slots_per_row(batch) is enough",
     "rule: no finished requests": "your plan gives a token to a row that is done. Leave requests with is_done out of "
     "plan.extend, and keep them in plan.rows",
     "rule: a request leaves when it is done": "leavers(done) lets a request go that has tokens left to make. It is asked after "
@@ -138,6 +161,7 @@ SIX = [[0.0, 3, 2], [0.0, 3, 8], [0.0, 3, 3], [0.0, 3, 5], [0.001, 3, 1], [0.001
 SLOW = [[0.0, 4, 2], [1.0, 2, 4], [2.0, 5, 1], [9.0, 1, 3]]
 
 TASK = BENCH.task(
+    like="static",
     id="03.3",
     name="StaticScheduler",
     title="A static scheduler",

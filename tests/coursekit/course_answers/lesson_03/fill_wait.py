@@ -1,5 +1,9 @@
 """Answers to task 03.2, ``fill_wait``: wrong ones with the words of their diagnoses, and right ones."""
 
+import itertools
+
+import numpy as np
+
 from .idle_fraction import cut
 
 
@@ -79,6 +83,101 @@ def fill_whole_seconds(arrivals, batch_size):
     return [int(start - a) for start, a in zip(starts, arrivals)]
 
 
+def fill_list_a_batch(arrivals, size):
+    return [[b[-1] - a for a in b] for b in cut(arrivals, size)]
+
+
+def fill_one_a_batch(arrivals, size):
+    return [b[-1] - b[0] for b in cut(arrivals, size)]
+
+
+def fill_between(arrivals, size):
+    return [b - a for a, b in itertools.pairwise(arrivals)]
+
+
+def fill_one_less(arrivals, size):
+    return fill(arrivals, max(1, size - 1))
+
+
+def fill_next_batch(arrivals, size):
+    """Notices that a batch is full when the next request comes."""
+    starts = [b[0] for b in cut(arrivals, size)][1:] + arrivals[-1:]
+    return [start - a for start, b in zip(starts, cut(arrivals, size)) for a in b]
+
+
+def fill_last_of_all(arrivals, size):
+    return [arrivals[-1] - a for a in arrivals]
+
+
+def fill_mean_arrival(arrivals, size):
+    return [sum(b) / len(b) - a for b in cut(arrivals, size) for a in b]
+
+
+def fill_mean_wait(arrivals, size):
+    return [sum(b[-1] - x for x in b) / len(b) for b in cut(arrivals, size) for _ in b]
+
+
+def fill_reversed(arrivals, size):
+    return [w for b in cut(arrivals, size) for w in sorted(b[-1] - a for a in b)]
+
+
+def fill_arrivals(arrivals, size):
+    return arrivals
+
+
+def fill_rounded(arrivals, size):
+    return [round(w) for w in fill(arrivals, size)]
+
+
+def fill_pops(arrivals, size):
+    waits = []
+    while arrivals:
+        batch = [arrivals.pop(0) for _ in range(min(size, len(arrivals)))]
+        waits += [batch[-1] - a for a in batch]
+    return waits
+
+
+def fill_prints(arrivals, size):
+    print(fill(arrivals, size))
+
+
+def fill_numpy(arrivals, size):
+    at = np.arange(len(arrivals))
+    return np.array(arrivals)[np.minimum(at // size * size + size, len(arrivals)) - 1] - arrivals if arrivals else np.zeros(0)
+
+
+def fill_generator(arrivals, size):
+    for i, a in enumerate(arrivals):
+        yield arrivals[min(i - i % size + size, len(arrivals)) - 1] - a
+
+
+def fill_clock(arrivals, size):
+    """Lets people come one after the other, and a full batch leave."""
+    waits, here = {}, []
+    for i, a in enumerate(arrivals):
+        here.append(i)
+        if len(here) == size or i == len(arrivals) - 1:
+            waits |= {j: a - arrivals[j] for j in here}
+            here = []
+    return list(waits.values())
+
+
+def fill_gaps(arrivals, size):
+    """Adds the gaps up, from the end of each batch."""
+    waits = []
+    for b in cut(arrivals, size):
+        gaps = [y - x for x, y in itertools.pairwise(b)]
+        waits += [*itertools.accumulate(reversed(gaps), initial=0.0)][::-1]
+    return waits
+
+
+def fill_recursive(arrivals, size):
+    if not arrivals:
+        return ()
+    first, rest = arrivals[:size], arrivals[size:]
+    return (*map(first[-1].__sub__, first), *fill_recursive(rest, size))
+
+
 WRONG = [
     (fill_since_first, "since the first request of the batch came"),
     (fill_same, "the same wait"),
@@ -95,6 +194,19 @@ WRONG = [
     (fill_reaches_past, "reaches past the last arrival"),
     (fill_by_index, "finds the first of them twice"),
     (fill_whole_seconds, "cut to whole seconds"),
+    (fill_list_a_batch, "a list for each batch"),
+    (fill_one_a_batch, "one number for each batch"),
+    (fill_between, "times between two of them"),
+    (fill_one_less, "one too small"),
+    (fill_next_batch, "the first of the next batch"),
+    (fill_last_of_all, "the last arrival of all"),
+    (fill_mean_arrival, "the mean arrival"),
+    (fill_mean_wait, "its mean wait"),
+    (fill_reversed, "stand in reverse"),
+    (fill_arrivals, "these are the arrivals"),
+    (fill_rounded, "rounded to whole seconds"),
+    (fill_pops, "changes the lists that it is given"),
+    (fill_prints, "is there a `return` line"),
 ]
 
-RIGHT = [fill, fill_backwards]
+RIGHT = [fill, fill_backwards, fill_numpy, fill_generator, fill_clock, fill_gaps, fill_recursive]

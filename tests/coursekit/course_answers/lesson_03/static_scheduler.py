@@ -1,5 +1,8 @@
 """Answers to task 03.3, ``StaticScheduler``: wrong ones with the words of their diagnoses, and right ones."""
 
+import itertools
+import math
+
 from minieng import Plan, Scheduler
 
 
@@ -197,17 +200,159 @@ class LeavesByGenerator(Static):
         return (r for r in self.running if over)
 
 
+class EmptyFlush(Static):
+    """Begins a batch whenever nobody runs and there is no reason to wait, whether anybody is there or not."""
+
+    def ready(self):
+        return not 0 < len(self.waiting) < self.config.batch_size or not self.arrivals_open
+
+
+class WaitsForTheLast(Static):
+    def ready(self):
+        return not self.arrivals_open
+
+
+class ShortestFirst(Static):
+    def choose(self):
+        return sorted(self.waiting, key=lambda r: r.num_prompt_tokens)[: self.config.batch_size]
+
+
+class TwoTokens(Static):
+    def go_on(self):
+        return Plan(extend=[(r, 2) for r in self.running if not r.is_done], rows=list(self.running))
+
+
+class NamesTwice(Static):
+    def begin(self, batch):
+        return Plan(extend=[(r, r.num_remaining_tokens) for r in batch * 2], rows=batch, span=columns(batch))
+
+
+class ExtendsTheFirst(Static):
+    def go_on(self):
+        live = [r for r in self.running if not r.is_done]
+        return Plan(extend=[(r, 1) for r in live[: 1 if len(live) == len(self.running) else None]], rows=list(self.running))
+
+
+class HugeSpan(Static):
+    def begin(self, batch):
+        return Plan(extend=[(r, r.num_remaining_tokens) for r in batch], rows=batch, span=10**6)
+
+
+class SaysWhetherAllAreDone(Static):
+    def leavers(self, done):
+        return all(r.is_done for r in self.running)
+
+
+class LeavesOnOnePath(Static):
+    def leavers(self, done):
+        if all(r.is_done for r in self.running):
+            return list(self.running)
+
+
+class ReturnsPairs(Static):
+    def plan(self, now):
+        return super().plan(now).extend
+
+
+class NoScheduler:
+    """Begins without the base class."""
+
+    def plan(self, now):
+        return Plan()
+
+
+class WithoutNow(Static):
+    def plan(self):
+        return Plan()
+
+
+class PollsForever(Static):
+    def plan(self, now):
+        return super().plan(now) if self.running or not self.arrivals_open else Plan(wait_until=now + 1e-5)
+
+
+class ByGenerators(Static):
+    """Any iterable will do for the fields of a Plan."""
+
+    def begin(self, batch):
+        extend = ((r, r.num_remaining_tokens) for r in batch)
+        return Plan(extend=extend, rows=tuple(batch), span=columns(batch))
+
+    def go_on(self):
+        live = itertools.filterfalse(lambda r: r.is_done, self.running)
+        return Plan(dict.fromkeys(live, 1).items(), rows=iter(self.running))
+
+
+class KeepsItsBatch(Scheduler):
+    """Remembers its batch, and the tokens that each row still has to make."""
+
+    batch = ()
+
+    def plan(self, now):
+        if not self.batch:
+            full = len(self.waiting) >= self.config.batch_size
+            if not full and (self.arrivals_open or not self.waiting):
+                return Plan(wait_until=math.inf)
+            self.batch = list(itertools.islice(self.waiting, self.config.batch_size))
+            wide = sum(max(sizes) for sizes in zip(*[(r.num_prompt_tokens, r.max_num_tokens) for r in self.batch]))
+            return Plan([(r, r.num_prompt_tokens) for r in self.batch], rows=self.batch, span=wide)
+        return Plan([(r, 1) for r in self.batch if r.finish_reason is None], rows=self.batch)
+
+    def leavers(self, done):
+        if any(r.finish_reason is None for r in self.batch):
+            return ()
+        over, self.batch = self.batch, ()
+        return over
+
+
+class BySequence(Static):
+    """Sorts by number, rows from the last to the first."""
+
+    def choose(self):
+        return sorted(self.waiting, key=lambda r: r.sequence)[: self.config.batch_size][::-1]
+
+
+class CountsDown(Static):
+    """Leavers by counting those who are not done."""
+
+    open = 0
+
+    def leavers(self, done):
+        self.open = len({r for r in self.running if r.finish_reason is None})
+        return {True: iter(self.running), False: iter(())}[self.open == 0]
+
+
+class FillsAPlan(Scheduler):
+    """One Plan, filled field by field."""
+
+    def plan(self, now):
+        plan = Plan()
+        if self.running:
+            plan.rows = [*self.running]
+            for r in plan.rows:
+                if not r.is_done:
+                    plan.extend.append((r, r.num_remaining_tokens))
+        elif self.waiting and (not self.arrivals_open or len(self.waiting) // self.config.batch_size):
+            plan.rows = [r for i, r in enumerate(self.waiting) if i < self.config.batch_size]
+            plan.extend += [(r, r.num_tokens) for r in plan.rows]
+            plan.span = columns(plan.rows)
+        return plan
+
+    def leavers(self, done):
+        return [r for r in self.running if not any(not other.is_done for other in self.running)]
+
+
 WRONG = [
     (NeverFlushes, "the batch never fills"),
     (LeavesEarly, "while its batch ran on"),
     (StartsAtOnce, "before it is full"),
     (Packed, "packed, not padded"),
-    (NewestFirst, "somebody overtakes"),
+    (NewestFirst, "the newest come first"),
     (TakesAll, "more than batch_size"),
     (OneTooFew, "leaves out somebody who waits"),
     (DropsRows, "gone from the rectangle"),
     (FeedsTheDone, "gives a token to a row that is done"),
-    (WaitsForOneMore, "a batch starts late"),
+    (WaitsForOneMore, "waits for one request more"),
     (MovesQueues, "plan() moved requests"),
     (NoSpan, "plan.span=0 does not hold"),
     (NoRows, "plan.rows lacks r0"),
@@ -221,6 +366,30 @@ WRONG = [
     (LooksForTheText, "has no attribute"),
     (LeaveOneByOne, "only those whose last token came in this step"),
     (SpanOfPrompts, "and not the answers"),
+    (EmptyFlush, "max() of nobody"),
+    (WaitsForTheLast, "waits until nobody else can come"),
+    (ShortestFirst, "sorted by length"),
+    (TwoTokens, "more than one token while it writes"),
+    (NamesTwice, "names one request twice"),
+    (ExtendsTheFirst, "makes no token in step"),
+    (HugeSpan, "more than the cache holds for so many rows"),
+    (SaysWhetherAllAreDone, "there is True or False"),
+    (LeavesOnOnePath, "there is None"),
+    (ReturnsPairs, "not the fields themselves"),
+    (NoScheduler, "this is no scheduler"),
+    (WithoutNow, "cannot be called as the task calls it"),
+    (PollsForever, "comes to no end"),
 ]
 
-RIGHT = [Static, NamesRunningItself, InOneMethod, ReturnsRunningItself, LeavesByGenerator]
+RIGHT = [
+    Static,
+    NamesRunningItself,
+    InOneMethod,
+    ReturnsRunningItself,
+    LeavesByGenerator,
+    ByGenerators,
+    KeepsItsBatch,
+    BySequence,
+    CountsDown,
+    FillsAPlan,
+]
