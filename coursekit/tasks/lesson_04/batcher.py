@@ -3,8 +3,8 @@
 import random
 from typing import Any
 
-from ...task import Args, Case, Finding, Task
-from .moments import EPS, late_cause, moments
+from ...task import Args, Case, Finding, Task, likeliest
+from .moments import EPS, early_causes, late_causes, moments
 
 MOMENT = "start = max(machine is free, min(batch is full, window of the oldest is over))"
 SOMEBODY = "a batch holds at least one request, at most size, in order of arrival, each request once"
@@ -12,17 +12,42 @@ SOMEBODY = "a batch holds at least one request, at most size, in order of arriva
 
 def judge_batcher(args: Args, got: Any) -> Finding | None:
     arrivals, size, window, takes = args
-    waiting, free = list(range(len(arrivals))), 0
+    if finding := judge_form(got):
+        return finding
+    waiting, free, before = list(range(len(arrivals))), 0, 0
     for number, (start, rows) in enumerate(got):
         finding = judge_rows(arrivals, waiting, number, start, rows, size, window, got) or judge_start(
             [arrivals[i] for i in waiting], number, start, rows, free, size, window, got
         )
         if finding:
+            if number and start == free - takes + takes * before and start != free:
+                cause = f"batch {number}, at tick {start}: a batch runs for `takes` ticks whatever its size, not for each request"
+                return Finding(MOMENT, cause, "takes for each", {"batch": [free, rows]}, {"batch": [start, rows]})
             return finding
-        waiting, free = waiting[len(rows) :], start + takes
+        waiting, free, before = waiting[len(rows) :], start + takes, len(rows)
     if waiting:
-        cause = "requests are lost: the loop ends although they have not been served"
-        return Finding(SOMEBODY, cause, "requests lost", {"still waiting": waiting}, got)
+        cause = f"the loop ends although request {waiting[0]} has not been served"
+        return Finding(SOMEBODY, cause, "requests lost", {"requests without a batch": []}, {"requests without a batch": waiting})
+    return None
+
+
+def judge_form(got: Any) -> Finding | None:
+    """A list of pairs, a number and a list."""
+
+    def wrong(cause: str, slip: str) -> Finding:
+        return Finding(
+            "there is a pair for each batch: (start, [request numbers])", cause, slip, "[(start, [numbers]), ...]", got
+        )
+
+    for entry in got:
+        if not isinstance(entry, list) or len(entry) != 2:
+            return wrong(f"an entry is {entry!r}, which is no pair", "no pairs")
+        if isinstance(entry[0], list):
+            return wrong("the pairs are the wrong way round: the start comes first, then the requests", "pair reversed")
+        if not isinstance(entry[1], list):
+            return wrong(
+                f"an entry is {entry!r}: its second part is the list of the whole batch, there is no entry a request", "no list"
+            )
     return None
 
 
@@ -32,27 +57,43 @@ def judge_rows(
     present = [i for i in waiting if arrivals[i] <= start]
 
     def wrong(cause: str, slip: str) -> Finding:
-        return Finding(SOMEBODY, f"batch {number}, at tick {start}: {cause}", slip, {"the first who wait": present[:size]}, got)
+        told = f"batch {number}, at tick {start}: {cause}"
+        return Finding(SOMEBODY, told, slip, {"batch": [start, present[:size]]}, {"batch": [start, rows]})
 
     if not rows:
         return wrong("it is empty. The model would run a pass for nobody", "empty batch")
     if len(rows) > size:
         return wrong(f"it holds {len(rows)} requests, size is {size}", "batch too large")
     if rows != waiting[: len(rows)]:
-        return wrong("these are not the requests that have waited longest, each once", "other requests")
+        return wrong(*other_requests(arrivals, waiting, rows))
     if len(rows) > len(present):
-        return wrong("it holds a request that has not come yet", "not there yet")
+        return wrong(f"it holds request {rows[len(present)]}, which has not come yet", "not there yet")
     if len(rows) < min(size, len(present)):
+        late = present[len(rows)]
         closes = arrivals[waiting[0]] + window
         if closes < start and rows == [i for i in present if arrivals[i] <= closes][:size]:
-            late = present[len(rows)]
             return wrong(
                 f"request {late} is left out, which came after the window of the oldest was over but before the batch began. "
                 "While the machine is busy the batch is still open: it holds whoever is there when it starts",
                 "closed at due",
             )
-        return wrong("somebody who is there is left out. A request that comes at the very tick of the start is there", "left out")
+        if rows == [i for i in present if arrivals[i] < start][:size]:
+            return wrong(f"request {late} is left out, which comes at this very tick: it is there", "tick of the start")
+        return wrong(f"request {late} is left out, though it is there and a seat is free", "left out")
     return None
+
+
+def other_requests(arrivals: list[int], waiting: list[int], rows: list[int]) -> tuple[str, str]:
+    """The cause of a batch of others than the first who wait."""
+    first = waiting[: len(rows)]
+    if rows == [i + 1 for i in first]:
+        return "your numbers start at 1: the first request is number 0", "numbers from 1"
+    if rows == [arrivals[i] for i in first]:
+        return "these are the arrivals: a batch holds the numbers of its requests", "arrivals, not numbers"
+    if set(rows) - set(waiting) and set(rows) <= set(range(len(arrivals))):
+        again = min(set(rows) - set(waiting))
+        return f"request {again} has been served before: who is in a batch waits no longer", "served twice"
+    return "these are not the requests that have waited longest, each once", "other requests"
 
 
 def judge_start(
@@ -64,13 +105,16 @@ def judge_start(
         return None
 
     def wrong(cause: str, slip: str) -> Finding:
-        return Finding(MOMENT, f"batch {number}, at tick {start}: {cause}", slip, {"start": right}, got)
+        told = f"batch {number}, at tick {start}: {cause}"
+        return Finding(MOMENT, told, slip, {"batch": [right, rows]}, {"batch": [start, rows]})
 
     if start < free:
         return wrong(f"it starts while the batch before it runs, until tick {free}", "machine busy")
     if start < right:
-        return wrong("it starts too early: it is not full, and the oldest has not waited for a whole window", "starts early")
-    return wrong(*late_cause(times, free, start, len(rows) == size, full, due, window))
+        return likeliest(wrong, early_causes(times, free, start, size, window))
+    if abs(start - right - 1) <= EPS and right == due:
+        return wrong("it starts one tick late: at arrival + window the window is over", "one tick late")
+    return likeliest(wrong, late_causes(times, free, start, size, window))
 
 
 def generate_batcher(rng: random.Random, size: int) -> tuple:

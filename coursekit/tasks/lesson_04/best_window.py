@@ -2,11 +2,11 @@
 
 import math
 import random
+import statistics
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-from ...task import Args, Case, Finding, Task
+from ...task import CANNOT_TELL, Args, Case, Finding, Task, likeliest
 
 Measured = list[Any]  # [window, latencies, busy time]
 
@@ -42,34 +42,112 @@ def nearest(latencies: list[float]) -> float:
     return sorted(latencies)[round(0.95 * (len(latencies) - 1))]
 
 
-MISTAKES = (  # words, slip, what such an answer returns; told in this order: what explains less stands first
-    ("your P95 lies between two measured latencies, as np.percentile has it: here it is one of them",
-        "interpolated", lambda runs, limit: choose(runs, lambda r: between(r[1]) <= limit)),
-    ("you take the measured latency that is nearest to a P95 between two: the rank is rounded up, 0.95 n counted from 1",
-        "nearest", lambda runs, limit: choose(runs, lambda r: nearest(r[1]) <= limit)),
-    ("your rank is one too large: counted from 0, the 19th has number 18", "rank too large", lambda runs, limit: choose(
-        runs, lambda r: below(r[1], len(r[1]), 95 * len(r[1]) // 100) <= limit)),
-    ("you compare the slowest request with the limit: one request in twenty may exceed it", "maximum", lambda runs, limit: choose(
-        runs, lambda r: max(r[1]) <= limit)),
-    ("you compare the mean with the limit, which hides the slowest requests", "mean", lambda runs, limit: choose(
-        runs, lambda r: sum(r[1]) / len(r[1]) <= limit)),
-    ("you take the latencies in the order in which they were measured: sort them first", "not sorted", lambda runs, limit: choose(
-        runs, lambda r: r[1][-(-95 * len(r[1]) // 100) - 1] <= limit)),
-    ("your rank is one too small: of 20 sorted latencies the 19th is the P95, not the 18th", "rank too small", lambda runs, limit:
-        choose(runs, lambda r: below(r[1], len(r[1]), math.ceil(0.95 * len(r[1])) - 2) <= limit)),
-    ("you want the P95 strictly below the limit: a P95 that equals the limit keeps it", "strictly below", lambda runs, limit:
-        choose(runs, lambda r: rank95(r[1]) < limit)),
-    ("two windows cost the same: take the shorter one, which can only be quicker at low load", "ties", lambda runs, limit: choose(
-        runs, lambda r: rank95(r[1]) <= limit, lambda r: (r[2], -r[0]))),
-    ("you take the longest window that keeps the limit. Longer is not always less work: compare the busy times", "longest window",
-        lambda runs, limit: choose(runs, lambda r: rank95(r[1]) <= limit, lambda r: -r[0])),
-    ("you take the shortest window that keeps the limit, whatever the machine has to do for it", "shortest window",
-        lambda runs, limit: choose(runs, lambda r: rank95(r[1]) <= limit, lambda r: r[0])),
-    ("you take the window with the smallest P95. The limit is enough: spend what it leaves on less work", "smallest P95",
-        lambda runs, limit: choose(runs, lambda r: rank95(r[1]) <= limit, lambda r: (rank95(r[1]), r[0]))),
-    ("you forget the limit: this is the window with the least busy time of all", "no limit", lambda runs, limit: choose(
-        runs, lambda r: True)),
+def at_rank(rank: Callable[[int], int]) -> Callable[[list[float]], float]:
+    """The latency with that number of the sorted list, counted from 1; rank(n)."""
+    return lambda latencies: below(latencies, len(latencies), rank(len(latencies)) - 1)
+
+
+def spread_out(latencies: list[float]) -> float:
+    """The P95 as statistics.quantiles has it, beyond the slowest where there are few."""
+    return statistics.quantiles(latencies, n=20)[-1] if len(latencies) > 1 else latencies[0]
+
+
+# words, slip, how such an answer measures a list of latencies. Told in this order: what explains less stands first.
+MEASURES: tuple[tuple[str, str, Callable[[list[float]], float]], ...] = (
+    (
+        "your P95 lies between two measured latencies, as np.percentile has it: here it is one of them",
+        "interpolated",
+        between,
+    ),
+    (
+        'your rank is rounded to the nearest, as np.percentile has it with method="nearest": 0.95 n is rounded up',
+        "nearest",
+        nearest,
+    ),
+    (
+        "your rank is one too large: counted from 0, the 19th has number 18",
+        "rank too large",
+        at_rank(lambda n: 95 * n // 100 + 1),
+    ),
+    (
+        "your P95 lies between two measured latencies, as statistics.quantiles has it: here it is one of them",
+        "quantiles",
+        spread_out,
+    ),
+    ("your rank is rounded down: 0.95 n is rounded up, counted from 1", "rank rounded down", at_rank(lambda n: 95 * n // 100)),
+    (
+        "you compare the slowest request with the limit, which is the P99 of so few as well: one in twenty may exceed it",
+        "maximum",
+        max,
+    ),
+    ("this is a P90: one request in ten may exceed it. At P95 it is one in twenty", "P90", at_rank(lambda n: -(-90 * n // 100))),
+    ("you compare the median with the limit, which half of the requests exceed", "median", statistics.median),
+    (
+        "you compare the mean with the limit, which hides the slowest requests",
+        "mean",
+        lambda latencies: sum(latencies) / len(latencies),
+    ),
+    (
+        "you take the latencies in the order in which they were measured: sort them first",
+        "not sorted",
+        lambda latencies: latencies[-(-95 * len(latencies) // 100) - 1],
+    ),
+    (
+        "you sorted the slowest to the front: the P95 has few behind it, not before it",
+        "sorted down",
+        lambda latencies: sorted(latencies)[::-1][-(-95 * len(latencies) // 100) - 1],
+    ),
+    (
+        "your rank is one too small: of 20 sorted latencies the 19th is the P95, not the 18th",
+        "rank too small",
+        at_rank(lambda n: -(-95 * n // 100) - 1),
+    ),
+    ("you want the P95 below the limit: a P95 that equals the limit keeps it", "strictly below", lambda x: rank95(x) + 1e-9),
+    ("you forget the limit: this is the window with the least busy time of all", "no limit", lambda x: -math.inf),
 )  # fmt: skip
+
+# words, slip, what such an answer prefers among the runs that keep the limit
+PREFERENCES: tuple[tuple[str, str, Callable[[Measured], Any]], ...] = (
+    (
+        "two windows cost the same: take the shorter one, which can only be quicker at low load",
+        "ties",
+        lambda r: (r[2], -r[0]),
+    ),
+    (
+        "two windows cost the same, and you take whichever is first in the list: take the shorter one",
+        "ties in the list's order",
+        lambda r: r[2],
+    ),
+    (
+        "you take the longest window that keeps the limit. Longer is not always less work: compare the busy times",
+        "longest window",
+        lambda r: -r[0],
+    ),
+    (
+        "you take the shortest window that keeps the limit, whatever the machine has to do for it",
+        "shortest window",
+        lambda r: r[0],
+    ),
+    (
+        "you take the window with the smallest P95. The limit is enough: spend what it leaves on less work",
+        "smallest P95",
+        lambda r: (rank95(r[1]), r[0]),
+    ),
+    ("this is the window with the most busy time: less work is what the window is for", "most busy", lambda r: (-r[2], r[0])),
+)  # fmt: skip
+
+
+def mistakes(runs: list[Measured], limit: float) -> list[tuple[str, str, float]]:
+    """Words, slip, and what an answer with that mistake returns."""
+
+    def measured(measure: Callable[[list[float]], float]) -> float:
+        return choose(runs, lambda r: measure(r[1]) <= limit)
+
+    def preferred(prefer: Callable[[Measured], Any]) -> float:
+        return choose(runs, lambda r: rank95(r[1]) <= limit, prefer)
+
+    found = [(words, slip, measured(measure)) for words, slip, measure in MEASURES]
+    return found[:-1] + [(words, slip, preferred(prefer)) for words, slip, prefer in PREFERENCES] + found[-1:]
 
 
 def judge_window(args: Args, got: Any) -> Finding | None:
@@ -77,21 +155,22 @@ def judge_window(args: Args, got: Any) -> Finding | None:
     right = choose(runs, lambda r: rank95(r[1]) <= limit)
     if got == right and type(got) is not bool:
         return None
-    table = [{"window": w, "P95": rank95(latencies), "busy": busy} for w, latencies, busy in runs]
+    table = "; ".join(f"window {w}: P95 {rank95(latencies):g}, busy {busy:g}" for w, latencies, busy in runs)
 
     def wrong(cause: str, slip: str) -> Finding:
-        return Finding(CHOICE, cause, slip, {"window": right, "of": table, "limit": limit}, got)
+        return Finding(CHOICE, f"{cause}. ({table}; limit {limit:g})", slip, right, got)
 
     if isinstance(got, bool) or not isinstance(got, (int, float)):
-        return wrong("the answer is one of the windows, a number, or -1", "not a window")
-    made = [(words, slip) for words, slip, answer in MISTAKES if answer(runs, limit) == got]
-    if made:
-        return replace(wrong(*made[0]), instead=made[1:])
-    if got == -1:
-        return wrong("there is a window that keeps the limit", "gives up")
-    if got not in [run[0] for run in runs]:
-        return wrong("this is none of the windows that were tried (return it, not its place in the list)", "no such window")
-    return wrong("another window keeps the limit with less busy time", "other window")
+        what = "more than a number: return the window alone" if isinstance(got, list) else "no number: return a window, or -1"
+        return wrong(f"this is {what}", "not a window")
+    made = [(words, slip) for words, slip, answer in mistakes(runs, limit) if answer == got]
+    if got not in [run[0] for run in runs] and got != -1:
+        made += [("this is a busy time: return the window that has it", "busy time")] * (got in [run[2] for run in runs])
+        made += [("this is a latency: return the window that has it", "latency")] * any(got in run[1] for run in runs)
+        made += [("this is its place in the list of runs: return the window itself", "place")] * (got in range(len(runs)))
+        made.append(("this is none of the windows that were tried", "no such window"))
+    unknown = "there is a window that keeps the limit" if got == -1 else "another window keeps the limit with less busy time"
+    return likeliest(wrong, made or [(f"{CANNOT_TELL}: {unknown}", "gives up" if got == -1 else "other window")])
 
 
 def generate_window(rng: random.Random, size: int) -> tuple:
@@ -134,6 +213,7 @@ TASK = Task(
         Case(([[0, [20, 30], 12], [10, [30, 40], 10]], 40), 10),
         Case(([[0, [20, 30], 12], [10, [30, 40], 10]], 35), 0),
         Case(([[10, [30, 40], 10], [0, [20, 30], 10]], 40), 0),
+        Case(([[50, [20], 10], [10, [20], 10], [80, [20], 10]], 20), 10),
         Case(([[0, [20] * 20, 12], [5, ONE_SLOW, 11], [10, TWO_SLOW, 10]], 50), 5),
         Case(([[0, [20] * 12 + [90], 10], [5, [50] * 13, 11]], 50), 5),
         Case(([[0, [20] * 33 + [80, 90], 10], [5, [50] * 35, 11]], 50), 5),
