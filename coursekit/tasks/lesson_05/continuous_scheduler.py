@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from ...judging.runs import Run, timeline
-from ...judging.scheduling import Bench, random_jobs
-from ...task import Args, Case, Finding
+from ...judging.runs import Run, sorted_how, timeline
+from ...judging.scheduling import Bench, Words, random_jobs
+from ...task import Args, Case, Finding, likeliest
 
 BENCH = Bench(max_num_seqs=4, num_blocks=256, block_size=4)
 PACKED = "a continuous batch is packed: a Plan without rows"
@@ -78,6 +79,12 @@ def preempts_in_need(run: Run, i: int, knobs: dict[str, Any]) -> Finding | None:
     left = spare(run, i, knobs)
     if left < max(need):
         return None
+    if len(gone) == 1:
+        cause = (
+            f"step {i} sends {gone[0]} back, and {left} blocks are free after it: more than it needs. Nobody had to go. Is a "
+            "token counted twice on the ledger? self.make_room(plan, kv, r, n) counts it, kv.take(r, n) counts it once more"
+        )
+        return Finding(NEEDED, cause, "preempts without need", f"{gone[0]} goes on", timeline(run))
     cause = (
         f"step {i} sends {' and '.join(gone)} back, and {left} blocks are free after it: more than each of them needs. When one "
         "gives way, the next can have its blocks: self.make_room(plan, kv, r, n) counts them, your own preemption does not"
@@ -106,8 +113,12 @@ def in_order(run: Run, i: int, begun: list[str], running: set[str], knobs: dict[
             "does not fit: if small ones always slip past, a big one waits for ever"
         )
         return Finding(IN_ORDER, cause, "skips the big one", f"{passed} first", timeline(run))
-    cause = f"{overtaker} enters in step {i} before {passed}, which came earlier. Go through self.waiting from its front"
-    return Finding(IN_ORDER, cause, "overtakes", f"{passed} first", timeline(run))
+    told = f"{overtaker} enters in step {i} before {passed}, which came earlier"
+    made = [(f"{told}: {words}. Go through self.waiting from its front", slip) for words, slip in sorted_how(run, new, queue)]
+    return likeliest(
+        lambda cause, slip: Finding(IN_ORDER, cause, slip, f"{passed} first", timeline(run)),
+        made or [(f"{told}. Go through self.waiting from its front", "overtakes")],
+    )
 
 
 def nobody_pauses(run: Run, i: int, running: set[str], knobs: dict[str, Any]) -> Finding | None:
@@ -116,6 +127,13 @@ def nobody_pauses(run: Run, i: int, running: set[str], knobs: dict[str, Any]) ->
     idle = sorted(running - given - set(step["preempted"]))
     if not idle:
         return None
+    made = sum(idle[0] in s["emitted"] for s in run["steps"][:i])
+    if made == run["requests"][idle[0]]["output"]:
+        cause = (
+            f"{idle[0]} has all its tokens and still sits there in step {i}. leavers(done) decides who goes: return done, or "
+            "leave the method out"
+        )
+        return Finding(COME_IN, cause, "keeps who is done", f"{idle[0]} leaves after its last token", timeline(run))
     if step["preempted"]:
         out = step["preempted"][0]
         cause = (
@@ -155,13 +173,27 @@ def nobody_waits(run: Run, i: int, running: set[str], knobs: dict[str, Any]) -> 
     first, fresh = queue[0], run["requests"][queue[0]]["preemptions"] == 0
     if not fresh or blocks(run["requests"][first]["prompt"], knobs) > spare(run, i, knobs):
         return None
-    seats, taken = knobs["max_num_seqs"], len(given)
+    seats, taken, asked = knobs["max_num_seqs"], len(given), run["requests"][first]
+    if blocks(asked["prompt"] + asked["output"], knobs) > spare(run, i, knobs):
+        cause = (
+            f"{first} waits in step {i}, although its prompt fits: room for its whole answer is not needed yet. Count the "
+            "tokens of this step alone, r.num_remaining_tokens; when KV runs short later, somebody is preempted"
+        )
+        return Finding(COME_IN, cause, "reserves the answer", f"{first} enters in step {i}", timeline(run))
     if not any(before == 0 for _, before, _ in step["slices"]):
         cause = (
             f"{first} waits in step {i}, although only {taken} of {seats} seats are taken. A batch need not end before "
             "others enter"
         )
         return Finding(COME_IN, cause, "waits for the batch", f"{first} enters in step {i}", timeline(run))
+    if taken == seats - 1 and all(len(s["slices"]) < seats for s in run["steps"]):
+        cause = (
+            f"{first} waits in step {i}, although {taken} of {seats} seats are taken: the last seat stays empty in every step. "
+            "There are self.max_num_seqs of them"
+        )
+        few = f"{first} waits in step {i}, although a seat is free and its prompt fits. Let in as many as fit"
+        found = Finding(COME_IN, cause, "one seat empty", f"{first} enters in step {i}", timeline(run))
+        return replace(found, instead=[(few, "lets in too few")])
     cause = f"{first} waits in step {i}, although {taken} of {seats} seats are taken and its prompt fits. Let in as many as fit"
     return Finding(COME_IN, cause, "lets in too few", f"{first} enters in step {i}", timeline(run))
 
@@ -187,11 +219,32 @@ def spare(run: Run, i: int, knobs: dict[str, Any], without: Sequence[str] = ()) 
     return run["steps"][i]["blocks_total"] - held
 
 
-OWN_WORDS = {
+def idle_words(run: Run) -> str:
+    """Words for an empty plan where somebody waits or runs."""
+    running = {name for step in run["steps"] for name, _, _ in step["slices"]}
+    for step in run["steps"]:
+        running -= {*step["finished"], *step["preempted"]}
+    if not running:
+        return (
+            "your plan is empty, although somebody waits and nobody runs: let the first in, its prompt fits into an empty cache"
+        )
+    names = ", ".join(sorted(running))
+    if run["steps"][-1]["blocks_free"] == 0:
+        return (
+            f"your plan is empty, although {names} runs: it needs one more block and none is free. Then somebody has to go: "
+            "self.make_room(plan, kv, r, n) sends somebody back"
+        )
+    return f"your plan is empty, although {names} runs and blocks are free: whoever runs gets its next token in every step"
+
+
+OWN_WORDS: Words = {
     "rule: at most max_num_seqs requests run": "more requests than seats: your plan lets in everybody who waits. There are "
     "self.max_num_seqs seats, and len(self.running) of them are taken",
-    "rule: never idle without a reason": "your plan is empty, although somebody waits or runs. If whoever runs needs one more "
-    "block and none is free, self.make_room(plan, kv, r, n) sends somebody back. If nobody runs, let the first in",
+    "rule: never idle without a reason": idle_words,
+    "rule: one slice per request": "your plan names a request twice: in plan.extend, or there and in plan.preempt. Who is "
+    "preempted computes nothing in that step: plan.drop(r) takes it out again",
+    "rule: no more tokens than are left": "your plan gives a request more tokens than it has left, which is one for whoever "
+    "writes: its next token needs the one before. r.num_remaining_tokens says how many",
     "rule: no more KV than there is": "your plan takes more KV blocks than are free. Let a newcomer in only if "
     "kv.take(r, n) says True, and give a running request its token only if self.make_room(plan, kv, r, n) does",
 }
@@ -229,6 +282,7 @@ FOUR = [[0.0, 4, 9]] * 4  # eight blocks hold two for each, and all need a third
 LATE = [[0.0, 4, 9], [0.0, 4, 9], [0.03, 6, 3]]  # the third fits only into what a preempted one gives up
 
 TASK = BENCH.task(
+    like="continuous",
     id="05.3",
     name="ContinuousScheduler",
     title="A continuous scheduler",

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from ...task import Args, Case, Finding, Task
+from ...task import CANNOT_TELL, Args, Case, Finding, Task, likeliest
 
 Slices = list[list[int]]  # [cached, new] of each request
 Pairs = set[tuple[int, int]]  # (row, column)
@@ -28,77 +28,146 @@ def pairs_of(slices: Slices) -> tuple[dict[tuple[int, int], str], int, int]:
 def judge_mask(args: Args, got: Any) -> Finding | None:
     (slices,) = args
     kinds, rows, columns = pairs_of(slices)
-
-    def wrong(cause: str, slip: str, expected: Any) -> Finding:
-        return Finding(RULE, cause, slip, expected, got)
-
-    if len(got) != rows or any(len(row) != columns for row in got):
-        return wrong(*shape_slip(got, slices, rows, columns), f"{rows} rows of {columns}")
-    if any(x not in (0, 1) for row in got for x in row):
-        return wrong("each entry says yes or no: True or False, no -inf", "not True or False", "True and False only")
-    seen = {(q, k) for q in range(rows) for k in range(columns) if got[q][k]}
     should = {pair for pair, kind in kinds.items() if kind != "future"}
+
+    def wrong(cause: str, slip: str) -> Finding:
+        return Finding(RULE, cause, slip, [[(q, k) in should for k in range(columns)] for q in range(rows)], got)
+
+    if shape := shape_slip(got, slices, rows, columns):
+        return wrong(*shape)
+    if any(x not in (0, 1) for row in got for x in row):
+        return wrong("each entry says yes or no: True or False, no -inf", "not True or False")
+    seen = {(q, k) for q in range(rows) for k in range(columns) if got[q][k]}
     if seen == should:
         return None
-    pair = min(seen ^ should)
-    expected = f"row {pair[0]} {'sees' if pair in should else 'does not see'} column {pair[1]}"
-    return wrong(*name_slip(seen, should, kinds, slices, rows, columns), expected)
+    made = [(cause, slip) for is_so, cause, slip in likely_slips(seen, should, kinds, slices, rows, columns) if is_so]
+    q, k = min(seen ^ should)
+    told = (
+        f"row {q} {'does not see' if (q, k) in should else 'sees'} column {k}, and it {'may' if (q, k) in should else 'must not'}"
+    )
+    return likeliest(wrong, made or [(f"{CANNOT_TELL}: {told}", "other pairs")])
 
 
-def shape_slip(got: Any, slices: Slices, rows: int, columns: int) -> tuple[str, str]:
-    """The cause of a mask of another shape."""
+def shape_slip(got: Any, slices: Slices, rows: int, columns: int) -> tuple[str, str] | None:
+    """(cause, slip) of a mask of another shape, or None."""
+    if any(row is None for row in got):
+        return "a row is None: append and extend change a list and return nothing. Call them, then use the list", "rows None"
+    if got and not any(isinstance(row, list) for row in got):
+        return "this is one flat list: the mask has a row, which is a list, for each new token", "flat list"
+    if got and all(isinstance(row, list) and row and all(isinstance(x, list) for x in row) for row in got):
+        return "there is a small mask for each request: put them together, with a column for every token of all", "many masks"
     size = len(got), len(got[0]) if got else 0
+    if any(len(row) != size[1] for row in got):
+        return "the rows have different lengths: each has a column for every token of all requests", "ragged rows"
+    if size == (rows, columns):
+        return None
     if size == (rows, rows):
         return "the columns of the cached tokens are missing: a new token looks at its cache too", "no cache columns"
     if size == (columns, columns):
         return "there are rows for cached tokens. They have been computed already: only new tokens look", "rows for cached"
     if size == (columns, rows):
         return "rows and columns are swapped: the row is the new token that looks", "mask transposed"
-    return "there is one row for each new token, one column for each cached or new token", "mask shape"
+    if size == (len(slices), columns):
+        return "there is one row for each request: there is one for each of its new tokens", "row a request"
+    return f"there is one row for each new token, one column for each cached or new token: {rows} rows of {columns}", "mask shape"
 
 
-def name_slip(
+def likely_slips(
     seen: Pairs, should: Pairs, kinds: dict[tuple[int, int], str], slices: Slices, rows: int, columns: int
-) -> tuple[str, str]:
-    """The cause of a mask of the right shape."""
+) -> list[tuple[bool, str, str]]:
+    """Whether a mistake explains a mask of the right shape, and its words."""
     everything = {(q, k) for q in range(rows) for k in range(columns)}
-    missing, foreign = should - seen, seen - kinds.keys()
-    future = {pair for pair in seen if kinds.get(pair) == "future"}
-    lost = {kinds[pair] for pair in missing}
-    if seen == everything - should:
-        return "the mask is the wrong way round: True means 'may look'", "mask inverted"
-    if rows == columns and {(k, q) for q, k in seen} == should:
-        return "rows and columns are swapped: the row is the new token that looks", "mask transposed"
-    if seen == caches_first(slices):
-        return (
+    own = {kind: {pair for pair, this in kinds.items() if this == kind} for kind in ("cached", "past", "self", "future")}
+    begins = {q: min(c for r, c in kinds if r == q) for q in range(rows)}
+    foreign_past = {(q, k) for q, k in everything - kinds.keys() if k < begins[q]}
+    return [
+        (seen == everything - should, "the mask is the wrong way round: True means 'may look'", "mask inverted"),
+        (
+            rows == columns and {(k, q) for q, k in seen} == should,
+            "rows and columns are swapped: the row is the new token that looks",
+            "mask transposed",
+        ),
+        (
+            seen == laid_out(slices, caches_first=True),
             "your columns hold all caches first, then all new tokens. Here the tokens of one request stand together: "
             "its cached ones, then its new ones",
             "caches first",
-        )
-    if foreign:
-        if not missing and not future and all(kinds.get((q, k)) != "future" for q, k in foreign):
-            return "the batch leaks: a request reads the cache of another one", "leaks across requests"
-        return "a border is wrong: columns of one request are given to another", "border off"
-    if future and not missing:
-        return "a new token sees a later one of its own prompt. That is the future: it is not computed yet", "sees the future"
-    if missing and not future and lost == {"self"}:
-        return "a new token may look at itself: what it writes to the cache is there before it looks", "misses itself"
-    if missing and not future and lost == {"cached"}:
-        return "a request does not see its own cache: it would answer as if its prompt had never been", "misses the cache"
-    return (
-        "the new tokens stand *behind* the cache: new token i has position cached + i, and sees everything up to there",
-        "forgets the offset",
-    )
+        ),
+        (
+            seen == everything,
+            "every token sees every token: neither of the two conditions holds anything back",
+            "sees everything",
+        ),
+        (not seen, "no token sees anything: is the mask filled in after it was made?", "sees nothing"),
+        (
+            seen == should | foreign_past,
+            "the batch leaks: a request reads the cache of another one",
+            "leaks across requests",
+        ),
+        (
+            seen == should | own["future"],
+            "a new token sees a later one of its own prompt. That is the future: it is not computed yet",
+            "sees the future",
+        ),
+        (
+            seen == should - own["self"],
+            "a new token may look at itself: what it writes to the cache is there before it looks",
+            "misses itself",
+        ),
+        (
+            seen == should - own["cached"],
+            "a request does not see its own cache: it would answer as if its prompt had never been",
+            "misses the cache",
+        ),
+        (
+            seen == laid_out(slices, offset=False),
+            "the new tokens stand *behind* the cache: new token i has position cached + i, and sees everything up to there",
+            "forgets the offset",
+        ),
+        (
+            seen == should - own["past"] or seen == own["self"],
+            "a new token sees itself and misses new ones before it: of its new tokens it sees all up to itself",
+            "misses the past",
+        ),
+        (
+            seen == laid_out(slices, moves=0),
+            "every request's columns begin at column 0: the next request's begin where those of the last one end",
+            "start stays 0",
+        ),
+        (
+            seen == laid_out(slices, moves=1),
+            "your columns move on by the new tokens alone: each request has a column for its cached ones, too",
+            "start by new",
+        ),
+        (
+            seen == {(q, k) for q, k in everything if (q, k) in should or kinds.get((q, k - 1)) == "self"},
+            "a new token sees one further than itself: new token i sees the columns up to start + cached + i, that one included",
+            "one too far",
+        ),
+        (
+            seen == {(q, k) for q, k in should if (q, k - 1) in should},
+            "the first column of each request is left out: it begins at `start`, that one included",
+            "first column lost",
+        ),
+    ]
 
 
-def caches_first(slices: Slices) -> Pairs:
-    """The pairs of a right mask whose columns are laid out as all caches, then all new tokens."""
+def laid_out(slices: Slices, caches_first: bool = False, offset: bool = True, moves: int = 2) -> Pairs:
+    """The pairs of a mask that is right but for how its columns are laid out.
+
+    caches_first: the columns hold all caches, then all new tokens. offset: new token i stands behind the cache.
+    moves: the next request's columns begin behind cached and new tokens (2), behind as many as there are new ones (1), at 0 (0).
+    """
     found: Pairs = set()
-    row, cache, new_column = 0, 0, sum(c for c, _ in slices)
+    row, start, behind = 0, 0, sum(c for c, _ in slices)
     for cached, new in slices:
         for i in range(new):
-            found |= {(row + i, cache + k) for k in range(cached)} | {(row + i, new_column + k) for k in range(i + 1)}
-        row, cache, new_column = row + new, cache + cached, new_column + new
+            if caches_first:
+                found |= {(row + i, start + k) for k in range(cached)} | {(row + i, behind + k) for k in range(i + 1)}
+            else:
+                found |= {(row + i, start + k) for k in range(cached * offset + i + 1)}
+        row, behind = row + new, behind + new
+        start += cached if caches_first else (0, new, cached + new)[moves]
     return found
 
 

@@ -1,120 +1,158 @@
 """How many steps a queue takes: static, continuous, and the bound that no schedule beats."""
 
+import itertools
 import random
+from functools import partial
 from typing import Any
 
-from ...task import Args, Case, Finding, Task
+from ...task import CANNOT_TELL, Args, Case, Finding, Task, likeliest
 
 Slips = tuple[tuple[float, str, str], ...]  # the number that a mistake gives, its words, its name
 
 STATIC_RULE = "static: each batch takes the next `seats` requests and runs as many steps as its longest"
 CONTINUOUS_RULE = "continuous: in order of arrival, each request takes the seat that is free first, and keeps it to its end"
 BOUND_RULE = "no schedule is faster than the longest request, nor than all the work shared evenly by the seats"
+NAMES = ("static", "continuous", "bound")
+UNKNOWN = {
+    "static": "Draw the batches on paper, one after the other, each as long as its longest",
+    "continuous": "Draw the seats on paper: the next request takes the one that is free first",
+    "bound": "It is the larger of two numbers, the longest length and sum / seats rounded up",
+}
 
 
 def judge_times(args: Args, got: Any) -> Finding | None:
     from minieng.sim.facts import steps_continuous, steps_static
 
     lengths, seats = args
-    if len(got) != 3 or any(isinstance(x, bool) or not isinstance(x, (int, float)) for x in got):
-        return Finding(STATIC_RULE, "the answer is three numbers: static, continuous, bound", "not three numbers", None, got)
-    truth = steps_static(lengths, seats), (steps_continuous(lengths, seats) if lengths else 0)
-    if truth[0] != truth[1] and [got[1], got[0]] == list(truth):
-        return Finding(STATIC_RULE, "static and continuous are swapped: static comes first", "swapped", None, got)
-    return (
-        judge_one(STATIC_RULE, got, 0, truth[0], static_slips(lengths, seats))
-        or judge_one(CONTINUOUS_RULE, got, 1, truth[1], continuous_slips(lengths, seats, truth[0]))
-        or judge_bound(lengths, seats, got)
-    )
+    longest = max(lengths, default=0)
+    truth = [
+        steps_static(lengths, seats),
+        steps_continuous(lengths, seats) if lengths else 0,
+        max(longest, -(-sum(lengths) // seats)),
+    ]
+
+    def wrong(rule: str, cause: str, slip: str) -> Finding:
+        return Finding(rule, cause, slip, dict(zip(NAMES, truth)), dict(zip(NAMES, got)))
+
+    if problem := not_three_numbers(got):
+        return Finding(STATIC_RULE, *problem, truth, got)
+    if got != truth:
+        for order in itertools.permutations(range(len(NAMES))):
+            if len(set(truth)) == len(NAMES) and [truth[i] for i in order] == got:
+                told = ", ".join(NAMES[i] for i in order)
+                return wrong(STATIC_RULE, f"the numbers stand in another order: {told}. Return {', '.join(NAMES)}", "swapped")
+    slips = static_slips(lengths, seats), continuous_slips(lengths, seats, truth[0], truth[2]), bound_slips(lengths, seats, truth)
+    for place, (name, rule, likely) in enumerate(zip(NAMES, (STATIC_RULE, CONTINUOUS_RULE, BOUND_RULE), slips)):
+        if got[place] != truth[place]:
+            made = [(f"{name}: {cause}", slip) for number, cause, slip in likely if got[place] == number]
+            unknown = f"{name}: {CANNOT_TELL}. {UNKNOWN[name]}", f"other {name}"
+            return likeliest(partial(wrong, rule), made or [unknown])
+    return None
 
 
-def judge_one(rule: str, got: Any, place: int, truth: int, slips: Slips) -> Finding | None:
-    """None, or the Finding whose number the answer is."""
-    if got[place] == truth:
-        return None
-    name = ("static", "continuous")[place]
-    for number, cause, slip in slips:
-        if got[place] == number:
-            return Finding(rule, cause, slip, {name: truth}, got)
-    return Finding(
-        rule, f"the number of {name} steps is another one: draw the seats on paper", f"other {name}", {name: truth}, got
-    )
+def not_three_numbers(got: Any) -> tuple[str, str] | None:
+    """(cause, slip) of an answer that is not three numbers, or None."""
+    if not isinstance(got, list):
+        return f"the answer is three numbers: {', '.join(NAMES)}", "not three numbers"
+    if len(got) != len(NAMES):
+        return f"the answer is three numbers, {', '.join(NAMES)}; yours holds {len(got)}", "not three numbers"
+    for name, number in zip(NAMES, got):
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            return f"{name} is {number!r}: the answer is three whole numbers", "no number"
+    return None
 
 
 def static_slips(lengths: list[int], seats: int) -> Slips:
     from minieng.sim.facts import steps_static
 
+    batches = [lengths[i : i + seats] for i in range(0, len(lengths), seats)]
     whole = lengths[: len(lengths) // seats * seats]
     return (
         (
             max(lengths, default=0),
-            "static: you put all requests into one batch, but a batch has only `seats` places",
+            "you put all requests into one batch, but a batch has only `seats` places",
             "one batch",
         ),
+        (steps_static(whole, seats), "the last batch is missing. It may be smaller, and runs as well", "loses last batch"),
+        (steps_static(sorted(lengths), seats), "you sorted the requests. They are served in order of arrival", "sorted"),
+        (sum(lengths), "you ran the requests one after the other. The rows of a batch run side by side", "one by one"),
+        (sum(map(min, batches)), "a batch ends with its shortest request, you say: it ends with its longest", "shortest"),
+        (sum(batch[-1] for batch in batches), "a batch ends with its last request, you say: it ends with its longest", "last"),
         (
-            steps_static(whole, seats),
-            "static: the last batch is missing. It may be smaller, and runs as well",
-            "loses last batch",
+            sum(sum(batch) / len(batch) for batch in batches),
+            "a batch takes the mean of its lengths, you say: it ends with its longest",
+            "mean",
         ),
-        (steps_static(sorted(lengths), seats), "static: you sorted the requests. They are served in order of arrival", "sorted"),
-        (sum(lengths), "static: you ran the requests one after the other. The rows of a batch run side by side", "one by one"),
+        (len(batches), "this is the number of batches: add up how many steps each of them takes", "counts batches"),
+        (
+            len(batches) * max(lengths, default=0),
+            "every batch runs as long as the longest request of all, you say: it ends with its own longest",
+            "longest of all",
+        ),
     )
 
 
-def continuous_slips(lengths: list[int], seats: int, static: int) -> Slips:
+def continuous_slips(lengths: list[int], seats: int, static: int, bound: int) -> Slips:
     from minieng.sim.facts import steps_continuous
 
-    work, longest_first = sum(lengths), sorted(lengths, reverse=True)
-    tied = max((sum(lengths[i::seats]) for i in range(seats)), default=0)
+    def served(order: list[int]) -> int:
+        return steps_continuous(order, seats) if order else 0
+
+    work, down = sum(lengths), sorted(lengths, reverse=True)
+    dealt = [sum(lengths[i::seats]) for i in range(seats)]
+    free = [0] * seats
+    for n in lengths:
+        free[free.index(min(free))] += n
     return (
-        (work, "continuous: the sum of all lengths is the time of a single seat. The seats work side by side", "one seat"),
+        (work, "the sum of all lengths is the time of a single seat. The seats work side by side", "one seat"),
         (
             work / seats,
-            "continuous: sum / seats is right only if a request could be spread over several seats. It cannot: "
+            "sum / seats is right only if a request could be spread over several seats. It cannot: "
             "each of its tokens needs the one before",
             "splits requests",
         ),
+        (-(-work // seats), "rounding up sum / seats still spreads one request over several seats", "splits, rounded"),
         (
-            -(-work // seats),
-            "continuous: rounding up sum / seats still spreads one request over several seats",
-            "splits, rounded",
-        ),
-        (
-            tied,
-            "continuous: you dealt the requests out like cards, seat after seat. The next one takes whichever seat is free first",
+            max(dealt, default=0),
+            "you dealt the requests out like cards, seat after seat. The next one takes whichever seat is free first",
             "deals like cards",
         ),
         (
-            steps_continuous(longest_first, seats) if lengths else 0,
-            "continuous: you served the longest first, or gave the bound. Nobody knows the lengths beforehand: with requests "
-            "in order of arrival it can take longer than the bound",
+            served(down),
+            "you served the longest first. Nobody knows the lengths beforehand: requests come in order of arrival",
             "longest first",
         ),
+        (served(down[::-1]), "you served the shortest first: requests come in order of arrival", "shortest first"),
+        (served(lengths[::-1]), "you served the last first: requests come in order of arrival", "last first"),
+        (bound, "this is the bound. With requests in order of arrival it can take longer", "bound"),
         (
             max(lengths, default=0),
-            "continuous: the longest alone is right only if there is a seat for everybody",
+            "the longest alone is right only if there is a seat for everybody",
             "seat for everybody",
         ),
-        (static, "continuous: this is the static time. A freed seat takes the next request at once", "as static"),
+        (static, "this is the static time. A freed seat takes the next request at once", "as static"),
+        (min(free), "this is when the first seat has nothing more to do: take the last", "first free"),
+        (sum(free[-1:]), "this is when the last seat of the list is free: take the one that is free last", "last seat"),
     )
 
 
-def judge_bound(lengths: list[int], seats: int, got: Any) -> Finding | None:
+def bound_slips(lengths: list[int], seats: int, truth: list[int]) -> Slips:
     work, longest = sum(lengths), max(lengths, default=0)
-    bound = max(longest, -(-work // seats))
-
-    def wrong(cause: str, slip: str) -> Finding:
-        return Finding(BOUND_RULE, cause, slip, {"bound": bound}, got)
-
-    if got[2] == bound:
-        return None
-    if got[2] == longest:
-        return wrong("bound: you left out the work. All tokens together must fit into seats x steps", "bound without work")
-    if got[2] in (work / seats, work // seats) and longest <= work / seats:
-        return wrong("bound: half a step does not exist. Round sum / seats up", "bound not rounded")
-    if got[2] in (work / seats, work // seats, -(-work // seats)):
-        return wrong("bound: you left out the longest request. It takes its length, whatever the seats", "bound without longest")
-    return wrong("bound: the larger of two numbers, the longest length and sum / seats rounded up", "other bound")
+    half = (
+        (number, "half a step does not exist. Round sum / seats up", "bound not rounded")
+        for number in (work / seats, work // seats)
+    )
+    return (
+        (longest, "you left out the work. All tokens together must fit into seats x steps", "bound without work"),
+        *(half if longest <= work / seats else ()),
+        *(
+            (number, "you left out the longest request. It takes its length, whatever the seats", "bound without longest")
+            for number in (work / seats, work // seats, -(-work // seats), min(longest, -(-work // seats)))
+        ),
+        (longest + -(-work // seats), "you added the two numbers: take the larger one", "bound added"),
+        (truth[1], "this is the continuous time, which a better order could beat", "bound as continuous"),
+        (truth[0], "this is the static time: the bound is the larger of two numbers that no schedule beats", "bound as static"),
+    )
 
 
 def generate_times(rng: random.Random, size: int) -> tuple:

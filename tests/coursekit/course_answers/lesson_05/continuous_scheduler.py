@@ -178,24 +178,232 @@ class SendsAllBack(Continuous):
                 plan.preempt.append(r)
 
 
+class OneSeatEmpty(Continuous):
+    def come_in(self, plan, kv):
+        for r in list(self.waiting)[: max(0 if self.running else 1, self.max_num_seqs - 1 - len(self.running))]:
+            if not kv.take(r, r.num_remaining_tokens):
+                break
+            plan.extend.append((r, r.num_remaining_tokens))
+
+
+class ShortestFirst(Continuous):
+    def queue_of_mine(self):
+        return sorted(self.waiting, key=lambda r: r.num_prompt_tokens)
+
+
+class ReservesTheAnswer(Continuous):
+    def come_in(self, plan, kv):
+        seats = self.max_num_seqs - len(self.running)
+        for r in list(self.waiting)[:seats]:
+            if kv.free * 4 < r.max_num_tokens or not kv.take(r, r.num_remaining_tokens):
+                break
+            plan.extend.append((r, r.num_remaining_tokens))
+
+
+class CountsTwice(Continuous):
+    def go_on(self, plan, kv):
+        for r in self.running:
+            if self.make_room(plan, kv, r, 1) and (kv.take(r, 4) or self.make_room(plan, kv, r, 4)):
+                plan.extend.append((r, 1))
+
+
+class KeepsTheVictim(Continuous):
+    """Preempts somebody who has been planned already, and leaves the slice in."""
+
+    def go_on(self, plan, kv):
+        for r in self.running:
+            while not kv.take(r, 1):
+                victim = next(other for other in self.running if other not in plan.preempt)
+                kv.give_back(victim)
+                plan.preempt.append(victim)
+            plan.extend.append((r, 1))
+
+
+class PreemptsTheWaiting(Continuous):
+    def go_on(self, plan, kv):
+        for r in self.running:
+            if kv.take(r, 1):
+                plan.extend.append((r, 1))
+        if len(plan.extend) < len(self.running):
+            plan.preempt += list(self.waiting)[:1] or self.running[-1:]
+
+
+class TwoTokens(Continuous):
+    def go_on(self, plan, kv):
+        for r in self.running:
+            if self.make_room(plan, kv, r, 2):
+                plan.extend.append((r, 2))
+
+
+class ZeroTokens(Continuous):
+    def come_in(self, plan, kv):
+        for r in self.waiting:
+            room = len(plan.extend) < self.max_num_seqs and kv.take(r, r.num_remaining_tokens)
+            plan.extend.append((r, r.num_remaining_tokens if room else 0))
+
+
+class KeepsTheDone(Continuous):
+    def go_on(self, plan, kv):
+        for r in self.running:
+            if not r.is_done and self.make_room(plan, kv, r, 1):
+                plan.extend.append((r, 1))
+
+    def leavers(self, done):
+        return list(self.running) if all(r.is_done for r in self.running) else []
+
+
+class FeedsTheDone(Continuous):
+    def leavers(self, done):
+        return list(self.running) if all(r.is_done for r in self.running) else []
+
+
+class LooksAtTheFirst(Continuous):
+    def plan(self, now):
+        oldest = self.running[0]
+        return super().plan(now) if oldest else Plan()
+
+
+class LongestOfNobody(Continuous):
+    def go_on(self, plan, kv):
+        n = max(r.num_remaining_tokens for r in self.running)
+        plan.extend += [(r, n) for r in self.running if self.make_room(plan, kv, r, n)]
+
+
+class ReturnsPairs(Continuous):
+    def plan(self, now):
+        return super().plan(now).extend
+
+
+class OfNothing:
+    """Begins without the base class."""
+
+    plan = Continuous.plan
+
+
+class NewcomersInFront(Scheduler):
+    """Counts the running first, and lays the newcomers out before them."""
+
+    def plan(self, now):
+        plan, kv = Plan(), self.kv.ledger()
+        for r in self.running:
+            if self.make_room(plan, kv, r, r.num_remaining_tokens):
+                plan.extend.append((r, r.num_remaining_tokens))
+        new = []
+        while not plan.preempt and len(new) < min(len(self.waiting), self.max_num_seqs - len(self.running)):
+            r = self.waiting[len(new)]
+            if not kv.take(r, r.num_remaining_tokens):
+                break
+            new.append((r, r.num_remaining_tokens))
+        plan.extend = new + plan.extend
+        return plan
+
+
+class PreemptsByHand(Scheduler):
+    """Its own choice of who gives way: whoever came last, counted from the end of the line."""
+
+    def plan(self, now):
+        kv, stay, gone = self.kv.ledger(), list(self.running), []
+        served = []
+        for r in list(stay):
+            while r in stay and not kv.take(r, 1):
+                victim = stay.pop()
+                kv.give_back(victim)
+                gone.append(victim)
+            served += [r] * (r in stay)
+        plan = Plan([(r, 1) for r in served if r in stay], preempt=gone)
+        for r in self.waiting if not gone else ():
+            if len(self.running) + sum(r in self.waiting for r, _ in plan.extend) == self.max_num_seqs:
+                break
+            if not kv.take(r, r.num_remaining_tokens):
+                break
+            plan.extend.append((r, r.num_remaining_tokens))
+        return plan
+
+
+class ByGenerator(Continuous):
+    """Its pairs come one after the other."""
+
+    def pairs(self, plan, kv):
+        for r in list(self.waiting)[: self.max_num_seqs - len(self.running)]:
+            if plan.preempt or not kv.take(r, r.num_remaining_tokens):
+                return
+            yield r, r.num_remaining_tokens
+
+    def plan(self, now):
+        going, kv = Plan(), self.kv.ledger()
+        self.go_on(going, kv)
+        new = self.pairs(going, kv)
+        return Plan(extend=(pair for pairs in (going.extend, new) for pair in pairs), preempt=tuple(going.preempt))
+
+
+class ByItsQueue(Scheduler):
+    """The engine's own order, and Python's all() to stop at the first who does not fit."""
+
+    def plan(self, now):
+        plan, kv = Plan(), self.kv.ledger()
+        plan.extend = [(r, 1) for r in self.running if self.make_room(plan, kv, r, 1)]
+        plan.extend = [(r, n) for r, n in plan.extend if r not in plan.preempt]
+        seats = self.max_num_seqs - len(self.running)
+        if not plan.preempt:
+            all(self.enter(plan, kv, r) for r in list(self.queue(now, kv))[:seats])
+        return plan
+
+    def enter(self, plan, kv, r):
+        fits = kv.take(r, r.num_tokens)
+        plan.extend += [(r, r.num_tokens)] * fits
+        return fits
+
+
+class Counts(Continuous):
+    """Counts seats down; leavers named once more."""
+
+    def plan(self, now):
+        plan, kv, seats = Plan(), self.kv.ledger(), self.max_num_seqs
+        for r in [*self.running, *self.waiting]:
+            runs = bool(r.block_table)
+            if seats and (self.make_room(plan, kv, r, 1) if runs else not plan.preempt and kv.take(r, r.num_tokens)):
+                plan.extend.append((r, 1 if runs else r.num_tokens))
+                seats -= 1
+            elif not runs:
+                break
+        return plan
+
+    def leavers(self, done):
+        return (r for r in done)
+
+
 WRONG = [
     (WhenEmpty, "A batch need not end"),
     (PromptsFirst, "pauses in step"),
     (OneAtATime, "Let in as many as fit"),
     (NoSlots, "more requests than seats"),
     (NoLedger, "more KV blocks than are free"),
-    (NewestFirst, "from its front"),
+    (NewestFirst, "the newest come first"),
     (SkipsTheBig, "small ones always slip past"),
     (EntersWhilePreempting, "Let nobody in if plan.preempt"),
     (CutsPrompts, "prompt tokens in step"),
     (Padded, "is a padded rectangle"),
     (MovesQueues, "plan() moved requests"),
     (GivesUpWithoutMemory, "needs one more block and none is free"),
-    (ForgetsTheLast, "gets nothing in step"),
+    (ForgetsTheLast, "runs, but gets nothing in step"),
     (ReturnsNothing, "must return a Plan on every path"),
     (WaitsForACrowd, "the machine stands still"),
     (StopsAtAPreemption, "go through all of self.running, and only then"),
     (SendsAllBack, "your own preemption does not"),
+    (OneSeatEmpty, "the last seat stays empty"),
+    (ShortestFirst, "sorted by length"),
+    (ReservesTheAnswer, "room for its whole answer is not needed yet"),
+    (CountsTwice, "counted twice on the ledger"),
+    (KeepsTheVictim, "names a request twice"),
+    (PreemptsTheWaiting, "preempts a request that holds no KV"),
+    (TwoTokens, "which is one for whoever writes"),
+    (ZeroTokens, "no token at all"),
+    (KeepsTheDone, "has all its tokens and still sits there"),
+    (FeedsTheDone, "names a request that is finished"),
+    (LooksAtTheFirst, "a list is shorter than your index"),
+    (LongestOfNobody, "max() of nobody"),
+    (ReturnsPairs, "not the fields themselves"),
+    (OfNothing, "this is no scheduler"),
 ]
 
-RIGHT = [Continuous, WithTheHelpers]
+RIGHT = [Continuous, WithTheHelpers, NewcomersInFront, PreemptsByHand, ByGenerator, ByItsQueue, Counts]
