@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...judging.operations import Operation, answered, driver, scene, well_formed
-from ...task import Args, Case, Finding, Task
+from ...task import Args, Case, Finding, Task, likeliest
 from .pool_allocate import Allocation, judge_allocation
 from .pool_change import KEEP_RULE, Change, Tables, miscounted, others_changed, strange_ids
 
@@ -70,7 +70,7 @@ def judge_fork(change: Change, parent: str, child: str, num_tokens: int) -> Find
     """The child's table is the beginning of its parent's, and nothing else has changed."""
     if change.raised:
         cause = f"it raised {change.raised} ({change.entry['text']}), though a fork needs no free block"
-        return change.wrong(FORK_RULE, cause, "fork raises", "no exception")
+        return change.wrong(FORK_RULE, cause, "fork raises", {"raised": "nothing"})
     whole, need, got = change.before[parent], change.blocks_for(num_tokens), change.now.get(child, [])
     expected = {child: whole[:need]}
     if got == whole[:need]:
@@ -78,9 +78,15 @@ def judge_fork(change: Change, parent: str, child: str, num_tokens: int) -> Find
     if got == whole[: num_tokens // change.size]:
         cause = "the last block of the prompt is missing: share it too, although it is not full"
         return change.wrong(FORK_RULE, cause, "tail not shared", expected)
+    made = []
+    if len(got) == need and got[:-1] == whole[: need - 1]:
+        cause = "the last block of the child is one of its own: share it too, it is copied when somebody writes into it"
+        made.append((cause, "copies too early"))
     if not set(got) & set(whole):
         cause = "the child holds blocks of its own: that is a copy of everything, where a fork shares"
-        return change.wrong(FORK_RULE, cause, "fork copies", expected)
+        made.insert(0, (cause, "fork copies"))
+    if made:
+        return likeliest(lambda cause, slip: change.wrong(FORK_RULE, cause, slip, expected), made)
     if got[:need] == whole[:need]:
         cause = f"the child shares more blocks than hold the first {num_tokens} tokens"
         return change.wrong(FORK_RULE, cause, "shares too much", expected)
@@ -92,10 +98,10 @@ def judge_free(change: Change, name: str) -> Finding | None:
     """The table is gone, and nobody else's has changed."""
     if change.raised:
         cause = f"it raised {change.raised} ({change.entry['text']})"
-        return change.wrong(KEEP_RULE, cause, "free raises", "no exception")
+        return change.wrong(KEEP_RULE, cause, "free raises", {"raised": "nothing"})
     if name in change.now:
         cause = f"{name} is done, but tables() still shows blocks for it"
-        return change.wrong(KEEP_RULE, cause, "table stays", "no table for it")
+        return change.wrong(KEEP_RULE, cause, "table stays", {name: []})
     return others_changed(change, name)
 
 
@@ -170,6 +176,8 @@ def some_operations(rng: random.Random, count: int, forks: bool) -> list[Operati
     return operations
 
 
+FAMILY = [["fork", "a", "b", 1], ["fork", "a", "c", 1]]  # three hold one block: the first two copies leave it to the last
+
 TASK = Task(
     id="06.2",
     name="BlockPool",
@@ -184,6 +192,7 @@ TASK = Task(
         Case(([2, 2], [["allocate", "a", 1], ["allocate", "b", 5], ["allocate", "b", 2]]), None),
         Case(([4, 4], [["allocate", "a", 6], ["fork", "a", "b", 6], ["allocate", "b", 1], ["allocate", "a", 1]]), None),
         Case(([4, 4], [["allocate", "a", 6], ["fork", "a", "b", 5], ["free", "a"], ["allocate", "b", 1], ["free", "b"]]), None),
+        Case(([3, 4], [["allocate", "a", 1], *FAMILY, ["allocate", "b", 1], ["allocate", "a", 1], ["allocate", "c", 1]]), None),
         Case(([5, 2], [["allocate", "a", 6], ["fork", "a", "b", 2], ["allocate", "b", 1], ["free", "b"]]), None),
         Case(([3, 4], [["allocate", "a", 6], ["fork", "a", "b", 6], ["allocate", "b", 99]]), None),
         Case(([1, 4], [["allocate", "a", 2], ["fork", "a", "b", 2], ["allocate", "b", 1], ["free", "a"]]), None),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from ...judging.operations import raised_a
-from ...task import Finding
+from ...task import CANNOT_TELL, Finding
 from .pool_change import KEEP_RULE, Change, others_changed
 
 GROW_RULE = "a request holds as many blocks as its tokens need, and no more"
@@ -63,13 +63,13 @@ def wrong_refusal(a: Allocation) -> Finding | None:
     if a.need <= change.free_before:
         cause = f"it raised {raised} ({text}), though there is room: needed {a.need}, free {change.free_before}"
         rule = ROOM_RULE if raised_a(change.entry, "MemoryError") else GROW_RULE  # another error is a slip, not a refusal
-        return change.wrong(rule, cause, "refuses too early", "no exception")
+        return change.wrong(rule, cause, "refuses too early", {"raised": "nothing"})
     if raised is None:
         cause = f"there is too little room (needed {a.need}, free {change.free_before}), yet nothing was raised"
-        return change.wrong(ROOM_RULE, cause, "no MemoryError", "MemoryError")
+        return change.wrong(ROOM_RULE, cause, "no MemoryError", {"raised": "MemoryError"})
     if not raised_a(change.entry, "MemoryError"):
         cause = f"too few blocks are told by a MemoryError, so that a scheduler can catch it; this was {raised} ({text})"
-        return change.wrong(ROOM_RULE, cause, "other exception", "MemoryError")
+        return change.wrong(ROOM_RULE, cause, "other exception", {"raised": "MemoryError"})
     if a.shared and change.now != change.before and len(change.now.get(a.name, [])) == len(a.old):
         cause = "the refused call has made its copy all the same: count the copy and the new blocks before you take the first"
         expected = {"tables": change.before, "num_free": change.free_before}
@@ -117,16 +117,23 @@ def written_in_place(a: Allocation) -> Finding | None:
     if a.shared and now[first] == old[first]:
         others = [who for who in change.holders(old[first]) if who != name]
         cause = f"{name} writes into block {old[first]}, which {' and '.join(others)} still reads: copy it first"
-        return change.wrong(COW_RULE, cause, "shared block written", "another block in its place")
+        return change.wrong(COW_RULE, cause, "shared block written", {name: [*kept, "a new block"]})
     if now == old or a.shared and now[:first] == kept:
         return None
+    elsewhere = next((i for i, (x, y) in enumerate(zip(old, now)) if x != y and len(change.holders(x)) > 1 and i != first), None)
+    if elsewhere is not None:
+        cause = (
+            f"{name} got a copy of block {old[elsewhere]}, which others hold too. That is wasted work: nothing is written into "
+            "it, only into the block of the next token"
+        )
+        return change.wrong(COW_RULE, cause, "copies others", {name: old})
     if now[:first] == kept:
         cause = f"{name} alone holds block {old[first]}: copying it is wasted work"
         if old[first] in a.forked:
             cause += ". It was shared before: whoever leaves a block, by a copy too, makes one holder less"
         return change.wrong(COW_RULE, cause, "needless copy", {name: old})
     cause = f"blocks that {name} had filled are no longer in their places: its keys would be lost"
-    return change.wrong(KEEP_RULE, cause, "table rewritten", {f"{name} begins with": kept})
+    return change.wrong(KEEP_RULE, cause, "table rewritten", {name: [*kept, "..."]})
 
 
 def taken_twice(a: Allocation) -> Finding | None:
@@ -136,7 +143,7 @@ def taken_twice(a: Allocation) -> Finding | None:
     if taken:
         owner = a.change.holders(taken[0])[0]
         cause = f"block {taken[0]} was given to {a.name}, but {owner} still holds it: it was not free"
-        return a.change.wrong(KEEP_RULE, cause, "block given twice", "a free block")
+        return a.change.wrong(KEEP_RULE, cause, "block given twice", {a.name: [*a.old, "a free block"]})
     return None
 
 
@@ -155,4 +162,10 @@ def wrong_copies(a: Allocation) -> Finding | None:
     if a.shared and value == []:
         cause = "the table names a new block, but nobody is told to copy: the tokens shared so far would be lost"
         return change.wrong(COW_RULE, cause, "copy not told", {"value": want})
-    return change.wrong(COW_RULE, "the list of copies is another one", "other copies", {"value": want})
+    if value == change.now[a.name]:
+        cause = "allocate returned the whole table: it returns the copies that have to be made, as pairs (old, new), or []"
+    elif isinstance(value, list) and not any(isinstance(pair, list) for pair in value):
+        cause = "what allocate returned are no pairs: there is a pair for each copy, (old, new), and [] without one"
+    else:
+        cause = f"{CANNOT_TELL}: the tables show {len(want)} copies, and allocate returned others"
+    return change.wrong(COW_RULE, cause, "other copies", {"value": want})

@@ -1,5 +1,6 @@
 """What one operation did to a pool of blocks, and what has to hold after every operation, whichever it was."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +35,22 @@ class Change:
     def num_free(self) -> int:
         return self.entry["num_free"]
 
-    def wrong(self, rule: str, cause: str, slip: str, expected: Any) -> Finding:
+    def wrong(self, rule: str, cause: str, slip: str, expected: Mapping[str, Any]) -> Finding:
+        """expected: by "tables", "num_free", "value", "raised", "blocks of NAME" (how many), or the name of a table."""
         name, *rest = self.entry["op"]
         call = f"{name}({', '.join(map(repr, rest))})"
-        got = {"tables": self.now, "num_free": self.num_free}
+        got = {key: self.seen(key) for key in expected} | {"tables": self.now, "num_free": self.num_free}
         got |= {key: self.entry[key] for key in ("value", "raised") if self.entry.get(key) is not None}
         return Finding(rule, f"after {call}: {cause}", slip, expected, got)
+
+    def seen(self, key: str) -> Any:
+        """What stands under the name that ``expected`` has for it."""
+        if key in ("tables", "num_free"):
+            return self.now if key == "tables" else self.num_free
+        if key in ("value", "raised"):
+            return self.entry.get(key, "nothing" if key == "raised" else None)
+        table = self.now.get(key.removeprefix("blocks of "), [])
+        return len(table) if key.startswith("blocks of ") else table
 
     def holders(self, block: int) -> list[str]:
         """Whose table the block stood in before the operation."""
@@ -54,10 +65,10 @@ def strange_ids(change: Change) -> Finding | None:
     for name, table in change.now.items():
         if any(type(block) is not int or not 0 <= block < change.num_blocks for block in table):
             cause = f"the table of {name} holds something that is no block: blocks are 0 to {change.num_blocks - 1}"
-            return change.wrong(KEEP_RULE, cause, "no such block", "block numbers")
+            return change.wrong(KEEP_RULE, cause, "no such block", {name: f"blocks from 0 to {change.num_blocks - 1}"})
         if len(set(table)) < len(table):
             cause = f"a block stands twice in the table of {name}: its tokens would overwrite each other"
-            return change.wrong(KEEP_RULE, cause, "block twice in a table", "different blocks")
+            return change.wrong(KEEP_RULE, cause, "block twice in a table", {name: "each block once"})
     return None
 
 
@@ -66,11 +77,17 @@ def others_changed(change: Change, own: str) -> Finding | None:
     for who, table in change.before.items():
         if who == own or change.now.get(who) == table:
             continue
-        cause = f"the table of {who} has changed too. Do both hold one and the same list? A fork needs a list of its own"
+        after, kind = change.now.get(who, []), change.entry["op"][0]
+        if kind == "fork":
+            cause = f"the table of {who} has changed too. A fork changes nothing of its parent: take the blocks out of a copy"
+        elif len(after) < len(table):
+            cause = f"{who} has lost blocks, which it still needs: take one holder off them, and leave its table alone"
+        else:
+            cause = f"the table of {who} has changed too. Do both hold one and the same list? A fork needs a list of its own"
         return change.wrong(KEEP_RULE, cause, "other table changed", {who: table})
     strangers = set(change.now) - set(change.before) - {own}
     if strangers:
-        return change.wrong(KEEP_RULE, f"a table appeared for {min(strangers)}", "other table changed", change.before)
+        return change.wrong(KEEP_RULE, f"a table appeared for {min(strangers)}", "other table changed", {"tables": change.before})
     return None
 
 

@@ -1,11 +1,12 @@
 """A bug hunt: a pool of counted blocks that leaks, and that frees a block twice."""
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 from ...judging.operations import Log, answered, raised_a, what_was_raised
 from ...plain import to_plain
-from ...task import Args, Case, Finding, Task
+from ...task import Args, Case, Finding, Task, likeliest
 
 Entry = dict[str, Any]
 
@@ -63,15 +64,16 @@ def judge_blocks(args: Args, log: Log) -> Finding | None:
         else:
             finding = None
         free = held.count(0)
-        finding = finding or judge_count(entry, free)
+        finding = finding or judge_count(entry, free, len(kept.get(name, [])))
         if finding:
             return finding
     return None
 
 
-def wrong(rule: str, cause: str, slip: str, expected: Any, entry: Entry) -> Finding:
+def wrong(rule: str, cause: str, slip: str, expected: Mapping[str, Any], entry: Entry) -> Finding:
     kind, *rest = entry["op"]
-    shown = {key: value for key, value in entry.items() if key != "op"}
+    nothing = {"raised": "nothing"} if "raised" in expected else {}
+    shown = nothing | {key: value for key, value in entry.items() if key not in ("op", "caught_by")}
     call = f"release {' + '.join(rest)}" if kind == "together" else f"{kind} {' '.join(map(str, rest))}"
     return Finding(rule, f"after {call}: {cause}", slip, expected, shown)
 
@@ -79,11 +81,20 @@ def wrong(rule: str, cause: str, slip: str, expected: Any, entry: Entry) -> Find
 def judge_take(entry: Entry, count: int, held: list[int], free: int) -> Finding | None:
     raised = entry.get("raised")
     if count > free:
+        if raised is None and len(entry["value"]) == free:
+            cause = (
+                f"{count} blocks were asked for, and the {free} that are free were given: give all or none. MemoryError says so"
+            )
+            return wrong(ROOM_RULE, cause, "gives what there is", {"raised": "MemoryError"}, entry)
         if raised is None:
-            return wrong(ROOM_RULE, f"{count} blocks were asked for, {free} are free", "no MemoryError", "MemoryError", entry)
+            cause = f"{count} blocks were asked for, {free} are free, yet nothing was raised"
+            return wrong(ROOM_RULE, cause, "no MemoryError", {"raised": "MemoryError"}, entry)
         if not raised_a(entry, "MemoryError"):
             cause = f"too few blocks are told by a MemoryError, this was {raised}"
-            return wrong(ROOM_RULE, cause, "other exception", "MemoryError", entry)
+            return wrong(ROOM_RULE, cause, "other exception", {"raised": "MemoryError"}, entry)
+        if entry["num_free"] > free:
+            cause = "the refused take has made blocks free that somebody holds: it changes nothing"
+            return wrong(ROOM_RULE, cause, "refusal frees", {"num_free": free}, entry)
         if entry["num_free"] < free:
             cause = (
                 f"take failed halfway, and what it had taken by then is lost ({free - entry['num_free']} of {free} free blocks). "
@@ -93,13 +104,17 @@ def judge_take(entry: Entry, count: int, held: list[int], free: int) -> Finding 
         return None
     if raised is not None:
         cause = f"it raised {raised}, though there is room: asked for {count}, free {free}"
-        return wrong(ROOM_RULE, cause, "refuses too early", f"{count} blocks", entry)
+        return wrong(ROOM_RULE, cause, "refuses too early", {"raised": "nothing"}, entry)
     blocks = entry["value"]
-    if len(blocks) != count or any(not 0 <= block < len(held) for block in blocks):
-        return wrong(OWNED_RULE, f"{count} blocks were asked for", "other blocks", f"{count} block numbers", entry)
+    if len(blocks) != count:
+        cause = f"{count} blocks were asked for, and {len(blocks)} were given"
+        return wrong(OWNED_RULE, cause, "other count", {"value": f"{count} block numbers"}, entry)
+    if any(type(block) is not int or not 0 <= block < len(held) for block in blocks):
+        cause = f"what was given is no block: blocks are 0 to {len(held) - 1}"
+        return wrong(OWNED_RULE, cause, "no such block", {"value": f"{count} block numbers"}, entry)
     if len(set(blocks)) < count or any(held[block] for block in blocks):
         cause = "a block was given out that somebody holds: two requests would overwrite each other"
-        return wrong(OWNED_RULE, cause, "block given twice", f"{count} different free blocks", entry)
+        return wrong(OWNED_RULE, cause, "block given twice", {"value": f"{count} different free blocks"}, entry)
     return None
 
 
@@ -111,22 +126,28 @@ def judge_return(entry: Entry, blocks: list[int], held: list[int]) -> Finding | 
             for block in blocks:
                 held[block] += 1
             return None
-        return wrong(OWNED_RULE, f"share raised {raised} ({entry['text']})", "share raises", "no exception", entry)
+        return wrong(OWNED_RULE, f"share raised {raised} ({entry['text']})", "share raises", {"raised": "nothing"}, entry)
     if all(held[block] for block in blocks):
         if raised is None:
             for block in blocks:
                 held[block] -= 1
             return None
         cause = f"release raised {raised} ({entry['text']}), though the blocks are held"
-        return wrong(TWICE_RULE, cause, "release raises", "no exception", entry)
+        return wrong(TWICE_RULE, cause, "release raises", {"raised": "nothing"}, entry)
     if raised is None:
         cause = (
             "a double free went unnoticed. The blocks were free already; put into the free list a second time, "
             "they would be given to two requests. Say so with a ValueError"
         )
-        return wrong(TWICE_RULE, cause, "double free", "ValueError", entry)
+        return wrong(TWICE_RULE, cause, "double free", {"raised": "ValueError"}, entry)
     if not raised_a(entry, "ValueError"):
-        return wrong(TWICE_RULE, f"a double free is told by a ValueError, this was {raised}", "other error", "ValueError", entry)
+        return wrong(
+            TWICE_RULE,
+            f"a double free is told by a ValueError, this was {raised}",
+            "other error",
+            {"raised": "ValueError"},
+            entry,
+        )
     if kind == "together" and entry["num_free"] != held.count(0):
         cause = "the double free is told, but by then some of the blocks had been released: look at all of them, then change any"
         return wrong(TWICE_RULE, cause, "told midway", {"num_free": held.count(0)}, entry)
@@ -136,15 +157,29 @@ def judge_return(entry: Entry, blocks: list[int], held: list[int]) -> Finding | 
     return None
 
 
-def judge_count(entry: Entry, free: int) -> Finding | None:
+def judge_count(entry: Entry, free: int, named: int) -> Finding | None:
+    """``num_free()`` after an operation on ``named`` blocks."""
     got = entry["num_free"]
     if got == free:
         return None
     kind = entry["op"][0]
     expected = {"num_free": free}
+    if len(entry["op"]) == 2 and entry["op"][0] == "new":
+        cause = "all blocks of a new pool are free"
+        return wrong(LEAK_RULE, cause, "not free at first", expected, entry)
+    if kind == "share":
+        cause = "share has changed the number of free blocks: one holder more for each of them, and nothing else"
+        return wrong(OWNED_RULE, cause, "share moves blocks", expected, entry)
+    if kind == "take":
+        cause = "take changes the number of free blocks by as many as it gives"
+        return wrong(OWNED_RULE, cause, "take miscounts", expected, entry)
     if got > free and kind == "release":
         cause = "a shared block became free at the first release, while another request still holds it"
-        return wrong(OWNED_RULE, cause, "shared block freed", expected, entry)
+        made = [(cause, "shared block freed")]
+        if got - free == named - 1:
+            one = "one of the blocks is still held and the others are free: does share count all blocks that it is given?"
+            made.insert(0, (one, "shares one only"))
+        return likeliest(lambda cause, slip: wrong(OWNED_RULE, cause, slip, expected, entry), made)
     if got > free:
         return wrong(OWNED_RULE, "num_free() counts blocks that somebody holds", "counts too many", expected, entry)
     cause = (

@@ -1,76 +1,165 @@
 """From the positions of a text to the slots of its blocks."""
 
 import random
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-from ...task import Args, Case, Finding, Task
+from ...task import CANNOT_TELL, Args, Case, Finding, Task, likeliest
 
 SLOT_RULE = "position i lies in block block_table[i // block_size], at place i % block_size of that block"
 
 
 def judge_slots(args: Args, got: Any) -> Finding | None:
     table, start, end, size = args
-
-    def wrong(cause: str, slip: str) -> Finding:
-        return Finding(SLOT_RULE, cause, slip, {"positions": f"{start} to {end - 1}", "slots": want}, got)
-
     where = [divmod(i, size) for i in range(start, end)]
     want = [size * table[row] + place for row, place in where]
     if got == want:
         return None
+
+    def wrong(cause: str, slip: str) -> Finding:
+        return Finding(SLOT_RULE, cause, slip, want, got)
+
+    if any(isinstance(slot, list) for slot in got):
+        return wrong("there is a pair or a list for a position: a slot is one number, block x block_size + place", "pairs")
     if len(got) != len(want):
-        if len(got) == len(want) + 1:
-            return wrong("one slot too many: end is one past the last position, as in a Python slice", "end included")
-        if len(got) == end and start:
-            return wrong("you start at position 0: the tokens before start have their slots already", "start ignored")
-        return wrong("there is one slot for each position from start to end - 1", "other length")
-    return wrong_numbers(args, got, where, wrong)
+        return wrong(*other_length(args, want, got))
+    at, (row, place) = next((i, w) for (i, w), a, b in zip(enumerate(where, start), got, want) if a != b)
+    unknown = (
+        f"{CANNOT_TELL}: position {at} is at place {place} of block {table[row]}, which is entry {row} of the table: slot "
+        f"{table[row]} x {size} + {place}"
+    )
+    made = [(cause, slip) for slots, cause, slip in likely_slots(args, where) if got == slots]
+    return likeliest(wrong, made or [(unknown, "other slots")])
 
 
-def wrong_numbers(args: Args, got: Any, where: list[tuple[int, int]], wrong: Callable[[str, str], Finding]) -> Finding:
-    """One slot for each position, but the wrong ones: which mistake gives exactly these?"""
+def other_length(args: Args, want: list[int], got: list[Any]) -> tuple[str, str]:
+    """The cause of more slots than positions, or fewer."""
     table, start, end, size = args
-    by_mistake = {
-        "table ignored": (
+    whole = [size * block + place for block in table for place in range(size)]
+    if len(got) == len(want) + 1:
+        return "one slot too many: end is one past the last position, as in a Python slice", "end included"
+    if got in (want[:-1], want[1:]) and want:
+        side = "last" if got == want[:-1] else "first"
+        return f"one slot too few: the {side} position is missing, from start to end - 1 both are in", f"{side} missing"
+    if got == whole:
+        return "these are all slots of the table: only the positions from start to end - 1 are asked for", "whole table"
+    if len(got) == end and start:
+        return "you start at position 0: the tokens before start have their slots already", "start ignored"
+    if len(got) == len(set(i // size for i in range(start, end))):
+        return "there is one number for each block: each position has a slot of its own", "one a block"
+    return f"there is one slot for each position from start to end - 1: {len(want)}, not {len(got)}", "other length"
+
+
+def likely_slots(args: Args, where: list[tuple[int, int]]) -> list[tuple[list[int], str, str]]:
+    """What each likely mistake gives, with its words."""
+    table, start, end, size = args
+    first = size * table[start // size] + start % size if start < end else 0
+    return [
+        (
             list(range(start, end)),
             "these are the positions: the table says in which block each of them lies, and blocks lie anywhere",
+            "table ignored",
         ),
-        "block, not slot": (
+        (
             [table[row] for row, _ in where],
             "these are block numbers: slot = block x block_size + place within the block",
+            "block, not slot",
         ),
-        "place missing": (
+        ([place for _, place in where], "these are the places within the blocks: add block x block_size", "place alone"),
+        (
             [size * table[row] for row, _ in where],
             "every token of a block gets the block's first slot: they would overwrite each other. Add the place, i % block_size",
+            "place missing",
         ),
-        "block not multiplied": (
+        (
             [table[row] + place for row, place in where],
             "the block number is not multiplied by block_size: block b begins at slot b x block_size",
+            "block not multiplied",
         ),
-        "runs on": (
-            list(range(size * table[start // size] + start % size, size * table[start // size] + start % size + end - start)),
+        (
+            list(range(first, first + end - start)),
             "the slots run on past the end of a block into its neighbour, which belongs to somebody else: look into the table "
             "again at every border",
+            "runs on",
         ),
-        "rest forgotten": (
+        (
             [size * table[row] + i for i, (row, _) in enumerate(where, start)],
             "the whole position is added to the block's first slot: add the place within the block only, i % block_size",
+            "rest forgotten",
         ),
-        "place from start": (
+        (
             [size * table[row] + (i - start) % size for i, (row, _) in enumerate(where, start)],
             "the place is counted from start: count it from the beginning of the block, i % block_size",
+            "place from start",
         ),
-        "from zero": (
+        (
             [size * table[i // size] + i % size for i in range(end - start)],
             "these are the slots of the first positions of the text: begin at start",
+            "from zero",
         ),
-    }
-    made = [(cause, slip) for slip, (slots, cause) in by_mistake.items() if got == slots]
-    if made:
-        return replace(wrong(*made[0]), instead=made[1:])
-    return wrong("a slot is not that of its position", "other slots")
+        *other_slots(args, where),
+    ]
+
+
+def other_slots(args: Args, where: list[tuple[int, int]]) -> list[tuple[list[int], str, str]]:
+    """What the rarer mistakes give, with their words."""
+    table, start, end, size = args
+    want = [size * table[row] + place for row, place in where]
+    last = len(table) - 1
+    return [
+        (
+            [size * table[(i - start) // size] + i % size for i in range(start, end)],
+            "the index into the table is counted from start: position i is in entry i // block_size of the whole table",
+            "entry from start",
+        ),
+        (
+            [size * row + place for row, place in where],
+            "the place in the table is taken for the block: entry i // block_size of the table holds the block's number",
+            "entry, not block",
+        ),
+        (
+            [len(table) * table[row] + place for row, place in where],
+            "the block number is multiplied by the length of the table: block b begins at slot b x block_size",
+            "times length",
+        ),
+        ([x + 1 for x in want], "every slot is one too large: places in a block count from 0", "places from 1"),
+        ([x - 1 for x in want], "every slot is one too small: places in a block count from 0", "one too small"),
+        (
+            [size * table[min((i + 1) // size, last)] + i % size for i in range(start, end)],
+            "the next block begins one position too early: position i is in entry i // block_size",
+            "border too early",
+        ),
+        (
+            [size * table[row] + size - 1 - place for row, place in where],
+            "a block is filled from its end: the first token of a block is in its first slot",
+            "filled from the end",
+        ),
+        (
+            [size * sorted(table)[row] + place for row, place in where],
+            "the table is sorted: its order is that of the text, whatever the numbers of the blocks are",
+            "table sorted",
+        ),
+        (
+            [size * table[last - row] + place for row, place in where],
+            "the table is read from its end: entry 0 holds the first positions",
+            "table reversed",
+        ),
+        (want[::-1], "the slots stand in reverse: the slot of position start comes first", "reversed"),
+        (
+            [size * (table[row] + place) for row, place in where],
+            "the place is multiplied too: block x block_size + place, without a bracket around the sum",
+            "place multiplied",
+        ),
+        (
+            [size * table[row] + row for row, _ in where],
+            "what is added is the index into the table: add the place within the block, i % block_size",
+            "entry added",
+        ),
+        (
+            [(size - 1) * table[row] + place for row, place in where],
+            "the block number is multiplied by block_size - 1: a block has block_size slots",
+            "size less one",
+        ),
+    ]
 
 
 def slots_error(args: Args, error: str, text: str) -> str | None:
