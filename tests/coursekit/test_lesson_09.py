@@ -54,6 +54,11 @@ def test_each_bug_of_the_hunt_is_named_and_all_three_must_go():
     assert hunted(ALL_OR_NOTHING, IF, NEW_FIRST, STOP).status == DONE
 
 
+def test_the_mended_class_passes_the_check_of_the_first_task_too():
+    """With all three bugs out it is a chunked scheduler like any other, where the cache is short as well."""
+    assert examine(find_task("09.1"), caller(answer_to(HUNT), HUNT.drive)).status == DONE
+
+
 @pytest.mark.parametrize("answer", [Chunked, Helped])
 def test_a_right_schedule_is_that_of_the_engine(answer):
     for jobs, settings in ((STREAM, knobs(6, 4)), (STREAM, knobs(9, 3))):

@@ -1,7 +1,7 @@
 """What a chunked schedule looks like, step by step, and what each departure from it is called."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -78,7 +78,11 @@ def views_of(run: Run, seats: int, size: int) -> Iterator[View]:
         """One token at a time; not so one that was preempted and computes again what it had."""
         return tokens[name] > run["requests"][name]["prompt"] and tokens[name] - computed == 1
 
+    come: set[str] = set()
+    waiting: list[str] = []  # as the scheduler finds it: in order of arrival, but who is preempted goes to the front
     for at, step in enumerate(run["steps"]):
+        new = [n for n, r in run["requests"].items() if r["arrival"] <= step["start"] and n not in come]
+        come, waiting = come | {*new}, waiting + new
         given = {name: n for name, _, n in step["slices"]}
         done |= {name: before for name, before, _ in step["slices"]}
         gone = {name: done.pop(name, 0) for name in step["preempted"]}
@@ -95,9 +99,11 @@ def views_of(run: Run, seats: int, size: int) -> Iterator[View]:
             "started": [name for name, before, _ in step["slices"] if not before],
             "writing": [name for name in running if writes(name, done[name])],
             "reading": [name for name in running if not writes(name, done[name])],
-            "new": [name for name in here if name not in running][: max(0, seats - len(running))],
+            "new": [name for name in waiting if name not in running][: max(0, seats - len(running))],
+            "size": size,
             "left": {name: tokens[name] - done.get(name, 0) for name in here},
         }
+        waiting = [*step["preempted"][::-1], *(name for name in waiting if name not in given)]
         done = after
         tokens |= {name: tokens[name] + 1 for name in step["emitted"]}
         finished |= set(step["finished"])
@@ -111,6 +117,13 @@ def over_budget(view: View, views: list[View], budget: int) -> Problem | None:
     if most > budget:
         cause = f"{name} computes {most} tokens in one piece, the budget is {budget}. Everybody else waits for that step: cut it"
         return BUDGET, cause, "whole prompt", f"at most {budget} tokens"
+    decodes = [name for name in view["writing"] if name in view["given"]]
+    if total - len(decodes) <= budget:
+        cause = (
+            f"it computes {total} tokens, the budget is {budget}: your prompts fill it, and {len(decodes)} decodes come on top. "
+            "What they take is gone for the prompts"
+        )
+        return BUDGET, cause, "decodes on top", f"at most {budget} tokens"
     cause = (
         f"it computes {total} tokens, the budget is {budget}. No single request gets more than that, but the budget is for "
         "the step: what one takes is gone for the next"
@@ -131,6 +144,13 @@ def preempts_in_need(view: View, views: list[View], budget: int) -> Problem | No
     need = view["needed"]
     if not need or None in need.values() or view["free"] < max(need.values()):
         return None
+    if len(need) == 1:
+        name = next(iter(need))
+        cause = (
+            f"{name} had to go, and {view['free']} blocks are free after the step: more than it needs. Is a token counted twice "
+            "on the ledger? self.make_room counts it, kv.take counts it once more"
+        )
+        return NEEDED, cause, "preempts without need", f"{name} goes on"
     cause = (
         f"{' and '.join(need)} had to go, and {view['free']} blocks are free after the step: more than each of them needs. "
         "When one gives way, the next can have its blocks: self.make_room counts them, your own preemption does not"
@@ -142,6 +162,11 @@ def passes_by(view: View, views: list[View], budget: int) -> Problem | None:
     for place, name in enumerate(view["new"]):
         later = next((n for n in view["new"][place + 1 :] if n in view["given"]), None)
         if later and name not in view["given"]:
+            share = max(1, fair_share(view, budget)[name])
+            behind = sum(-(-view["given"].get(n, 0) // view["size"]) for n in view["new"][place + 1 :])
+            if -(-share // view["size"]) <= view["free"] + behind:
+                cause = f"{later} is let in, and {name} gets nothing, though it fits. It came first: a newcomer overtakes it"
+                return ORDER, cause, "overtakes", f"{share} tokens for {name}"
             cause = (
                 f"{later} is let in, and {name}, which came before it, gets nothing. Where the ledger has no room for the first "
                 "who waits, let nobody in: if you go on to the next, small requests pass a large one again and again"
@@ -194,6 +219,8 @@ def begun_starves(view: View, views: list[View], budget: int) -> Problem | None:
     if not found or found[0] not in view["reading"]:
         return None
     name, got, share, first = found
+    if split := evenly(view, budget):
+        return BEGUN, split, "split evenly", f"{share} tokens for {name}"
     cause = (
         f"{name} has begun its prompt and gets {got} of the {share} tokens it could have, while {first} gets "
         f"{view['given'][first]}. It holds KV and starves while others keep coming. Finish what is begun"
@@ -201,11 +228,25 @@ def begun_starves(view: View, views: list[View], budget: int) -> Problem | None:
     return BEGUN, cause, "begun starves", f"{share} tokens for {name}"
 
 
+def evenly(view: View, budget: int) -> str | None:
+    """The cause, where all prompts of a step get about the same number of tokens."""
+    parts = [view["given"].get(name, 0) for name in [*view["reading"], *view["new"]]]
+    used_up = budget - sum(view["given"].values()) < len(parts)
+    if not used_up or len(parts) < 2 or min(parts) < 1 or max(parts) - min(parts) > 1 or max(parts) < 2:
+        return None
+    return (
+        f"the budget is split evenly, {' and '.join(map(str, parts))} tokens. All prompts go on, and all end late: the first "
+        "gets what it lacks, the next what is left"
+    )
+
+
 def wrong_order(view: View, views: list[View], budget: int) -> Problem | None:
     found = passed_over(view, budget)
     if not found:
         return None
     name, got, share, first = found
+    if split := evenly(view, budget):
+        return ORDER, split, "split evenly", f"{share} tokens for {name}"
     told = f"{name} gets {got} of the {share} tokens it could have, while {first} behind it gets {view['given'][first]}"
     if got == 0 and not cuts(views):
         return ORDER, f"{told}. {MISFIT}", "skips", f"{share} tokens for {name}"
@@ -230,6 +271,8 @@ def small_chunk(view: View, views: list[View], budget: int) -> Problem | None:
         return None
     room, name = found
     got, left = view["given"][name], view["left"][name]
+    if split := evenly(view, budget):
+        return FULL, split, "split evenly", f"{min(left, got + room)} tokens for {name}"
     cause = (
         f"{name} has {left} tokens of its prompt to compute and gets {got}, though {room} more are left of the budget. "
         "A chunk is as large as what is left"
@@ -254,15 +297,27 @@ def left_over(view: View, views: list[View], budget: int) -> Problem | None:
 
 
 def generate(rng: random.Random, size: int) -> tuple:
+    """Two times in three with room for everybody, else with a cache that hardly holds the longest."""
     seats = rng.randint(2, 4)
     knobs = {"max_num_batched_tokens": rng.randint(seats + 1, 12), "max_num_seqs": seats}
-    return random_jobs(rng, size, spread=0.03, prompt=26, output=9), knobs
+    jobs = random_jobs(rng, size, spread=0.03, prompt=26, output=9)
+    if rng.random() < 0.67:
+        return jobs, knobs
+    return jobs, {**knobs, "num_blocks": most_blocks(jobs, 4) + rng.randint(0, 2), "block_size": 4}
+
+
+def most_blocks(jobs: Sequence[Sequence[Any]], size: int) -> int:
+    """Blocks of the longest request."""
+    return max(-(-(prompt + output) // size) for _, prompt, output, *_ in jobs)
 
 
 def valid(args: Args) -> bool:
-    _, knobs = args
-    seats = knobs.get("max_num_seqs", 0)
-    return BENCH.valid(args) and 1 <= seats < knobs.get("max_num_batched_tokens", 0)
+    from minieng import EngineConfig
+
+    jobs, knobs = args
+    seats, size = knobs.get("max_num_seqs", 0), knobs.get("block_size", EngineConfig().block_size)
+    room = size >= 1 and ("num_blocks" not in knobs or most_blocks(jobs, size) <= knobs["num_blocks"])
+    return BENCH.valid(args) and room and 1 <= seats < knobs.get("max_num_batched_tokens", 0)
 
 
-scheduler_task = partial(BENCH.task, judge=judge, generate=generate, valid=valid)
+scheduler_task = partial(BENCH.task, like="chunked", judge=judge, generate=generate, valid=valid)

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from ...task import Args, Case, Finding, Task
+from ...task import CANNOT_TELL, Args, Case, Finding, Task
 
 CHOICE = "the largest budget from 1 to most whose P99 gap is at most the limit; 0 if there is none"
 KNOWN = "the answer follows from the gaps that were asked for: that of the budget itself, and of the next larger one"
@@ -17,6 +17,8 @@ def drive(answer: Any, args: Args) -> dict[str, Any]:
 
     def gap(budget: Any) -> int:
         asked.append(budget)
+        if isinstance(budget, float):
+            raise LookupError(f"gap({budget!r}) was asked for, and a budget is a whole number: divide with //")
         if isinstance(budget, bool) or not isinstance(budget, int) or not 1 <= budget <= len(gaps):
             raise LookupError(f"gap({budget!r}) was asked for: a budget is a whole number from 1 to most, here {len(gaps)}")
         if len(asked) > 3 * len(gaps) + 50:
@@ -38,8 +40,12 @@ def judge(args: Args, got: Any) -> Finding | None:
 
     def wrong(cause: str, slip: str, rule: str = CHOICE) -> Finding:
         near = {b: gaps[b - 1] for b in range(max(1, right - 1), min(most, right + 2) + 1)}
-        return Finding(rule, cause, slip, {"budget": right, "limit": limit, "P99 gap at budget": near}, budget)
+        return Finding(rule, f"{cause}. (Limit {limit} ms, gaps by budget {near})", slip, right, budget)
 
+    if isinstance(budget, float) and budget == right:
+        return wrong(f"this is {budget}, no whole number: divide with //", "a float")
+    if isinstance(budget, list):
+        return wrong("this is more than a number: return the budget alone", "more than a number")
     if budget is None or isinstance(budget, bool) or not isinstance(budget, int):
         return wrong("return the budget as a whole number, and 0 if no budget keeps the limit", "not a whole number")
     if budget != right:
@@ -65,6 +71,10 @@ def mistake(gaps: list[int], limit: float, budget: int, right: int) -> tuple[str
         return f"no budget keeps the limit, not even 1: say so by returning 0, not {budget}", "none keeps it"
     if budget == sum(g < limit for g in gaps):
         return "a gap that equals the limit keeps it: compare with <=", "strictly below"
+    if budget == 0:
+        return f"0 says that no budget keeps the limit, and the gap at 1 is {gaps[0]} ms: it does", "gives up"
+    if budget == most:
+        return f"this is the largest of all budgets, and its gap of {gaps[-1]} ms breaks the limit", "always most"
     if budget == right + 1:
         return "this is the smallest budget that breaks the limit: one less is the largest that keeps it", "first that breaks"
     if right == most and budget == most - 1:
@@ -76,13 +86,21 @@ def mistake(gaps: list[int], limit: float, budget: int, right: int) -> tuple[str
         return "this is the gap of the right budget: return the budget", "gap returned"
     if budget == 1:
         return "the smallest budget keeps the limit too, but everybody's first token waits for it: take the largest", "smallest"
+    return other_mistake(gaps, limit, budget, right)
+
+
+def other_mistake(gaps: list[int], limit: float, budget: int, right: int) -> tuple[str, str]:
+    """(cause, slip) of a budget that none of the commonest mistakes gives."""
+    most = len(gaps)
+    if 0 < budget < right and gaps[budget - 1] == gaps[right - 1] and (budget == 1 or gaps[budget - 2] < gaps[budget - 1]):
+        return "several budgets have this gap, and this is the first of them: take the last", "first of equal gaps"
     if budget == right - 1:
         return "one more keeps the limit as well: your search stops one step too early", "one too small"
     if not 0 <= budget <= most:
         return f"a budget lies between 1 and most, here {most}", "out of range"
-    if gaps[budget - 1 if budget else 0] > limit:
+    if gaps[budget - 1] > limit:
         return f"the P99 gap at budget {budget} is {gaps[budget - 1]} ms: it breaks the limit of {limit} ms", "breaks the limit"
-    return f"budget {budget} keeps the limit, but larger ones do as well", "not the largest"
+    return f"{CANNOT_TELL}: budget {budget} keeps the limit, but larger ones do as well", "not the largest"
 
 
 def generate(rng: random.Random, size: int) -> tuple:
@@ -105,6 +123,8 @@ def valid(args: Args) -> bool:
 
 
 def on_error(args: Args, error: str, text: str) -> str | None:
+    if error == "ValueError" and "empty" in text and args[0][0] > args[1]:
+        return "no budget keeps this limit, so there is nothing to take the largest of: return 0 then"
     return text.partition(": ")[2] if "gap" in text and error == "LookupError" else None
 
 

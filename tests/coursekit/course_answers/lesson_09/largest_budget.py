@@ -87,6 +87,126 @@ def budget_doubles(gap, limit, most):
     return budget
 
 
+def budget_float(gap, limit, most):
+    return float(halve(gap, limit, most))
+
+
+def budget_halves(gap, limit, most):
+    """Divides with /, and asks for half a token."""
+    good, bad = 0, most + 1
+    while bad - good > 1:
+        middle = (good + bad) / 2
+        good, bad = (middle, bad) if gap(middle) <= limit else (good, middle)
+    return good
+
+
+def budget_and_gap(gap, limit, most):
+    found = halve(gap, limit, most)
+    return found, gap(found) if found else None
+
+
+def budget_one_less(gap, limit, most):
+    return max(1, halve(gap, limit, most) - 1) if gap(1) <= limit else 0
+
+
+def budget_always_most(gap, limit, most):
+    return most if gap(1) <= limit else 0
+
+
+def budget_first_of_equals(gap, limit, most):
+    found = halve(gap, limit, most)
+    return halve(gap, gap(found) - 0.5, most) + 1 if found else 0
+
+
+def budget_reads(gap, limit, most):
+    """Reads the numbers off, where gap keeps them."""
+    gaps = next(cell.cell_contents for cell in gap.__closure__ if len(cell.cell_contents) == most)
+    return sum(g <= limit for g in gaps)
+
+
+def budget_gives_up(gap, limit, most):
+    """The comparison is the wrong way round."""
+    good, bad = 0, most + 1
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if gap(middle) > limit else (good, middle)
+    return good if good < most and gap(good + 1) > limit else 0
+
+
+def budget_without_a_guard(gap, limit, most):
+    low = range(1, most + 1) if most < 10 else [halve(gap, limit, most)]
+    return max(budget for budget in low if budget and gap(budget) <= limit)
+
+
+def budget_of_limit(gap, limit, most):
+    return int(limit) + most if gap(1) <= limit else 0
+
+
+def halve_recursive(gap, limit, most, good=0):
+    """Looks at the upper or the lower half, and so on."""
+    if most == good:
+        return good
+    middle = (good + most + 1) // 2
+    return halve_recursive(gap, limit, most, middle) if gap(middle) <= limit else halve_recursive(gap, limit, middle - 1, good)
+
+
+def gallop(gap, limit, most):
+    """Doubles until the limit breaks, then halves what lies between."""
+    high = 1
+    while high <= most and gap(high) <= limit:
+        high *= 2
+    low, high = high // 2, min(high, most + 1)
+    while high - low > 1:
+        middle = low + (high - low) // 2
+        low, high = (middle, high) if gap(middle) <= limit else (low, middle)
+    return low
+
+
+def remembers(gap, limit, most):
+    """Never asks for one budget twice."""
+    import functools
+
+    gap = functools.cache(gap)
+    low, high = 1, most
+    while low <= high:
+        middle = (low + high) // 2
+        if gap(middle) > limit:
+            high = middle - 1
+        else:
+            low = middle + 1
+    return max(0, high) if high < 1 or gap(high) <= limit else 0
+
+
+class Breaks:
+    """A list that is never written down: does this budget break the limit?"""
+
+    def __init__(self, gap, limit, most):
+        self.gap, self.limit, self.most = gap, limit, most
+
+    def __len__(self):
+        return self.most
+
+    def __getitem__(self, at):
+        return self.gap(at + 1) > self.limit
+
+
+def over_breaks(gap, limit, most):
+    import bisect
+
+    return bisect.bisect_left(Breaks(gap, limit, most), True)
+
+
+def by_numpy(gap, limit, most):
+    import numpy as np
+
+    bits = np.array([], dtype=int)
+    for bit in 2 ** np.arange(most.bit_length())[::-1]:
+        budget = int(bits.sum() + bit)
+        if budget <= most and gap(budget) <= limit:
+            bits = np.append(bits, bit)
+    return int(bits.sum())
+
+
 WRONG = [
     (budget_scan, "was asked"),
     (budget_first_bad, "smallest budget that breaks the limit"),
@@ -99,6 +219,16 @@ WRONG = [
     (budget_beyond, "a budget is a whole number from 1 to most"),
     (budget_stuck, "the search does not end"),
     (budget_doubles, "larger ones do as well"),
+    (budget_float, "no whole number: divide with //"),
+    (budget_halves, "a whole number: divide with //"),
+    (budget_and_gap, "return the budget alone"),
+    (budget_one_less, "one step too early"),
+    (budget_always_most, "the largest of all budgets"),
+    (budget_first_of_equals, "the first of them"),
+    (budget_reads, "was never asked for"),
+    (budget_gives_up, "0 says that no budget keeps the limit"),
+    (budget_without_a_guard, "nothing to take the largest of"),
+    (budget_of_limit, "a budget lies between 1 and most"),
 ]
 
-RIGHT = [halve, halve_by_jumps, with_bisect]
+RIGHT = [halve, halve_by_jumps, with_bisect, halve_recursive, gallop, remembers, over_breaks, by_numpy]
