@@ -1,6 +1,7 @@
 """The checks themselves under test: no task without wrong answers, each told by its own words."""
 
 import importlib
+import itertools
 import pkgutil
 from types import SimpleNamespace
 
@@ -10,12 +11,15 @@ from support.course import ROOT, answer_to, master_of, module_of
 from coursekit import cells, words
 from coursekit.build import solution_lines, stub
 from coursekit.cells import BEGIN, BEGIN_BROKEN, END
-from coursekit.examine import DONE, ERROR, TODO, caller, examine
+from coursekit.examine import DONE, ERROR, TODO, caller, examine, try_case
 from coursekit.examine import WRONG as WRONG_
 from coursekit.hints import RUNGS, ladder
+from coursekit.shrink import size_of
 from coursekit.task import lesson_module, lessons, tasks_of
 
 TASKS = [task for number in lessons() for task in tasks_of(number)]
+OURS = ("02", "03", "04", "05", "06", "09")  # a new exercise may begin with less
+SHRINK = 0.2  # seconds: the diagnosis does not wait for the very smallest call
 
 
 def answers(task):
@@ -41,6 +45,11 @@ def test_each_task_has_five_wrong_and_two_right_answers(task):
     assert len(right) >= 2, f"{task.id} has {len(right)} right answers: a check must accept more than one design"
 
 
+@pytest.mark.parametrize("task", [task for task in TASKS if task.lesson in OURS], ids=name)
+def test_the_courses_own_tasks_have_ten_wrong_and_five_right_answers(task):
+    assert len(answers(task).WRONG) >= 10 and len(answers(task).RIGHT) >= 5
+
+
 @pytest.mark.parametrize("task", TASKS, ids=name)
 def test_a_file_is_a_task_and_named_after_it(task):
     assert module_of(task).TASK is task
@@ -59,16 +68,47 @@ def test_the_module_of_a_lesson_holds_its_title_and_tasks_only(number):
 
 @pytest.mark.parametrize("task, wrong, said", WRONG, ids=name)
 def test_a_wrong_answer_fails_with_its_own_diagnosis(task, wrong, said):
-    verdict = examine(task, caller(wrong, task.drive))
+    verdict = examine(task, caller(wrong, task.drive), shrink_seconds=SHRINK)
     assert verdict.status not in (DONE, TODO)
     assert said in verdict.finding.cause
     text = words.as_text(task, verdict)
     assert "Traceback" not in text and "smallest failing c" in text
+    assert verdict.status == ERROR or in_one_form(verdict.finding.expected, verdict.finding.got)
+
+
+def in_one_form(expected, got):
+    """What stands side by side can be compared: words with words, parts with parts of the same names, values with values."""
+    if isinstance(expected, dict):
+        return isinstance(got, dict) and expected.keys() <= got.keys()
+    return expected is not None and isinstance(expected, str) <= isinstance(got, str)
 
 
 @pytest.mark.parametrize("task, wrong, said", WRONG, ids=name)
 def test_hidden_cases_find_it_too_and_say_the_same(task, wrong, said):
-    assert said in examine(task, caller(wrong, task.drive), seed="some other seed").finding.cause
+    assert said in examine(task, caller(wrong, task.drive), "some other seed", shrink_seconds=SHRINK).finding.cause
+
+
+SOME_LISTS = [list(values) for n in range(4) for values in itertools.product((1, 2, 3), repeat=n)]
+SMALL_CALLS = {
+    "02.2": [(lengths,) for lengths in SOME_LISTS],
+    "02.3": list(itertools.product(SOME_LISTS, (1, 2, 3))),
+    "03.1": list(itertools.product(SOME_LISTS, (1, 2, 3))),
+    "05.1": list(itertools.product(SOME_LISTS, (1, 2, 3))),
+    "06.1": [(t, a, b, s) for t in ([0], [1], [1, 0], [2, 1]) for a in range(4) for b in range(a, 5) for s in (1, 2, 3)],
+}
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if task.id in SMALL_CALLS], ids=name)
+def test_no_smaller_call_shows_the_same_mistake(task):
+    """All small calls are tried: what is told as the smallest failing call is the smallest."""
+    small = [args for args in SMALL_CALLS[task.id] if task.valid(args)]
+    for wrong, said in answers(task).WRONG:
+        answer = caller(wrong, task.drive)
+        verdict = examine(task, answer)
+        for args in small:
+            if size_of(args) < size_of(verdict.args):
+                other = try_case(task, answer, args)
+                assert other is None or verdict.slip not in other.slips, (said, verdict.args, args)
 
 
 @pytest.mark.parametrize("task, right", RIGHT, ids=name)
