@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import store, words
+from .borrowed import borrowed
 from .examine import BROKEN, DONE, ERROR, LATE, MISSING, TODO, WRONG, Verdict, caller, examine
 from .guard import CLOSED, guarded
 from .show import show
@@ -61,10 +62,18 @@ def verdict_on(task: Task, namespace: Any, seconds: float = SECONDS) -> tuple[Ve
 
     result, last, printed, state = guarded(work, seconds - 0.3)
     if state == "ok":
-        return Verdict.from_dict(result), printed
+        return remarked(Verdict.from_dict(result), answer, task), printed
     if state == "late":
         return Verdict(LATE, args=last, note=f"it did not finish in {seconds} s."), printed
     return Verdict(BROKEN, args=last, note=gone(result)), printed
+
+
+def remarked(verdict: Verdict, answer: Any, task: Task) -> Verdict:
+    """The verdict; a right answer that is not the learner's own gets a remark, and stays right here."""
+    lender = borrowed(answer, task.may_use) if verdict.status == DONE else None
+    if lender:
+        verdict.note = f"this is not your own work: {lender} decides. Good for comparing; in grading it earns no points"
+    return verdict
 
 
 def gone(result: Any) -> str:

@@ -117,6 +117,7 @@ def failed_verdict(task: Task, args: Args, failure: Failed) -> Verdict:
     rules = {
         "not plain": ("the answer is made of plain lists and numbers", "not plain data"),
         "input changed": ("the function leaves its arguments as they are", "changes its input"),
+        "borrowed": ("the answer is your own", "the engine's own scheduler"),
     }
     if failure.error in rules:
         rule, slip = rules[failure.error]

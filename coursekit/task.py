@@ -9,9 +9,12 @@ import pkgutil
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .plain import brief
+
+if TYPE_CHECKING:
+    from .judging.questions import Asking
 
 Args = Sequence[Any]  # the arguments of one call, plain values
 
@@ -101,6 +104,8 @@ class Task:
     on_error(args, error_name, text): a friendlier cause for an exception, or None.
     drive(answer, args): runs the answer where a plain call is not enough, such as a class in an engine;
     it runs beside the learner's code, returns plain data (a trace), and is judged elsewhere (judging/scheduling.py).
+    asking: for an answer that asks the judge on its way (judging/questions.py); its ``drive`` is then ``asking.drive``.
+    engine: the answer is a scheduler; in grading, those of the engine are closed to it, but for those named in may_use.
     scene(args): the call in words, where ``name(arguments)`` would say little.
     beside(args, finding): the finding with more to see in it, asked for once, when it is clear which case is told.
     """
@@ -119,8 +124,11 @@ class Task:
     picture: str = "auto"
     on_error: Callable[[Args, str, str], str | None] = _no_excuse
     drive: Drive | None = None
+    asking: "Asking | None" = None
     scene: Callable[[Args], str] | None = None
     beside: Callable[[Args, Finding], Finding] = _as_it_is
+    engine: bool = False
+    may_use: tuple[str, ...] = ()
     memory_mb: int = 1024
     rounds: int = 40
 

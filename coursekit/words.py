@@ -5,7 +5,14 @@ from .examine import BROKEN, DONE, ERROR, LATE, MISSING, TODO, WRONG, Verdict
 from .task import Finding, Task
 
 # the code ran to its end and what came back cannot be judged, or it could not even be begun
-NO_ERROR = ("not plain data", "changes its input", "no scheduler", "other arguments", "something missing")
+NO_ERROR = (
+    "not plain data",
+    "changes its input",
+    "no scheduler",
+    "the engine's own scheduler",
+    "other arguments",
+    "something missing",
+)
 
 
 def head(task: Task, verdict: Verdict) -> str:
@@ -33,7 +40,7 @@ def advice(task: Task, verdict: Verdict) -> str:
 
 def facts(task: Task, verdict: Verdict) -> list[tuple[str, str]]:
     """The rows of a failure: (name, text)."""
-    rows = []
+    rows = [("remark", verdict.note)] if verdict.status == DONE and verdict.note else []
     if verdict.finding:
         rows.append(("should hold", verdict.finding.rule))
     if verdict.args is not None and verdict.status not in (TODO, MISSING):

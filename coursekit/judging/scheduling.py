@@ -107,6 +107,7 @@ class Bench:
             "valid": self.valid,
             "on_error": scheduler_error,
             "exact": False,
+            "engine": True,
             "rounds": 24,
         }
         if like is not None:

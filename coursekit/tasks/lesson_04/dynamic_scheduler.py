@@ -139,6 +139,7 @@ TASK = BENCH.task(
     name="DynamicScheduler",
     title="A dynamic scheduler",
     points=45,
+    may_use=("StaticScheduler",),
     cases=(
         Case(([[0.0, 2, 1]], {"batch_size": 1, "wait_window": 0.1}), None),
         Case(([[0.0, 2, 1], [0.03, 2, 1]], {"batch_size": 2, "wait_window": 0.1}), None),

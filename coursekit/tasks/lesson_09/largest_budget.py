@@ -3,6 +3,7 @@
 import random
 from typing import Any
 
+from ...judging.questions import Ask, Asking
 from ...task import CANNOT_TELL, Args, Case, Finding, Task
 
 CHOICE = "the largest budget from 1 to most whose P99 gap is at most the limit; 0 if there is none"
@@ -10,22 +11,29 @@ KNOWN = "the answer follows from the gaps that were asked for: that of the budge
 FEW = "each trial is a whole run of the engine: halve the range instead of trying one budget after the other"
 
 
-def drive(answer: Any, args: Args) -> dict[str, Any]:
-    """Calls the answer with a ``gap`` that looks its value up, and notes what it was asked."""
+def shown(args: Args) -> list[Any]:
+    """limit and most: all that the answer is told. The gaps stay with the judge."""
     gaps, limit = args
-    asked = []
+    return [limit, len(gaps)]
 
-    def gap(budget: Any) -> int:
-        asked.append(budget)
-        if isinstance(budget, float):
-            raise LookupError(f"gap({budget!r}) was asked for, and a budget is a whole number: divide with //")
-        if isinstance(budget, bool) or not isinstance(budget, int) or not 1 <= budget <= len(gaps):
-            raise LookupError(f"gap({budget!r}) was asked for: a budget is a whole number from 1 to most, here {len(gaps)}")
-        if len(asked) > 3 * len(gaps) + 50:
-            raise LookupError(f"gap was asked {len(asked)} times and no answer came: the search does not end")
-        return gaps[budget - 1]
 
-    return {"budget": answer(gap, limit, len(gaps)), "asked": asked}
+def reply(args: Args, budget: Any, count: int) -> int:
+    """What ``gap(budget)`` is, the ``count``-th time that it is asked for."""
+    gaps, _ = args
+    if isinstance(budget, float):
+        raise LookupError(f"gap({budget!r}) was asked for, and a budget is a whole number: divide with //")
+    if isinstance(budget, bool) or not isinstance(budget, int) or not 1 <= budget <= len(gaps):
+        raise LookupError(f"gap({budget!r}) was asked for: a budget is a whole number from 1 to most, here {len(gaps)}")
+    if count > 3 * len(gaps) + 50:
+        raise LookupError(f"gap was asked {count} times and no answer came: the search does not end")
+    return gaps[budget - 1]
+
+
+def run(answer: Any, told: list[Any], gap: Ask) -> Any:
+    return answer(gap, *told)
+
+
+ASKING = Asking(shown, reply, run)
 
 
 def enough(most: int) -> int:
@@ -35,7 +43,7 @@ def enough(most: int) -> int:
 
 def judge(args: Args, got: Any) -> Finding | None:
     gaps, limit = args
-    most, budget, asked = len(gaps), got["budget"], got["asked"]
+    most, budget, asked = len(gaps), got["value"], got["asked"]
     right = sum(g <= limit for g in gaps)  # gaps never shrink, so these are the first ones
 
     def wrong(cause: str, slip: str, rule: str = CHOICE) -> Finding:
@@ -152,7 +160,8 @@ TASK = Task(
         Case(([10, 10, 10, 12, 12, 20, 20, 20], 12), None),
         Case((LONG, 25), None),
     ),
-    drive=drive,
+    drive=ASKING.drive,
+    asking=ASKING,
     judge=judge,
     scene=scene,
     generate=generate,
