@@ -68,6 +68,11 @@ def marked(source: str) -> str | None:
     return found.group(1) if found else None
 
 
+def answered_in(source: str) -> list[str]:
+    """Every task a cell says it answers: cells that were merged hold the lines of all."""
+    return MARK.findall(source)
+
+
 def defines(source: str, name: str) -> bool:
     return (
         re.search(
@@ -82,14 +87,16 @@ def defines(source: str, name: str) -> bool:
 def answers(book: Book, tasks: Sequence[Task]) -> dict[str, str]:
     """{task id: source of its answer cell}, for the tasks whose cell can be found.
 
-    The last marked cell that defines the name wins, then the last marked one, then the last that defines the name.
+    The last marked cell that defines the name wins, then the last that defines it without a mark, or with the mark of another
+    task only, then the last marked one.
     """
     sources, found = code_cells(book), {}
     for task in tasks:
-        own = [s for s in sources if marked(s) == task.id]
+        own = [s for s in sources if task.id in answered_in(s)]
         named = [s for s in own if defines(s, task.name)]
-        stray = [s for s in sources if marked(s) is None and defines(s, task.name)]
-        for group in (named, stray, own):
+        stray = [s for s in sources if not answered_in(s) and defines(s, task.name)]
+        lodged = [s for s in sources if s not in own and answered_in(s) and defines(s, task.name)]
+        for group in (named, stray, lodged, own):
             if group:
                 found[task.id] = group[-1]
                 break
@@ -124,5 +131,5 @@ def needed(task: Task, found: dict[str, str], tasks: Sequence[Task]) -> list[tup
         seen.add(this)
         order.append(this)
         todo += [i for i, name in names.items() if re.search(rf"\b{re.escape(name)}\b", found[this])]
-    first = sorted(i for i in order if i != task.id)
+    first = sorted(i for i in order if found[i] != found[task.id])  # two answers in one cell: it runs once
     return [(i, found[i]) for i in first + [task.id]]

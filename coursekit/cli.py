@@ -5,8 +5,9 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 OWN = ("build", "new", "grade", "doctor")
 
@@ -99,29 +100,41 @@ def run_doctor(args: argparse.Namespace) -> int:
     return doctor()
 
 
-def say(text: str) -> None:
-    """A line for the terminal, whatever its encoding; names may hold anything, and nobody may be left at the other end."""
-    clean = "".join(c if c == "\n" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-    encoding = sys.stdout.encoding or "utf-8"
+def clean(text: Any) -> str:
+    """Nothing that a terminal would obey: names, and what was raised, may hold anything."""
+    return "".join(c if c == "\n" or c.isprintable() else f"\\x{ord(c):02x}" for c in str(text))
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """A line for the terminal, whatever its encoding, and whether or not somebody is left at the other end."""
+    stream = stream or sys.stdout
+    encoding = stream.encoding or "utf-8"
     try:
-        print(clean.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        print(clean(text).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
     except OSError:  # the reader has gone, as with | head: the grades are still wanted
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (until the end of the process)
+        with suppress(OSError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())  # what is still in the buffer goes there too
+            os.close(null)
 
 
 def run_grade(args: argparse.Namespace) -> int:
-    from .grade.run import CannotGrade, grade_folder
+    if os.name != "posix":
+        say("coursekit grade: grading needs Linux or macOS; on Windows run it inside WSL", sys.stderr)
+        return 2
+    from .grade.run import CannotGrade, grade_folder, interruptible
     from .grade.sandbox import NoSandbox
 
     args.exercise = args.exercise[:2] if args.exercise else None
-    try:
-        rows = grade_folder(args, say=say)
-    except (CannotGrade, NoSandbox, FileNotFoundError) as problem:
-        print(f"coursekit grade: {problem}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped. What was graded is kept: the same command goes on from here.", file=sys.stderr)
-        return 130
+    with interruptible():
+        try:
+            rows = grade_folder(args, say=say)
+        except (CannotGrade, NoSandbox, OSError) as problem:
+            say(f"coursekit grade: {problem}", sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            say("\nStopped. What was graded is kept: the same command goes on from here.", sys.stderr)
+            return 130
     ungraded = [row["student"] for row in rows if row.get("ungraded")]
     if ungraded:
         say(f"{len(ungraded)} not graded, by no fault of theirs: {', '.join(ungraded)}. The same command takes them up again")

@@ -11,19 +11,21 @@ import inspect
 import json
 import linecache
 import os
-import re
 import sys
 import traceback
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Sequence
 from typing import Any
+
+Drive = Callable[[Any, Any, Callable[[Any], Any]], Any]  # answer, arguments, a function that asks the judge
 
 dumps, loads = json.dumps, json.loads
 
 
-def load_plain() -> Any:
-    """``coursekit/plain.py``, loaded by its path: the package itself is not imported here."""
-    path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "plain.py")
-    spec = importlib.util.spec_from_file_location("plain", path)
+def load_file(*parts: str) -> Any:
+    """A file of coursekit as a module, by its path: the package itself is not imported here."""
+    path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), *parts)
+    spec = importlib.util.spec_from_file_location(parts[-1].removesuffix(".py"), path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -39,66 +41,79 @@ def limit(setup: dict[str, Any]) -> None:
             resource.setrlimit(getattr(resource, name), (value, value))
         except (ValueError, OSError, AttributeError):
             pass  # a lower limit is already in force, or this system has none of the kind
+    if setup["refuse"]:
+        load_file("grade", "calls.py").refuse()
 
 
 def die_with_parent() -> None:
-    """On Linux the kernel ends this process when the grader's helper ends, however that happens."""
+    """On Linux the kernel ends this process when the grader's helper ends, and lets no other submission look into it."""
     if sys.platform.startswith("linux"):
         import ctypes
 
         ctypes.CDLL(None).prctl(1, 9)
+        ctypes.CDLL(None).prctl(4, 0)
 
 
+# -------------------------------------------------------------- cells, as the notebook runs them
 AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-SHELL = re.compile(r"^(\s*)(?:([\w, ]+?)\s*=\s*)?[%!].*$")  # !ls, %cd x, files = !ls
-TIMED = re.compile(r"^(\s*)%time\s+(\S.*)$")  # what is timed is run
-HELP = re.compile(r"^(\s*)(?:\?{1,2}[\w.]+|[\w.]+\?{1,2})\s*$")  # name? and ??name
-
-
-def without_magics(source: str) -> str:
-    """The cell with IPython's own lines taken out, when it does not compile as it is. Line numbers stay."""
-    try:
-        compile(source, "answer", "exec", flags=AWAIT)
-        return source
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        pass
-    lines, goes_on = [], False
-    for line in source.split("\n"):
-        if goes_on:  # a magic that ends with a backslash has the next line too
-            line, goes_on = "", line.endswith("\\")
-        elif timed := TIMED.match(line):
-            line = timed[1] + timed[2]
-        elif shell := SHELL.match(line):
-            goes_on = line.endswith("\\")
-            line = f"{shell[1]}{shell[2]} = []" if shell[2] else f"{shell[1]}pass"
-        elif asked := HELP.match(line):
-            line = f"{asked[1]}pass"
-        lines.append(line)
-    return "\n".join(lines)
 
 
 def nothing(*args: Any, **more: Any) -> None:
     """What ``check`` and its like do here: a cell may hold a call of them."""
 
 
+class Shell:
+    """What ``get_ipython()`` gives: a magic that runs code runs it, all others and the commands of the system do nothing."""
+
+    def __init__(self, space: dict[str, Any], output: Callable[[], Any]) -> None:
+        self.space, self.output = space, output
+
+    def run_line_magic(self, name: str, line: str, *args: Any, **more: Any) -> Any:
+        if name != "time":
+            return None
+        try:
+            return eval(compile(line, "<answer>", "eval", dont_inherit=True), self.space)  # noqa: S307
+        except SyntaxError:
+            return run_cell(line, "<answer>", self.space)
+
+    def run_cell_magic(self, name: str, line: str, cell: str) -> None:
+        if name in ("time", "capture", "prun"):
+            run_cell(cell, "<answer>", self.space)
+
+    def getoutput(self, *args: Any, **more: Any) -> Any:
+        return self.output()
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return nothing
+
+
 def run_cell(source: str, label: str, space: dict[str, Any]) -> None:
     """As the notebook does, with ``await`` at the left margin too."""
-    code = compile(source, label, "exec", flags=AWAIT)
+    code = compile(source, label, "exec", flags=AWAIT, dont_inherit=True)
     if code.co_flags & inspect.CO_COROUTINE:
         asyncio.run(eval(code, space))  # noqa: S307 (this is what the sandbox is for)
     else:
         exec(code, space)  # noqa: S102
 
 
-def load(setup: dict[str, Any]) -> dict[str, Any]:
+def is_python(source: str) -> bool:
+    try:
+        compile(source, "answer", "exec", flags=AWAIT, dont_inherit=True)
+        return True
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+
+
+def load(setup: dict[str, Any], magics: Any) -> dict[str, Any]:
     """Run the given cells and the answer cells in one namespace, as the notebook does."""
-    space = {"__name__": "__main__", "__builtins__": __builtins__}
-    space |= dict.fromkeys(("check", "hint", "progress", "predict", "reveal"), nothing)
+    space: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
+    shell = Shell(space, magics.Lines)
+    space |= {"get_ipython": lambda: shell, **dict.fromkeys((*COURSE, "display"), nothing)}
     for name, source in setup["cells"]:
-        source, own = without_magics(source), name == setup["task"]
-        label = f"<answer {name}>"
-        linecache.cache[label] = (len(source), None, source.splitlines(True), label)
+        own, label = name == setup["task"], f"<answer {name}>"
         try:
+            source = source if is_python(source) else magics.without_magics(source)
+            linecache.cache[label] = (len(source), None, source.splitlines(True), label)
             run_cell(source, label, space)
         except Exception:
             if own:  # a helper cell that fails is its own task's business
@@ -106,16 +121,54 @@ def load(setup: dict[str, Any]) -> dict[str, Any]:
     return space
 
 
+# -------------------------------------------------------------- what an answer may not borrow
+COURSE = ("check", "hint", "predict", "progress", "reveal", "solved", "export_progress", "import_progress")
+
+
+class Borrowed(Exception):
+    """The answer lets one of the engine's own schedulers decide."""
+
+
+def close_the_course() -> None:
+    """From here on ``import coursekit`` finds a notebook's few words, which do nothing, and no judge."""
+    for name in [n for n in sys.modules if n.partition(".")[0] == "coursekit"]:
+        del sys.modules[name]
+    stand_in = sys.modules["coursekit"] = types.ModuleType("coursekit")
+    vars(stand_in).update(dict.fromkeys(COURSE, nothing))
+
+
+def close_the_engines_schedulers(may_use: Sequence[str]) -> None:
+    """They may be named and subclassed, and do nothing; those that the exercise itself hands out stay as they are."""
+    from minieng.scheduler import SCHEDULERS
+
+    def refused(name: str) -> Callable[..., None]:
+        def refuse(*args: Any, **more: Any) -> None:
+            raise Borrowed(
+                f"the engine's own {name} decides here. To compare with it is welcome; points are for a plan of your own"
+            )
+
+        return refuse
+
+    for kind in SCHEDULERS.values():
+        if kind.__name__ not in may_use:
+            for name in [n for n, value in vars(kind).items() if inspect.isfunction(value) and not n.startswith("__")]:
+                setattr(kind, name, refused(kind.__name__))
+
+
+# -------------------------------------------------------------- calls and replies
 def where(problem: BaseException) -> str:
     frames = [f for f in traceback.extract_tb(problem.__traceback__) if f.filename.startswith("<answer")]
     return f"line {frames[-1].lineno}: {frames[-1].line}"[:200] if frames else ""
 
 
-def failure(problem: BaseException, plain: Any) -> dict[str, str]:
+OURS = {"NotPlain": "not plain", "InputChanged": "input changed", "Borrowed": "borrowed"}  # told in their own words
+
+
+def failure(problem: BaseException) -> dict[str, str]:
     kind = "todo" if isinstance(problem, NotImplementedError) else "error"
-    ours = {plain.NotPlain: "not plain", plain.InputChanged: "input changed"}
-    name = ours.get(type(problem), type(problem).__name__)
-    text = f"{problem}"[:300] if type(problem) in ours else f"{name}: {problem}"[:300]
+    raised = type(problem).__name__
+    name = OURS.get(raised, raised)
+    text = f"{problem}"[:300] if raised in OURS else f"{name}: {problem}"[:300]
     if isinstance(problem, SyntaxError):
         return {
             "kind": kind,
@@ -126,61 +179,90 @@ def failure(problem: BaseException, plain: Any) -> dict[str, str]:
     return {"kind": kind, "error": name, "text": text, "where": where(problem)}
 
 
-def driver(setup: dict[str, Any], plain: Any) -> Callable[[Any, Any], Any]:
-    """The task's own way to run an answer (a scheduler in an engine), or a plain call."""
+def driver(setup: dict[str, Any], plain: Any) -> Drive:
+    """The task's own way to run an answer (a scheduler in an engine, one that asks), or a plain call."""
     sys.path[:0] = setup["paths"]  # answers may import the engine, and it is the judge's own, not one installed beside it
     if not setup["drive"]:
-        return plain.answer_to
+        close_the_course()
+        return lambda answer, args, ask: plain.answer_to(answer, args)
     from coursekit.task import find_task
 
-    drive = find_task(setup["task"]).drive
+    task = find_task(setup["task"])
+    if task.engine:
+        close_the_engines_schedulers(task.may_use)
+    close_the_course()
+    if task.asking:
+        return task.asking.run
+    drive = task.drive
     assert drive is not None  # setup["drive"] says so
-    return drive
+    return lambda answer, args, ask: drive(answer, args)
 
 
-def serve(setup: dict[str, Any], requests: Any, reply: Callable[..., None], plain: Any) -> None:
-    try:
-        drive = driver(setup, plain)
-        space = load(setup)
+class Server:
+    """Answers the parent's calls, one at a time, and asks it in between what the task lets an answer ask."""
+
+    def __init__(self, requests: Any, channel: int, plain: Any) -> None:
+        self.requests, self.channel, self.plain, self.number = requests, channel, plain, ""
+
+    def reply(self, kind: str, number: str = "", body: str = "{}") -> None:
+        """One line: its kind and the number of the call; body: more of it, as the text of a JSON object."""
+        head = dumps({"id": number or self.number, "kind": kind})
+        data = (head if body == "{}" else f"{head[:-1]}, {body[1:]}").encode() + b"\n"
+        while data:
+            data = data[os.write(self.channel, data) :]
+
+    def ask(self, question: Any) -> Any:
+        self.reply("question", body=dumps({"value": self.plain.to_plain(question)}))
+        told = loads(self.requests.readline())
+        if "refused" in told:
+            raise LookupError(told["refused"])
+        return told["value"]
+
+    def fail(self, problem: BaseException) -> None:
+        told = failure(problem)
+        self.reply(told.pop("kind"), body=dumps(told))
+
+    def serve(self, setup: dict[str, Any], drive: Drive, magics: Any) -> None:
+        self.number = setup["id"]
+        try:
+            space = load(setup, magics)
+        except BaseException as problem:
+            return self.fail(problem)
         answer = space.get(setup["name"])
         if answer is None:
-            return reply({"id": setup["id"], "kind": "missing"})
-    except BaseException as problem:
-        return reply({"id": setup["id"], **failure(problem, plain)})
-    reply({"id": setup["id"], "kind": "loaded"})
-    for line in requests:
-        call = loads(line)
-        try:
-            out = {"kind": "value", "value": plain.to_plain(drive(answer, call["args"]))}
-            text = dumps(out)
-        except MemoryError:  # leaving the block frees what the answer held; only then is there room for words
-            text = '{"kind": "error", "error": "MemoryError", "text": "MemoryError: over the limit"}'
-        except BaseException as problem:
-            text = dumps(failure(problem, plain))
-        reply({"id": call["id"]}, text)
+            return self.reply("missing")
+        self.reply("loaded")
+        for line in self.requests:
+            call = loads(line)
+            self.number = call["id"]
+            try:
+                value = dumps({"value": self.plain.to_plain(drive(answer, call["args"], self.ask))})
+            except MemoryError:  # leaving the block frees what the answer held; only then is there room for words
+                value = ""
+            except BaseException as problem:
+                self.fail(problem)
+                continue
+            if value:
+                self.reply("value", body=value)
+            else:
+                self.reply("error", body='{"error": "MemoryError", "text": "MemoryError: over the limit"}')
 
 
 def main() -> None:
-    plain = load_plain()
+    plain = load_file("plain.py")
     requests = os.fdopen(os.dup(0), "r")
-    channel = os.dup(1)
+    server = Server(requests, os.dup(1), plain)
     os.dup2(2, 1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     setup = loads(requests.readline())
-
-    def reply(head: dict[str, Any], body: str | None = None) -> None:
-        line = dumps(head)
-        data = ((line[:-1] + ", " + body[1:]) if body else line).encode() + b"\n"
-        while data:
-            data = data[os.write(channel, data) :]
-
     if setup["die"]:
         die_with_parent()
-    reply({"id": setup["id"], "kind": "ready"})
+    drive, magics = driver(setup, plain), load_file("grade", "magics.py")  # the course's own code: none of the learner's time
+    server.reply("ready", setup["id"])
     requests.readline()  # the parent has counted the processes of an empty sandbox: now it may begin
     limit(setup)
-    serve(setup, requests, reply, plain)
+    server.serve(setup, drive, magics)
     sys.stdout.flush()
 
 

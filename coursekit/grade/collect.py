@@ -1,17 +1,29 @@
 """Finding the submissions in a folder or a zip. Nothing is unpacked to disk and no link is followed."""
 
 import hashlib
+import os
 import re
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from ..cells import MAX_BYTES
 
-Place = tuple[str, str, str, str]  # student, place, source, member of a zip
-
 SKIP = {".ipynb_checkpoints", "__MACOSX", "__pycache__"}
+TEACHERS = {"", ".txt", ".md", ".csv", ".tsv", ".ods", ".xls", ".xlsx", ".log", ".json"}  # loose files that are nobody's
 MAX_MEMBERS = 20_000
+
+
+class Place(NamedTuple):
+    """Where something was handed in: a file, or a member of the zip ``source``; or, with a problem, nothing to grade."""
+
+    student: str
+    place: str
+    source: str
+    member: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,88 +51,137 @@ class Submission:
         return Path(self.source).stat().st_size
 
 
-def collect(path: str | Path) -> tuple[list[Submission], list[str]]:
-    """(submissions, notes): every notebook under ``path``, with a name for its student."""
+def collect(path: str | Path, leave: Sequence[Path] = ()) -> tuple[list[Submission], list[str]]:
+    """(submissions, notes): every notebook under ``path``, with a name for its student. leave: what is no submission."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}: name the folder or the zip that holds the notebooks")
-    found: list[Place] = []
-    notes: list[str] = []
-    empty = nothing_found(path)
-    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*")):
-        inside = PurePosixPath(file.name) if path.is_file() else PurePosixPath(file.relative_to(path).as_posix())
-        if SKIP & set(inside.parts) or any(part.startswith(".") for part in inside.parts):
-            continue
+    search = Search()
+    if path.is_dir():
+        search.folder(path, {os.path.realpath(place) for place in leave})
+    elif path.suffix.lower() == ".zip":
+        search.zip(path, PurePosixPath(path.name), whole=True)
+    elif path.is_file():
+        search.notebook(PurePosixPath(path.name), path)
+    return with_unique_names(search.found + search.empty_handed()), search.notes
+
+
+class Search:
+    """What was found; and who has handed something in, so that nobody goes unnamed whose things hold no notebook."""
+
+    def __init__(self) -> None:
+        self.found: list[Place] = []
+        self.notes: list[str] = []
+        self.tops: dict[str, bool] = {}  # what lies at the top of the collection: whether it is a folder
+        self.reasons: dict[str, str] = {}  # top: why something of it is no notebook; the first reason is kept
+
+    def folder(self, path: Path, leave: set[str]) -> None:
+        for file in sorted(path.rglob("*")):
+            inside = PurePosixPath(file.relative_to(path).as_posix())
+            if hidden(inside) or leave & {
+                os.path.realpath(place) for place in (file, *list(file.parents)[: len(inside.parts) - 1])
+            }:
+                continue
+            if len(inside.parts) == 1:
+                self.tops[inside.name] = file.is_dir()
+            self.look_at(file, inside, path)
+
+    def look_at(self, file: Path, inside: PurePosixPath, path: Path) -> None:
         if file.is_symlink() and leads_away(file, path):
-            notes.append(f"{inside}: a link out of the folder was left alone")
-        elif file.suffix.lower() == ".ipynb" and file.is_file():
-            found.append((student_of(inside), str(inside), str(file), ""))
-        elif file.suffix.lower() == ".zip" and file.is_file():
-            in_zip(file, inside, path.is_file(), found, notes)
-    seen = {place[0].casefold() for place in found}
-    lost = [place for place in empty if place[0].casefold() not in seen]
-    return with_unique_names(found) + [
-        Submission(student, place, "", problem="it holds no notebook (a .ipynb file, or a zip of them): ask for it again")
-        for student, place, *_ in lost
-    ], notes
+            self.refuse(inside, "a link that leads out of the folder, or nowhere, is left alone")
+        elif file.is_dir():
+            return
+        elif file.suffix.lower() not in (".ipynb", ".zip"):
+            self.refuse(inside, f"{file.name} is no notebook", tell=False)
+        elif not file.is_file():
+            self.refuse(inside, f"{file.name} is no file that can be read")
+        elif file.suffix.lower() == ".zip":
+            self.zip(file, inside)
+        else:
+            self.notebook(inside, file)
+
+    def notebook(self, inside: PurePosixPath, file: Path) -> None:
+        self.found.append(Place(student_of(inside), str(inside), str(file)))
+
+    def refuse(self, inside: PurePosixPath, why: str, tell: bool = True) -> None:
+        self.reasons.setdefault(inside.parts[0], why)
+        if tell:
+            self.notes.append(f"{inside}: {why}")
+
+    def zip(self, file: Path, inside: PurePosixPath, whole: bool = False) -> None:
+        """The notebooks of a zip: one student's, or (when the zip is the whole collection) everybody's."""
+        try:
+            with zipfile.ZipFile(file) as box:
+                names = sorted(box.namelist()[:MAX_MEMBERS])
+        except Exception as problem:  # noqa: BLE001 (a strange zip can raise anything)
+            return self.refuse(inside, f"{file.name} is no zip that can be read ({str(problem)[:100] or type(problem).__name__})")
+        for name in names:
+            member = PurePosixPath(name.strip("/") or "unnamed")
+            if SKIP & set(member.parts):
+                continue
+            here = member if whole else inside
+            if whole:
+                self.tops[member.parts[0]] = self.tops.get(member.parts[0], False) or len(member.parts) > 1 or name.endswith("/")
+            if name.lower().endswith(".ipynb"):
+                student = student_of(member) if whole else student_of(inside.with_suffix(".ipynb"))
+                self.found.append(Place(student, f"{inside}/{name}", str(file), name))
+            elif name.lower().endswith(".zip"):
+                self.refuse(here, f"{member.name} is a zip in a zip, which is not opened")
+            elif not name.endswith("/"):
+                self.refuse(here, f"{member.name} is no notebook", tell=False)
+
+    def empty_handed(self) -> list[Place]:
+        """A place with a problem for everybody with a folder or a file of their own in which there is no notebook."""
+        names = {place.student.casefold() for place in self.found}
+        full = {top for place in self.found for top in self.tops if is_under(place, top)}
+        lost = []
+        for top, is_folder in self.tops.items():
+            student = student_of(PurePosixPath(top, "x") if is_folder else PurePosixPath(top))
+            named = not is_folder and (student.casefold() in names or PurePosixPath(top).suffix.lower() in TEACHERS)
+            if top not in full and not named:
+                names.add(student.casefold())
+                why = self.reasons.get(top, "the folder is empty")
+                lost.append(Place(student, top, "", "", f"there is no notebook ({why}): ask for a .ipynb file, or a zip of them"))
+        return lost
 
 
-def nothing_found(path: Path) -> list[Place]:
-    """Everybody with a folder or a file of their own in the collection, whatever is in it: nobody may go unnamed."""
-    names: dict[str, Place] = {}
-    for file in sorted(path.iterdir()) if path.is_dir() else []:
-        if file.name.startswith(".") or file.name in SKIP:
-            continue
-        own = file.is_dir() or file.suffix.lower() in (".zip", ".ipynb", ".pdf", ".py", ".html", ".docx", ".tar", ".gz", ".7z")
-        if own:
-            student = student_of(PurePosixPath(file.name, "x") if file.is_dir() else PurePosixPath(file.name))
-            names.setdefault(student.casefold(), (student, file.name, "", ""))
-    return list(names.values())
+def is_under(place: Place, top: str) -> bool:
+    inside = place.member.strip("/") if place.member and not place.place.startswith(f"{top}/") else place.place
+    return inside == top or inside.startswith(f"{top}/")
+
+
+def hidden(inside: PurePosixPath) -> bool:
+    return bool(SKIP & set(inside.parts)) or any(part.startswith(".") for part in inside.parts)
 
 
 def leads_away(link: Path, folder: Path) -> bool:
     """Whether a link leads out of the folder, or nowhere (a loop)."""
     try:
-        return not link.resolve().is_relative_to(folder.resolve())
+        return not link.resolve(strict=True).is_relative_to(folder.resolve())
     except (OSError, RuntimeError):
         return True
-
-
-def in_zip(file: Path, inside: PurePosixPath, whole: bool, found: list[Place], notes: list[str]) -> None:
-    """The notebooks of a zip: one student's, or (when the zip is the whole collection) everybody's."""
-    try:
-        with zipfile.ZipFile(file) as box:
-            names = [n for n in sorted(box.namelist()[:MAX_MEMBERS]) if n.lower().endswith(".ipynb")]
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, EOFError) as problem:
-        notes.append(f"{inside}: no zip that can be read ({problem})")
-        return
-    for name in names:
-        member = PurePosixPath(name)
-        if SKIP & set(member.parts):
-            continue
-        student = student_of(member) if whole else student_of(inside.with_suffix(".ipynb"))
-        found.append((student, f"{inside}/{name}", str(file), name))
 
 
 def student_of(inside: PurePosixPath) -> str:
     """The first folder of the path, or the file's own name where there is no folder."""
     name = inside.parts[0] if len(inside.parts) > 1 else inside.stem
+    name = re.sub(r"\s+", " ", name).strip()  # a line break in a name would begin a line in the report
     return re.sub(r"_\d+_assignsubmission_file_?$", "", name) or "unnamed"
 
 
 def with_unique_names(found: list[Place]) -> list[Submission]:
     """Equal names (also up to upper and lower case) become ``ada``, ``ada (2)``, in the order of their places."""
     counts: dict[str, int] = {}
-    taken, out = {student.casefold() for student, *_ in found}, []
-    for student, place, source, member in sorted(found, key=lambda row: (row[0].casefold(), row[1])):
-        number = counts.get(student.casefold(), 0) + 1
-        name = student if number == 1 else f"{student} ({number})"
+    taken, out = {place.student.casefold() for place in found}, []
+    for place in sorted(found, key=lambda place: (place.student.casefold(), place.place)):
+        number = counts.get(place.student.casefold(), 0) + 1
+        name = place.student if number == 1 else f"{place.student} ({number})"
         while number > 1 and name.casefold() in taken:
             number += 1
-            name = f"{student} ({number})"
-        counts[student.casefold()] = number
+            name = f"{place.student} ({number})"
+        counts[place.student.casefold()] = number
         taken.add(name.casefold())
-        out.append(Submission(name, place, source, member))
+        out.append(Submission(name, *place[1:]))
     return out
 
 

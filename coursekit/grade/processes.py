@@ -22,6 +22,12 @@ def end_with_parent(sig: int = signal.SIGTERM) -> None:
         ctypes.CDLL(None).prctl(1, int(sig))
 
 
+def keep_to_oneself() -> None:
+    """No other process of this user may look into this one's memory or take over what it has open (root's may)."""
+    if LINUX:
+        ctypes.CDLL(None).prctl(4, 0)
+
+
 def table() -> dict[int, tuple[int, str]]:
     """{pid: (parent, state)} of every process to be seen; empty where there is no /proc."""
     found = {}
@@ -46,6 +52,18 @@ def descendants(root: int) -> list[int]:
                 below.add(pid)
                 grew = True
     return [pid for pid in below - {root} if known[pid][1] not in "ZX"]
+
+
+def threads_of_user() -> int:
+    """How many threads this user's processes have; 0 where it cannot be seen."""
+    total = 0
+    for name in os.listdir("/proc") if LINUX else ():
+        try:
+            if name.isdigit() and os.stat(f"/proc/{name}").st_uid == os.getuid():
+                total += len(os.listdir(f"/proc/{name}/task"))
+        except OSError:
+            pass  # it ended while we looked
+    return total
 
 
 def memory_of(pids: list[int]) -> int:
@@ -110,6 +128,40 @@ def end_all(process: subprocess.Popen[bytes], patience: float = 5.0) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+def children() -> set[int]:
+    """The processes right below this one, ended ones that nobody has waited for too."""
+    return {pid for pid, (parent, _) in table().items() if parent == os.getpid()}
+
+
+def end_orphans(spare: set[int], patience: float = 5.0) -> None:
+    """End every child that is not in ``spare``, and all below it: what a helper that died has left to this process."""
+    end = time.monotonic() + patience
+    while (orphans := children() - spare) and time.monotonic() < end:
+        for pid in orphans:
+            for each in (pid, *descendants(pid)):
+                try:
+                    os.kill(each, signal.SIGKILL)
+                except (ProcessLookupError, PermissionError):
+                    pass
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                pass
+        time.sleep(0.01)
+
+
+def end_all_of(folder: str) -> None:
+    """Kill what a killed run has left: processes that were started with its folder as an argument or in their environment."""
+    for pid in table():
+        for part in ("cmdline", "environ"):
+            try:
+                with open(f"/proc/{pid}/{part}", "rb") as file:
+                    if folder.encode() in file.read() and pid != os.getpid():
+                        os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass  # another user's, or gone
 
 
 def reap() -> None:

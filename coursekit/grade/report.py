@@ -41,10 +41,9 @@ def out_of(row: Row) -> int:
 
 
 def in_short(row: Row) -> str:
-    if row.get("ungraded"):
-        return f"not graded: {row['problem'][:90]}"
     if "problem" in row:
-        return f"0 points: {row['problem'][:90]}"
+        what = " ".join(row["problem"].split())[:90]
+        return f"not graded: {what}" if row.get("ungraded") else f"0 points: {what}"
     return f"{sum(points_of(row).values())} of {out_of(row)}"
 
 
@@ -78,7 +77,7 @@ def csv_text(rows: list[Row]) -> str:
                 plain_cell(row["student"]),
                 plain_cell(row["file"]),
                 *[points.get(i, "") for i in ids],
-                "" if row.get("ungraded") else sum(points.values()),
+                points_cell(row),
                 out_of(row) or "",
                 plain_cell(remarks(row)),
             ]
@@ -86,8 +85,14 @@ def csv_text(rows: list[Row]) -> str:
     return file.getvalue()
 
 
+def points_cell(row: Row) -> Any:
+    """Nothing for a row that was not graded: a 0 would look like one that was."""
+    return "" if row.get("ungraded") else sum(points_of(row).values())
+
+
 def put(path: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Whole or not at all, and without a sign that a terminal would obey."""
+    text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", text)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(path.name + ".new")
     fresh.write_text(text, encoding="utf-8", errors="replace")
@@ -111,7 +116,8 @@ def page_names(rows: list[Row]) -> list[str]:
     names: list[str] = []
     seen: set[str] = set()
     for row in rows:
-        name = re.sub(r"[^\w.() -]", "_", row["student"])[:80].strip(". ") or "student"
+        name = re.sub(r"[^\w.() -]", "_", row["student"])[:80]
+        name = name.encode()[:200].decode(errors="ignore").strip(". ") or "student"  # a file's name has 255 bytes at most
         number, free = 1, name
         while free.casefold() in seen:
             number += 1
@@ -148,7 +154,8 @@ def mistakes(rows: list[Row]) -> list[tuple[int, str, str]]:
     for row in rows:
         for name, v in verdicts_of(row).items():
             if v.status != DONE:
-                count[name, {TODO: "not done", MISSING: "answer missing"}.get(v.status, v.slip)] += 1
+                slip = " ".join(v.slip.split())  # an exception may have a name of several lines
+                count[name, {TODO: "not done", MISSING: "answer missing"}.get(v.status, slip)] += 1
     return [(n, name, what) for (name, what), n in sorted(count.items(), key=lambda item: (-item[1], item[0]))]
 
 
@@ -197,7 +204,7 @@ def summary_page(rows: list[Row], names: list[str]) -> str:
         f'<tr><td class="n">{n}</td><td>{name}</td><td>{html.escape(what)}</td></tr>' for n, name, what in mistakes(rows)[:20]
     )
     people = "".join(
-        f'<tr><td><a href="../{quote(name)}">{html.escape(r["student"])}</a></td><td class="n">{sum(points_of(r).values())}</td>'
+        f'<tr><td><a href="../{quote(name)}">{html.escape(r["student"])}</a></td><td class="n">{points_cell(r)}</td>'
         f"<td>{html.escape(remarks(r))}</td></tr>"
         for r, name in sorted(zip(rows, names), key=lambda pair: pair[0]["student"].casefold())
     )

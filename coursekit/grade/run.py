@@ -5,134 +5,32 @@ reads it and grades only what is missing; the same seed and the same files give 
 """
 
 import argparse
-import json
+import fcntl
 import os
 import queue
-import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..task import lessons
 from . import collect, processes, report, sandbox
 from .collect import Submission
-from .job import Job, to_line
+from .helper import Family, Helper
+from .job import Job
+from .journal import CannotGrade, Journal
 from .report import Row
 
+Say = Callable[[str], Any]
+
 LONGEST_EXTRA = 120
-
-
-class CannotGrade(RuntimeError):
-    """Grading cannot begin; the message says what to do."""
-
-
-class Journal:
-    """One line a graded submission; the first line holds the settings that a resumed run must share."""
-
-    def __init__(self, path: str | Path) -> None:
-        self.path, self.lock = Path(path), threading.Lock()
-
-    def begin(self, settings: dict[str, Any], fresh: bool = False) -> dict[str, Row]:
-        """{key: result} of an earlier run with these settings; the seed of that run when none is asked for."""
-        lines = [] if fresh else self.lines()
-        old: Row = lines[0] if lines else {}
-        if settings["seed"] is None:
-            settings["seed"] = old.get("seed") if old.get("version") == settings["version"] else None
-        if settings["seed"] is None:
-            settings["seed"] = str(secrets.randbits(40))
-        if old == settings:
-            done = {row["key"]: row for row in lines[1:] if "key" in row}
-        else:
-            done = {}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        text = "".join(json.dumps(row) + "\n" for row in (settings, *done.values()))
-        fresh_file = self.path.with_suffix(".new")
-        fresh_file.write_text(text, encoding="utf-8")
-        os.replace(fresh_file, self.path)
-        return done
-
-    def lines(self) -> list[Row]:
-        """The whole lines; a last one cut short by a crash is left out."""
-        rows: list[Row] = []
-        try:
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(row, dict):
-                    rows.append(row)
-        except (OSError, UnicodeDecodeError):
-            return []
-        return rows
-
-    def add(self, row: Row) -> None:
-        with self.lock, self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-
-class Helper:
-    """A worker process, started again when it has died."""
-
-    def __init__(self, temp: str) -> None:
-        self.process: subprocess.Popen[str] | None = None
-        self.temp = temp
-
-    def ask(self, job: Job, submission: Submission, seconds: float) -> Row | None:
-        """The result of a submission, or None when the helper died or took too long over it."""
-        process = self.living()
-        assert process.stdin and process.stdout
-        timer = threading.Timer(seconds, process.kill)
-        timer.start()
-        try:
-            key = secrets.token_hex(16)
-            process.stdin.write(to_line(job, submission, key))
-            process.stdin.flush()
-            answer = json.loads(process.stdout.readline())
-            if not isinstance(answer, dict) or answer.get("key") != key:
-                raise ValueError("a line that is no answer to this job: somebody else wrote it")
-            return answer["result"]
-        except (OSError, ValueError):
-            process.kill()
-            process.wait()
-            return None
-        finally:
-            timer.cancel()
-
-    def living(self) -> "subprocess.Popen[str]":
-        """The process, or a new one when there is none."""
-        if self.process is None or self.process.poll() is not None:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "coursekit.grade.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                env={**os.environ, "TMPDIR": self.temp, "PYTHONPATH": search_path()},
-                start_new_session=True,
-            )
-        return self.process
-
-    def end(self) -> None:
-        if self.process and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-
-
-def search_path() -> str:
-    own = str(sandbox.PACKAGE.parent)
-    return os.pathsep.join([own, *filter(None, [os.environ.get("PYTHONPATH")])])
+RUN = "coursekit-grade-"
 
 
 def masters_in(folder: str | Path) -> dict[str, str]:
@@ -149,20 +47,18 @@ def version_of(masters: dict[str, str]) -> str:
     return collect.digest(b"".join(Path(f).read_bytes() for f in files))[:16]
 
 
-def grade_folder(options: argparse.Namespace, say: Callable[[str], Any] = print) -> list[Row]:
+def grade_folder(options: argparse.Namespace, say: Say = print) -> list[Row]:
     """Grade everything under ``options.submissions``; writes the CSV, the pages and the summary. Returns the rows."""
     mode, warning = sandbox.choose(options.sandbox)
     if warning:
         say(warning)
+    out, feedback = places(options)
     masters = masters_in(options.solutions)
-    found, notes = collect.collect(options.submissions)
+    found, notes = collect.collect(options.submissions, [out, *feedback])
     for note in notes:
         say("  " + note)
     if not found:
         raise CannotGrade(f"no notebooks in {options.submissions}")
-    out = Path(options.output)
-    check_places(out, options.feedback)
-    journal = Journal(out.with_name(f".{out.name}.journal"))
     settings = {
         "seed": str(options.seed) if options.seed is not None else None,
         "timeout": options.timeout,
@@ -170,32 +66,42 @@ def grade_folder(options: argparse.Namespace, say: Callable[[str], Any] = print)
         "exercise": options.exercise,
         "version": version_of(masters),
     }
-    done = journal.begin(settings, options.fresh)
-    job = Job(
-        lesson=options.exercise,
-        masters=masters,
-        mode=mode,
-        seed=settings["seed"],
-        seconds=options.timeout,
-        hidden=tuple(hidden_folders(options, masters)),
-        packages=tuple(engine_folders()),
-    )
-    rows = grade_all(found, job, journal, done, options.jobs, say)
-    report.write_all(rows, out, options.feedback, settings, say)
+    journal = Journal(out.with_name(f".{out.name}.journal"))
+    with journal.opened(settings, options.fresh) as done:
+        job = Job(
+            lesson=options.exercise,
+            masters=masters,
+            mode=mode,
+            seed=str(settings["seed"]),
+            seconds=options.timeout,
+            hidden=tuple(hidden_folders(options, masters)),
+            packages=tuple(engine_folders()),
+        )
+        rows = Round(found, job, journal, done, say).graded(options.jobs)
+        try:
+            report.write_all(rows, out, options.feedback, settings, say)
+        except OSError as problem:
+            raise CannotGrade(
+                f"{problem.filename or out} cannot be written ({problem.strerror}). All results are kept: make room, or name "
+                "another place, and run the same command"
+            ) from None
     return rows
 
 
-def check_places(out: Path, feedback: str | None) -> None:
-    """Raise CannotGrade for a place that what is graded for minutes could not be written to."""
+def places(options: argparse.Namespace) -> tuple[Path, list[Path]]:
+    """(the CSV, [the folder of the pages, if any]). What cannot be written is said before anything is graded."""
+    out = Path(options.output)
     if out.is_dir():
-        raise CannotGrade(f"--output {out} is a directory: name a CSV file in it")
-    for folder in (out.absolute().parent, *([Path(feedback).absolute()] if feedback else [])):
+        raise CannotGrade(f"-o {out} is a folder: name a file in it, such as {out / 'grades.csv'}")
+    feedback = [Path(options.feedback)] if options.feedback else []
+    for option, folder in (("-o", out.absolute().parent), *(("--feedback", page) for page in feedback)):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as problem:
-            raise CannotGrade(f"{folder} cannot be written to ({problem.strerror}): name another folder") from None
+            raise CannotGrade(f"{option} {folder} cannot be written ({problem.strerror}): name another folder") from None
+    return out, feedback
 
 
 def hidden_folders(options: argparse.Namespace, masters: dict[str, str]) -> list[str]:
@@ -211,67 +117,99 @@ def engine_folders() -> list[str]:
     return [str(folder)] if folder.is_dir() else []
 
 
-def grade_all(
-    found: list[Submission], job: Job, journal: Journal, done: dict[str, Row], jobs: int, say: Callable[[str], Any]
-) -> list[Row]:
-    """A row for each submission, in the order they were found."""
-    processes.adopt_orphans()
-    clear_stale_boxes()
-    temp = tempfile.mkdtemp(prefix=f"coursekit-grade-{os.getpid()}-")
-    todo: queue.Queue[tuple[int, Submission]] = queue.Queue()
-    rows: dict[int, Row] = {}
-    count, lock, stop = [0], threading.Lock(), threading.Event()
-    for i, submission in enumerate(found):
-        todo.put((i, submission))
-    helpers = [Helper(temp) for _ in range(max(1, jobs))]
+class Round:
+    """All submissions once through the helpers, a few at a time. What the grader fails at is tried once more, alone."""
 
-    def finish(i: int, submission: Submission, row: Row, seconds: str) -> None:
-        rows[i] = row
-        with lock:
-            count[0] += 1
-            say(f"[{count[0]}/{len(found)}] {submission.student}: {report.in_short(row)}{seconds}")
+    def __init__(self, found: list[Submission], job: Job, journal: Journal, done: dict[str, Row], say: Say) -> None:
+        self.found, self.job, self.journal, self.done, self.say = found, job, journal, done, say
+        self.todo: queue.Queue[int] = queue.Queue()
+        self.rows: dict[int, Row] = {}
+        self.lock, self.stop = threading.Lock(), threading.Event()
+        self.trouble: CannotGrade | None = None
 
-    def serve(helper: Helper) -> None:
-        while not stop.is_set():
+    def graded(self, jobs: int) -> list[Row]:
+        """A row for each submission, in the order they were found."""
+        processes.adopt_orphans()
+        processes.keep_to_oneself()
+        with temporary() as temp:
+            family = Family()
+            helpers = [Helper(temp, family) for _ in range(max(1, min(jobs, len(self.found))))]
             try:
-                i, submission = todo.get_nowait()
+                self.all_once(helpers)
+                helpers[0].end()  # a helper does not outlive the thread that started it
+                for i in [i for i, row in self.rows.items() if row.get("ungraded")]:
+                    self.grade(i, helpers[0])
+            finally:
+                self.stop.set()
+                for helper in helpers:
+                    helper.ask_to_end()
+                for helper in helpers:
+                    helper.end()
+        return [self.rows[i] for i in range(len(self.found))]
+
+    def all_once(self, helpers: list[Helper]) -> None:
+        for i in range(len(self.found)):
+            self.todo.put(i)
+        threads = [threading.Thread(target=self.serve, args=(helper,), daemon=True) for helper in helpers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():  # in short waits, so that a signal is heard
+                thread.join(0.2)
+        if self.trouble:
+            raise self.trouble
+
+    def serve(self, helper: Helper) -> None:
+        while not self.stop.is_set():
+            try:
+                self.grade(self.todo.get_nowait(), helper)
             except queue.Empty:
                 return
-            key = key_of(submission)
-            if key in done:
-                finish(i, submission, done[key], " (from the journal)")
-                continue
-            begun = time.monotonic()
-            row = grade_one(helper, submission, job, key)
-            if not stop.is_set():
-                if not row.get("ungraded"):  # the next run takes it up again
-                    journal.add(row)
-                finish(i, submission, row, f" ({time.monotonic() - begun:.1f} s)")
+            except CannotGrade as problem:
+                self.trouble = self.trouble or problem
+                self.stop.set()
 
-    threads = [threading.Thread(target=serve, args=(h,), daemon=True) for h in helpers]
-    before = signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, interrupted)
-    try:
-        run_to_end(threads)
-    finally:
-        stop.set()
-        for helper in helpers:
-            helper.end()
-        signal.signal(signal.SIGTERM, before)
-        shutil.rmtree(temp, ignore_errors=True)
-    return [rows[i] for i in range(len(found))]
+    def grade(self, i: int, helper: Helper) -> None:
+        """The row of a submission, from the journal or from a helper; into the journal and onto the screen."""
+        submission, begun = self.found[i], time.monotonic()
+        key = key_of(submission)
+        if key in self.done:
+            return self.finish(i, self.done[key], "from the journal")
+        row = grade_one(helper, submission, self.job, key)
+        if self.stop.is_set():
+            return
+        if not row.get("ungraded"):  # the next run takes it up again
+            self.journal.add(row)
+        self.finish(i, row, f"{time.monotonic() - begun:.1f} s")
+
+    def finish(self, i: int, row: Row, how: str) -> None:
+        with self.lock:
+            self.rows[i] = row
+            self.say(f"[{len(self.rows)}/{len(self.found)}] {row['student']}: {report.in_short(row)} ({how})")
 
 
-def run_to_end(threads: list[threading.Thread]) -> None:
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        while thread.is_alive():  # in short waits, so that a signal is heard
-            thread.join(0.2)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def interrupted(signum: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """The first Ctrl-C, TERM or HUP raises KeyboardInterrupt. Those that follow are not heard: they would disturb the leaving."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    heard: list[int] = []
+
+    def leave(number: int, frame: Any) -> None:
+        heard.append(number)
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, leave)
+    yield  # without a finally: who was interrupted is on the way out
+    if not heard:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def key_of(submission: Submission) -> str:
@@ -286,14 +224,35 @@ def key_of(submission: Submission) -> str:
 def grade_one(helper: Helper, submission: Submission, job: Job, key: str) -> Row:
     seconds = 10 * (4 * job.seconds + 10) + LONGEST_EXTRA
     result = {"problem": submission.problem} if submission.problem else helper.ask(job, submission, seconds)
-    if result is None:
-        result = {"problem": "the grader's helper process was killed or never came back while it graded this notebook"}
     return {"key": key, "student": submission.student, "file": submission.place, **result}
 
 
-def clear_stale_boxes() -> None:
-    """Folders that a killed run left behind."""
-    for folder in Path(tempfile.gettempdir()).glob("coursekit-grade-*-*"):
-        pid = folder.name.split("-")[2]
-        if pid.isdigit() and not os.path.exists(f"/proc/{pid}") and os.path.isdir("/proc/self"):
+@contextmanager
+def temporary() -> Iterator[str]:
+    """A folder for the run, held by a lock for as long as the run lives; what killed runs have left is removed first."""
+    clear_stale_runs()
+    temp = tempfile.mkdtemp(prefix=RUN)
+    held = os.open(temp, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        yield temp
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+        os.close(held)
+
+
+def clear_stale_runs() -> None:
+    """The folders of killed runs, and processes of their submissions that live on."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{RUN}*"):
+        try:
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue  # another's, or gone
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            processes.end_all_of(str(folder))
             shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass  # a run that lives
+        finally:
+            os.close(held)

@@ -2,8 +2,8 @@
 
 | mode | files | network | processes | memory, time, output |
 | --- | --- | --- | --- | --- |
-| bwrap | only Python itself, read-only, and an empty home | none | die with the sandbox | limited |
-| rlimits | **within reach** | **within reach** | found and stopped afterwards | limited |
+| bwrap | only Python itself, read-only, and an empty home of 64 MB | none | die with the sandbox | limited |
+| rlimits | **within reach**, and so is the disk's last byte | **within reach** | found and stopped afterwards | limited |
 | none | within reach | within reach | stopped afterwards | only the time-out |
 """
 
@@ -15,13 +15,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import processes
+
 PACKAGE = Path(__file__).resolve().parent.parent
-CHILD = PACKAGE / "grade" / "child.py"
+CHILD, TASKS = PACKAGE / "grade" / "child.py", PACKAGE / "tasks"
 WARNING = (
     "WARNING: bubblewrap does not run here, so the submissions run with limits on memory, time and output ONLY. "
-    "They can read and write your files and use the network. Install it (apt-get install bubblewrap) or grade "
-    "on a machine that you can lose."
+    "They can read, write and leave files as you can, fill your disk and use the network. Install it "
+    "(apt-get install bubblewrap) or grade on a machine that you can lose."
 )
+FILE_BYTES, OPEN_FILES = 4 << 20, 48  # together: what an answer's process can keep in files that have no name
 NO_LIMITS = "WARNING: --sandbox none: the submissions run as you, without limits. Only for debugging your own code."
 
 
@@ -48,7 +51,7 @@ def choose(wanted: str) -> tuple[str, str]:
 @functools.cache
 def probe() -> tuple[bool, str]:
     """(does bubblewrap run this Python here?, why not): found out by running it."""
-    if not shutil.which("bwrap"):
+    if not bwrap():
         return False, "there is no command bwrap"
     try:
         done = subprocess.run(
@@ -57,22 +60,36 @@ def probe() -> tuple[bool, str]:
             text=True,
             timeout=20,
             check=False,
+            cwd="/",
+            env=environment("/tmp/home"),  # as the boxes are started: what helps bubblewrap here must help it there
         )
     except (OSError, subprocess.TimeoutExpired) as problem:
         return False, str(problem)
     return done.stdout.strip() == "inside", (done.stderr.strip() or "it gave no answer")[:200]
 
 
-def command(mode: str, hidden: Sequence[str] = (), packages: Sequence[str] = ()) -> list[str]:
-    """The command line of a child. hidden: folders that must be out of reach; packages: folders a task needs."""
-    python = [sys.executable, "-I", str(CHILD)]
-    return [*bwrap_command(hidden, packages), *python] if mode == "bwrap" else python
+def bwrap() -> str | None:
+    """Where the command is on the caller's PATH, from the root: the sandbox's own PATH is another one."""
+    found = shutil.which("bwrap")
+    return os.path.abspath(found) if found else None
 
 
-def bwrap_command(hidden: Sequence[str], packages: Sequence[str] = ()) -> list[str]:
+def command(
+    mode: str, hidden: Sequence[str] = (), packages: Sequence[str] = (), lesson: str | None = None, mark: str = ""
+) -> list[str]:
+    """The command line of a child. hidden: folders that must be out of reach; packages: folders a task needs.
+
+    lesson: whose judges the child may see, because an answer there runs in an engine or on operations of theirs.
+    mark: by which it can be told whose it is, should its run be killed.
+    """
+    python = [sys.executable, "-I", str(CHILD), mark]
+    return [*bwrap_command(hidden, packages, lesson), *python] if mode == "bwrap" else python
+
+
+def bwrap_command(hidden: Sequence[str], packages: Sequence[str] = (), lesson: str | None = None) -> list[str]:
     """An empty system with Python in it: read-only, no network, no other processes, no rights, nobody's name."""
     line = [
-        shutil.which("bwrap") or "bwrap",  # by its path: the sandbox's own PATH is another one than that of the probe
+        bwrap() or "bwrap",
         "--unshare-all",
         "--die-with-parent",
         "--new-session",
@@ -93,13 +110,23 @@ def bwrap_command(hidden: Sequence[str], packages: Sequence[str] = ()) -> list[s
         line += ["--ro-bind", folder, folder]
     for folder in hidden:
         if any(is_inside(folder, seen) for seen in (*system_folders(), *python_folders())):
-            line += ["--size", str(1 << 20), "--tmpfs", str(folder), "--remount-ro", str(folder)]
+            line += [*in_place_of(folder), "--remount-ro", str(folder)]
     for package in (PACKAGE, *packages):
         line += ["--ro-bind", str(package), str(package)]
-    line += ["--remount-ro", "/dev", "--dir", "/tmp/home", "--chdir", "/tmp/home"]
+    line += in_place_of(TASKS)
+    for part in (TASKS / "__init__.py", TASKS / f"lesson_{lesson}") if lesson else ():
+        line += ["--ro-bind", str(part), str(part)]
+    line += ["--remount-ro", str(TASKS)]
+    # what is left to write to is /tmp, which has a size: / itself and /dev are memory without one
+    line += ["--dir", "/tmp/home", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp/home"]
     for name, value in environment("/tmp/home").items():
         line += ["--setenv", name, value]
     return [*line, "--"]
+
+
+def in_place_of(folder: str | Path) -> list[str]:
+    """An empty folder, in which what must stay in sight can be put before it is made read-only."""
+    return ["--size", str(1 << 20), "--tmpfs", str(folder)]
 
 
 def system_folders() -> tuple[str, ...]:
@@ -138,7 +165,8 @@ def limits(mode: str, memory_mb: int, seconds: float) -> dict[str, int]:
     return {
         "RLIMIT_AS": memory_mb << 20,
         "RLIMIT_CPU": int(seconds) + 5,
-        "RLIMIT_FSIZE": 16 << 20,
+        "RLIMIT_FSIZE": FILE_BYTES,
         "RLIMIT_CORE": 0,
-        "RLIMIT_NOFILE": 128,
+        "RLIMIT_NOFILE": OPEN_FILES,
+        "RLIMIT_NPROC": processes.threads_of_user() + 64,
     }

@@ -23,6 +23,7 @@ from .job import Job
 MAX_LINE = 4_000_000
 MAX_PRINTED = 1_000_000
 MAX_PROCESSES = 8
+MAX_QUESTION, MAX_QUESTIONS = 1_000, 100_000  # bytes of a line, and how many: all are kept for the judge
 START = 60  # seconds that an empty sandbox may take to come up
 
 
@@ -39,9 +40,9 @@ class Session:
         self.end = time.monotonic() + START
         self.home = tempfile.mkdtemp(prefix="coursekit-box-") if self.mode != "bwrap" else None
         self.buffer, self.printed, self.base, self.rule = b"", 0, 0, ""
-        self.looked = 0.0
+        self.looked, self.forked = 0.0, False
         self.process = subprocess.Popen(
-            sandbox.command(self.mode, job.hidden, job.packages),
+            sandbox.command(self.mode, job.hidden, job.packages, task.lesson if task.drive else None, mark=tempfile.gettempdir()),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -62,6 +63,7 @@ class Session:
             "drive": task.drive is not None,
             "paths": [str(sandbox.PACKAGE.parent)],
             "limits": sandbox.limits(self.mode, task.memory_mb, self.seconds),
+            "refuse": self.mode != "none",
             "die": self.mode != "bwrap",
         }
 
@@ -95,9 +97,18 @@ class Session:
             raise NotGraded(f"the sandbox did not start ({why[:200]})") from None
 
     def call(self, args: Args) -> Any:
-        number = secrets.token_hex(16)
-        self.say({"id": number, "args": list(args)})
-        return self.hear(number, ("value",))["value"]
+        """What the answer gives to ``args``. Where it may ask (judging/questions.py), this side replies and keeps the record."""
+        number, asking = secrets.token_hex(16), self.task.asking
+        if asking is None:
+            self.say({"id": number, "args": list(args)})
+            return self.hear(number, ("value",))["value"]
+        self.say({"id": number, "args": asking.shown(args)})
+        asked: list[Any] = []
+        while (said := self.hear(number, ("value", "question")))["kind"] == "question":
+            if len(asked) == MAX_QUESTIONS:
+                raise self.broken(f"your code asked more than {MAX_QUESTIONS:,} times in one call")
+            self.say(asking.told(args, said["value"], asked))
+        return asking.record(said["value"], asked)
 
     def say(self, data: Any) -> None:
         self.write(json.dumps(data).encode() + b"\n")
@@ -126,7 +137,9 @@ class Session:
         if not isinstance(data, dict) or data.get("id") != number:
             raise self.broken("your code wrote into the grader's channel")
         kind = data.get("kind")
-        if kind in wanted and (kind != "value" or "value" in data):
+        if kind == "question" and len(line) > MAX_QUESTION:
+            raise self.broken(f"your code asked a question of {len(line):,} bytes")
+        if kind in wanted and (kind in ("loaded", "ready") or "value" in data):
             return data
         raise self.failure(kind, data)
 
@@ -165,12 +178,14 @@ class Session:
         """0, or a little: on a busy machine the time in which the child stood in line for a processor is not its own.
 
         Without this a submission would lose points for what the others in its class do. One that sleeps gains nothing,
-        and neither does one that keeps a processor busy, with children or without.
+        and neither does one that keeps a processor busy. One that started processes has put itself in line behind them.
         """
         if self.begun is None:
             raise Failed(LATE, f"the sandbox did not start in {START} s, which is no fault of the answer: grade it again.")
-        used, passed = processes.cpu_seconds(processes.descendants(os.getpid())), time.monotonic() - self.begun
-        if used is None or used >= self.seconds * 0.9 or passed > 8 * self.seconds + 20:
+        pids, passed = processes.descendants(os.getpid()), time.monotonic() - self.begun
+        used = processes.cpu_seconds(pids)
+        self.forked = self.forked or len(pids) > self.base
+        if used is None or used >= self.seconds * 0.9 or passed > 8 * self.seconds + 20 or self.forked:
             return 0
         own = passed - (self.delay() - self.delayed)
         return 0.2 if own < self.seconds or (used < self.seconds / 2 and own < 2 * self.seconds) else 0
@@ -190,6 +205,7 @@ class Session:
     def count_processes(self) -> None:
         pids = processes.descendants(os.getpid())
         extra = len(pids) - self.base
+        self.forked = self.forked or extra > 0
         if self.base and extra > MAX_PROCESSES:
             raise self.broken(f"your code started {extra} more processes; the limit is {MAX_PROCESSES}")
         used = processes.memory_of(pids) >> 20

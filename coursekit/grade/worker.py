@@ -1,4 +1,4 @@
-"""A helper process that grades one submission at a time: reads a job a line, writes a result a line.
+"""A helper process that grades one submission at a time. Each comes on a channel of its own, which is handed in at the door.
 
 It judges and never runs learner code; it is a process of its own so that every stray process below it
 belongs to the one submission in hand, and so that a crash here costs one submission, not the class.
@@ -7,20 +7,13 @@ belongs to the one submission in hand, and so that a crash here costs one submis
 import json
 import os
 import signal
-import sys
-import zipfile
-import zlib
+import socket
 from typing import Any
 
 from .. import cells
-from ..examine import BROKEN, Verdict
-from ..task import tasks_of
 from . import judge, processes
 from .collect import Submission
 from .job import Job, from_line
-
-# what a strange zip or file raises while it is read: broken, encrypted, of a future version, gone
-UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError)
 
 
 class CannotRead(OSError):
@@ -36,8 +29,8 @@ def result_of(job: Job, submission: Submission, references: dict[str, judge.Refe
     """{"lesson", "verdicts": {task: verdict}} of one submission, or {"problem": why it could not be read}."""
     try:
         size, data = submission.size(), submission.read()
-    except (*UNREADABLE, RuntimeError) as problem:  # RuntimeError: zipfile's word for encrypted
-        raise CannotRead(str(problem)) from None
+    except Exception as problem:  # noqa: BLE001 (a strange zip can raise anything)
+        raise CannotRead(str(problem) or type(problem).__name__) from None
     if size > cells.MAX_BYTES:
         return {
             "problem": f"the file has {size / 1e6:.0f} MB; the limit is {cells.MAX_BYTES / 1e6:.0f} MB. "
@@ -69,20 +62,22 @@ def safe_result(job: Job, submission: Submission, references: dict[str, judge.Re
 def main() -> None:
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     processes.end_with_parent()
     processes.adopt_orphans()
-    channel = os.fdopen(os.dup(1), "w")
+    processes.keep_to_oneself()
+    door = socket.socket(fileno=os.dup(0))
     references: dict[str, judge.Reference] = {}
-    os.dup2(2, 1)
-    for line in sys.stdin:
-        key, job, submission = from_line(line)
-        channel.write(json.dumps({"key": key, "result": safe_result(job, submission, references)}) + "\n")
-        channel.flush()
-
-
-def lost(lesson: str, why: str) -> dict[str, Any]:
-    """The result when the helper itself died over a submission."""
-    return {"lesson": lesson, "verdicts": {t.id: Verdict(BROKEN, note=why).as_dict() for t in tasks_of(lesson)}}
+    while True:
+        _, channels, *_ = socket.recv_fds(door, 1, 1)
+        if not channels:  # the parent has gone
+            return
+        os.set_inheritable(channels[0], False)
+        with socket.socket(fileno=channels[0]) as channel:
+            with channel.makefile("r", encoding="utf-8") as lines:
+                key, job, submission = from_line(lines.read())
+            answer = {"key": key, "result": safe_result(job, submission, references)}
+            channel.sendall(json.dumps(answer).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
-"""What goes wrong in grading and is no student's fault, and files that are none: a row for everybody, a word for each."""
+"""What goes wrong in grading and is no student's fault: never a zero, always a reason, and taken up again."""
 
-import contextlib
-import json
 import os
-import zipfile
+import sys
 from types import SimpleNamespace
 
 import pytest
-from support.course import ROOT, answer_to, put, solved
+from support.course import ROOT, put, solved
 
 from coursekit import cli, words
-from coursekit.examine import DONE, caller, examine
-from coursekit.grade import collect, job, judge, report, run, sandbox, worker
+from coursekit.examine import caller, examine
+from coursekit.grade import collect, helper, job, journal, judge, processes, report, run, sandbox, worker
 from coursekit.grade.session import NotGraded, Session
 from coursekit.task import find_task
 
@@ -22,12 +20,23 @@ JOB = job.Job(None, {"02": str(next((ROOT / "solutions").glob("02_*.ipynb")))}, 
 def test_the_boxes_use_the_bwrap_that_was_probed(tmp_path, monkeypatch):
     own = put(tmp_path / "elsewhere" / "bwrap", "#!/bin/sh\n")
     own.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{own.parent}{os.pathsep}{os.environ['PATH']}")
-    assert sandbox.command("bwrap")[0] == str(own)
+    monkeypatch.chdir(tmp_path)
+    for folder in (str(own.parent), "elsewhere"):  # a folder of PATH may be relative; a box starts somewhere else
+        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+        assert sandbox.command("bwrap")[0] == str(own)
+
+
+def test_the_probe_runs_with_the_boxes_few_variables(tmp_path, monkeypatch):
+    """What helps a bubblewrap to start here, such as LD_LIBRARY_PATH, does not help it in a box."""
+    own = put(tmp_path / "bwrap", '#!/bin/sh\ntest -n "$HELP" && echo inside || echo no help >&2\n')
+    own.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("HELP", "yes")
+    assert sandbox.probe.__wrapped__() == (False, "no help")
 
 
 def test_a_sandbox_that_does_not_start_is_not_the_students_fault(tmp_path, monkeypatch):
-    monkeypatch.setattr(sandbox, "command", lambda *a: ["/bin/sh", "-c", "echo no room >&2; exit 1"])
+    monkeypatch.setattr(sandbox, "command", lambda *a, **k: ["/bin/sh", "-c", "echo no room >&2; exit 1"])
     with Session(find_task("02.2"), [], JOB) as session, pytest.raises(NotGraded, match="did not start"):
         session.start()
     place = put(tmp_path / "ada.ipynb", solved())
@@ -48,123 +57,93 @@ def test_a_crash_of_the_grader_is_told_and_never_kept(tmp_path, monkeypatch, cap
     assert cli.run_grade(SimpleNamespace(exercise=None)) == 1 and "not graded, by no fault" in capsys.readouterr().out
 
 
-def test_only_the_line_with_the_key_of_the_job_is_an_answer(tmp_path, monkeypatch):
-    forged = json.dumps({"key": "guessed", "result": {"lesson": "02", "verdicts": {}}})
-    helper = run.Helper(str(tmp_path))
-    monkeypatch.setattr(run.sys, "executable", str(put(tmp_path / "fake", f"#!/bin/sh\nread x; echo '{forged}'\n")))
-    (tmp_path / "fake").chmod(0o755)
-    assert helper.ask(JOB, collect.Submission("ada", "a", "a"), 5) is None
+# ---------------------------------------------------------------- helpers that die, lie or never answer
+ADA = collect.Submission("ada", "a", "a")
+HELPER = """#!{python}
+import json, os, signal, socket, sys, time
+door = socket.socket(fileno=0)
+_, channels, *_ = socket.recv_fds(door, 1, 1)
+channel = socket.socket(fileno=channels[0])
+key = json.loads(channel.makefile().read())["key"]
+{act}
+"""
+RESULT = {"problem": "none"}
 
 
-def test_everybody_in_the_folder_has_a_row(tmp_path):
-    put(tmp_path / "ada.ipynb", solved())
-    put(tmp_path / "fay" / "answer.pdf", "x")
-    (tmp_path / "gus").mkdir()
-    (tmp_path / "loop.ipynb").symlink_to("loop.ipynb")
-    os.mkfifo(tmp_path / "pipe.ipynb")
-    put(tmp_path / "hal.zip", "no zip")
-    with zipfile.ZipFile(tmp_path / "eve.zip", "w") as box:
-        box.writestr("inner.zip", b"PK")
-    open(os.fsencode(tmp_path) + b"/jos\xe9.ipynb", "w").write("{}")
-    found, _ = collect.collect(tmp_path)
-    names = {s.student: bool(s.problem) for s in found}
-    strange = os.fsdecode(b"jos\xe9")
-    assert names == {**dict.fromkeys(("eve", "fay", "gus", "hal", "loop", "pipe"), True), "ada": False, strange: False}
-    rows = [{"student": s.student, "file": s.place, "problem": s.problem or "?"} for s in found]
-    report.write_all(rows, tmp_path / "g.csv", str(tmp_path / "pages"), {"seed": "1"}, lambda text: None)
-    assert len((tmp_path / "g.csv").read_text().splitlines()) == 9 and len(list((tmp_path / "pages").glob("*.html"))) == 8
+def helper_that(act, tmp_path, monkeypatch):
+    own = put(tmp_path / "helper", HELPER.format(python=sys.executable, act=act))
+    own.chmod(0o755)
+    monkeypatch.setattr(helper.sys, "executable", str(own))
+    return helper.Helper(str(tmp_path))
 
 
-def test_a_file_that_cannot_be_read_is_named_and_is_not_the_graders_fault(tmp_path):
-    for number, name in enumerate(("02.ipynb", "03.ipynb")):
-        with zipfile.ZipFile(tmp_path / f"{number}.zip", "w") as box:
-            box.writestr(name, "{}")
-    data = bytearray((tmp_path / "0.zip").read_bytes())
-    data[6] |= 1  # says that it is encrypted
-    data[data.index(b"PK\x01\x02") + 8] |= 1
-    (tmp_path / "0.zip").write_bytes(data)
-    data = bytearray((tmp_path / "1.zip").read_bytes())
-    data[data.index(b"{}")] ^= 1  # another content than the checksum says
-    (tmp_path / "1.zip").write_bytes(data)
-    for submission in collect.collect(tmp_path)[0]:
-        result = worker.safe_result(JOB, submission, {})
-        assert "cannot be read" in result["problem"] and "ungraded" not in result
-
-
-def test_no_two_students_share_a_page():
-    rows = [{"student": name} for name in ("x", "X", "x-2", "y" * 90, "y" * 91, "..", "/")]
-    names = [name.casefold() for name in report.page_names(rows)]
-    assert len(set(names)) == len(names)
-
-
-@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", " =1", "+1", "-1", "@x", "a;=cmd", "a| =cmd"])
-def test_no_cell_of_the_table_is_a_formula(name):
-    cell = report.plain_cell(name)
-    assert not cell.lstrip().startswith(("=", "+", "-", "@"))
-    assert all(not part.lstrip().startswith(("=", "+", "-", "@")) for part in cell.replace("|", ";").split(";"))
-
-
-def test_what_is_said_can_be_said_on_any_terminal(capsys, monkeypatch):
-    cli.say("\x1b]0;mine\x07 jos\udce9")
-    said = capsys.readouterr().out
-    assert "\x1b" not in said and "\x07" not in said and "jos" in said
-    read, write = os.pipe()
-    os.close(read)
-    with contextlib.suppress(OSError), os.fdopen(write, "w", encoding="latin-1") as gone:  # closing it fails once more
-        monkeypatch.setattr("sys.stdout", gone)
-        cli.say("█")
-        cli.say("and on")
-        assert cli.sys.stdout is not gone
-        monkeypatch.undo()
-
-
-# ---------------------------------------------------------------- what the judge asked for, not what came back
-@pytest.mark.parametrize("name", ["06.2", "06.3"])
-def test_a_record_without_the_operations_that_were_asked_for_earns_nothing(name):
-    task = find_task(name)
-    right = caller(answer_to(task), task.drive)
-    assert examine(task, right).status == DONE
-    assert examine(task, lambda args: right(args)[:1], shrink_seconds=0.1).status != DONE
-    easy = task.cases[0].args
-    assert examine(task, lambda args: right(easy), shrink_seconds=0.1).status != DONE
-
-
-def test_a_budget_that_was_read_and_not_asked_for_earns_nothing():
-    def reads(gap, limit, most):
-        gaps = next(
-            c.cell_contents for c in gap.__closure__ if isinstance(c.cell_contents, list) and len(c.cell_contents) == most
-        )
-        return sum(g <= limit for g in gaps)
-
-    task = find_task("09.2")
-    assert "was never asked for" in examine(task, caller(reads, task.drive)).finding.cause
-
-
-# ---------------------------------------------------------------- cells as the notebook runs them
-BODY = "def padding_waste(lengths):\n    return 1 - sum(lengths) / (len(lengths) * max(lengths)) if lengths else 0.0\n"
+def test_the_line_with_the_key_of_the_job_is_the_answer(tmp_path, monkeypatch):
+    one = helper_that(f"channel.sendall(json.dumps({{'key': key, 'result': {RESULT}}}).encode())", tmp_path, monkeypatch)
+    assert one.ask(JOB, ADA, 5) == RESULT
+    one.end()
 
 
 @pytest.mark.parametrize(
-    "extra",
+    "act, said",
     [
-        "files = !ls",
-        "%time x = 1\nassert x == 1",
-        "padding_waste?",
-        "??padding_waste",
-        "!echo a \\\n  b",
-        'check("02.2", globals())',
-        "import asyncio\nawait asyncio.sleep(0)",
+        (f"channel.sendall(json.dumps({{'key': 'guessed', 'result': {RESULT}}}).encode())", "exit code 0"),
+        ("channel.sendall(b'[1]'); time.sleep(60)", "did not come back in 1 s"),
+        (f"line = json.dumps({{'key': key, 'result': {RESULT}}}).encode(); channel.sendall(line + b'\\n' + line)", "exit code 0"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "killed by signal 9"),
+        ("1 / 0", "exit code 1: ZeroDivisionError: division by zero"),
+        ("channel.close(); time.sleep(60)", "gave no answer"),
+        ("time.sleep(60)", "did not come back in 1 s"),
     ],
 )
-def test_what_a_notebook_runs_the_grader_runs(extra):
-    task = find_task("02.2")
-    with Session(task, [("02.2", f"# Task 02.2\n{BODY}{extra}\n")], JOB) as session:
-        session.start()
-        assert session.call([[1, 2]]) == 0.25
-        session.finish()
+def test_a_helper_that_fails_gives_no_zero_and_a_reason(act, said, tmp_path, monkeypatch):
+    one = helper_that(act, tmp_path, monkeypatch)
+    result = one.ask(JOB, ADA, 1 if said.endswith("1 s") else 10)
+    assert result["ungraded"] and said in result["problem"], result
+    assert one.process is None and processes.descendants(os.getpid()) == []
 
 
 def test_code_that_ran_to_its_end_did_not_stop_with_an_error():
     task = find_task("02.2")
     said = words.as_text(task, examine(task, caller(lambda lengths: {1})))
     assert "not right yet" in said and "stopped with an error" not in said
+
+
+def test_nobody_can_open_a_submissions_channel_a_second_time(tmp_path, monkeypatch):
+    """A pipe could be opened through /proc by every process of this user, and a line written to it; a socket cannot."""
+    act = """
+import subprocess
+for fd in (channel.fileno(), 0):
+    opened = subprocess.run(["sh", "-c", f"echo forged > /proc/{os.getpid()}/fd/{fd}"], capture_output=True)
+    assert opened.returncode, fd
+channel.sendall(json.dumps({"key": key, "result": {"problem": "none"}}).encode())"""
+    one = helper_that(act, tmp_path, monkeypatch)
+    assert one.ask(JOB, ADA, 10) == RESULT
+    one.end()
+
+
+def test_what_the_grader_failed_at_is_tried_once_more_alone(tmp_path, monkeypatch):
+    asked = []
+
+    class Once:
+        def __init__(self, *args):
+            self.pid = len(asked)
+
+        def ask(self, job, submission, seconds):
+            asked.append(submission.student)
+            first = asked.count(submission.student) == 1
+            return {"problem": "lost", "ungraded": True} if first or submission.student == "eve" else dict(RESULT)
+
+        def end(self):
+            pass
+
+        ask_to_end = end
+
+    monkeypatch.setattr(run, "Helper", Once)
+    found = [collect.Submission(name, name, name) for name in ("ada", "bob", "eve")]
+    kept = journal.Journal(tmp_path / ".g.journal")
+    with kept.opened({"seed": "1", "version": "x"}):
+        rows = run.Round(found, JOB, kept, {}, lambda text: None).graded(2)
+    assert sorted(asked[:3]) == sorted(asked[3:]) == ["ada", "bob", "eve"]
+    assert [row.get("ungraded", False) for row in rows] == [False, False, True]
+    with journal.Journal(tmp_path / ".g.journal").opened({"seed": "1", "version": "x"}) as done:
+        assert len(done) == 2, "what was not graded is taken up again by the next run"

@@ -14,7 +14,7 @@ import pytest
 from support.course import ROOT, put, solved
 
 from coursekit.examine import DONE, TODO
-from coursekit.grade import collect, job, report, run, sandbox
+from coursekit.grade import collect, job, journal, report, run, sandbox
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the grader needs Linux or macOS")
 WRONG_WASTE = "# Task 02.2\ndef padding_waste(lengths):\n    return 100.0 * sum(lengths)\n"
@@ -202,9 +202,9 @@ def test_a_zip_bomb_is_read_up_to_the_limit_only(tmp_path):
         (["nowhere"], "there is no nowhere"),
         (["."], "no notebooks in ."),
         ([".", "--solutions", "nowhere"], "no master notebooks"),
-        (["in", "-o", "in"], "--output in is a directory: name a CSV file in it"),
-        (["in", "-o", "in/ada.ipynb/g.csv"], "cannot be written to (Not a directory)"),
-        (["in", "--feedback", "in/ada.ipynb"], "cannot be written to (File exists)"),
+        (["in", "-o", "in"], "-o in is a folder: name a file in it"),
+        (["in", "-o", "in/ada.ipynb/g.csv"], "cannot be written (Not a directory)"),
+        (["in", "--feedback", "in/ada.ipynb"], "cannot be written (File exists)"),
     ],
 )
 def test_what_cannot_be_graded_is_said_in_one_line(argv, said, tmp_path):
@@ -262,14 +262,15 @@ def test_histogram_and_mean():
 
 def test_a_journal_cut_short_or_of_other_settings_is_not_believed(tmp_path):
     path, settings = tmp_path / ".g.journal", {"seed": "1", "version": "x"}
-    journal = run.Journal(path)
-    assert journal.begin(dict(settings)) == {}
-    journal.add({"key": "a", "student": "a"})
+    kept = journal.Journal(path)
+    with kept.opened(dict(settings)) as done:
+        assert done == {}
+        kept.add({"key": "a", "student": "a"})
     with path.open("a") as file:
         file.write('{"key": "b", "stu')
-    assert list(run.Journal(path).begin(dict(settings))) == ["a"]
-    assert list(run.Journal(path).begin({"seed": None, "version": "x"})) == ["a"]
-    assert run.Journal(path).begin({"seed": "2", "version": "x"}) == {}
+    for asked, known in ((settings, ["a"]), ({"seed": None, "version": "x"}, ["a"]), ({"seed": "2", "version": "x"}, [])):
+        with journal.Journal(path).opened(dict(asked)) as done:
+            assert list(done) == known
 
 
 def test_a_job_reaches_the_helper_as_it_was():

@@ -1,0 +1,168 @@
+"""What the judge goes by: what it asked for, cells as the notebook runs them, and work that is the learner's own."""
+
+import os
+
+import pytest
+from support.course import ROOT, answer_to
+
+from coursekit import cells, show, words
+from coursekit.checking import verdict_on
+from coursekit.examine import DONE, Failed, caller, examine
+from coursekit.grade import job
+from coursekit.grade.session import Session
+from coursekit.task import find_task
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the grader needs Linux or macOS")
+JOB = job.Job(None, {}, "none", "7", 5.0)
+
+
+# ---------------------------------------------------------------- what the judge asked for, not what came back
+@pytest.mark.parametrize("name", ["06.2", "06.3"])
+def test_a_record_without_the_operations_that_were_asked_for_earns_nothing(name):
+    task = find_task(name)
+    right = caller(answer_to(task), task.drive)
+    assert examine(task, right).status == DONE
+    assert examine(task, lambda args: right(args)[:1], shrink_seconds=0.1).status != DONE
+    easy = task.cases[0].args
+    assert examine(task, lambda args: right(easy), shrink_seconds=0.1).status != DONE
+
+
+def test_a_budget_that_was_read_and_not_asked_for_earns_nothing():
+    def reads(gap, limit, most):
+        gaps = next(c.cell_contents for c in gap.__closure__ if type(c.cell_contents) is list and c.cell_contents)[0]
+        return sum(g <= limit for g in gaps)
+
+    task = find_task("09.2")
+    assert "was never asked for" in examine(task, caller(reads, task.drive)).finding.cause
+
+
+SEARCH = """# Task 09.2
+def largest_budget(gap, limit, most):
+    good, bad = 0, most + 1
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        if gap(middle) <= limit:
+            good = middle
+        else:
+            bad = middle
+    return good
+"""
+
+
+def test_in_grading_the_questions_are_those_that_came_to_the_judge():
+    task, gaps = find_task("09.2"), [5, 6, 8, 11]
+    with Session(task, [("09.2", SEARCH)], JOB) as session:
+        session.start()
+        assert session.call((gaps, 8)) == {"value": 3, "asked": [2, 3, 4]}
+        session.finish()
+    forged = SEARCH.replace("return good", "return {'value': good, 'asked': [3, 4]}").replace("gap(middle)", "middle")
+    with Session(task, [("09.2", forged)], JOB) as session:
+        session.start()
+        got = session.call((gaps, 8))
+        assert got["asked"] == [] and task.judge((gaps, 8), got) is not None
+    with Session(task, [("09.2", "def largest_budget(gap, limit, most):\n    return gap(most + 1)")], JOB) as session:
+        session.start()
+        with pytest.raises(Failed, match="a budget is a whole number from 1 to most"):
+            session.call((gaps, 8))
+
+
+# ---------------------------------------------------------------- cells as the notebook runs them
+BODY = "def padding_waste(lengths):\n    return 1 - sum(lengths) / (len(lengths) * max(lengths)) if lengths else 0.0\n"
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "files = !ls",
+        "files = !ls\nassert files.n == '' and list(files) == []",
+        "%time x = 1\nassert x == 1",
+        "y = %time 1 + 1\nassert y == 2",
+        "%matplotlib inline",
+        "%%time\nx = 1",
+        "padding_waste?",
+        "??padding_waste",
+        "!echo a \\\n  b",
+        "%time x = [1, \\\n  2]\nassert x == [1, 2]",
+        "!ls\nx = (7\n  % 4)\nassert x == 3",
+        "!ls\ntext = \"\"\"\n%time\n!ls\nwhat?\n\"\"\"\nassert text.split() == ['%time', '!ls', 'what?']",
+        "def shell():\n    names = !ls\n    return names",
+        "!!ls\nn = len('it''s')\nif n:\n    !ls 'it\n    x = '''\n% 3\n'''",
+        "sum?;",
+        "get_ipython().run_line_magic('time', 'z = 3')\nassert z == 3",
+        "display(1)",
+        'check("02.2", globals())',
+        'from coursekit import check, hint\ncheck("02.2", globals())\nhint("02.2")',
+        "import asyncio\nawait asyncio.sleep(0)",
+    ],
+)
+def test_what_a_notebook_runs_the_grader_runs(extra):
+    task = find_task("02.2")
+    with Session(task, [("02.2", f"# Task 02.2\n{BODY}{extra}\n")], JOB) as session:
+        session.start()
+        assert session.call([[1, 2]]) == 0.25
+        session.finish()
+
+
+def test_two_answers_in_one_cell_and_an_answer_in_anothers_cell():
+    merged = f"# Task 02.1\ndef left_pad(prompts):\n    return padding_waste([1])\n# Task 02.2\n{BODY}"
+    tasks = [find_task("02.1"), find_task("02.2")]
+    for source in (merged, merged.replace("# Task 02.2\n", "")):
+        found = cells.answers({"cells": [{"cell_type": "code", "source": source}]}, tasks)
+        assert found == {"02.1": source, "02.2": source}
+        assert cells.needed(tasks[0], found, tasks) == [("02.1", source)], "it runs once"
+    stub = "# Task 02.2\ndef padding_waste(lengths):\n    raise NotImplementedError"
+    both = {"cells": [{"cell_type": "code", "source": merged}, {"cell_type": "code", "source": stub}]}
+    assert cells.answers(both, tasks)["02.2"] == stub, "what ran last in the notebook"
+
+
+# ---------------------------------------------------------------- somebody else's work
+ENGINES = "from minieng.scheduler.chunked import ChunkedScheduler"
+JUDGES = "from coursekit.tasks.lesson_04.best_window import choose, rank95\n" + (
+    "def best_window(runs, limit):\n    return choose(runs, lambda run: rank95(run[1]) <= limit)"
+)
+BORROWED = [
+    ("09.1", ENGINES),
+    ("09.1", f"{ENGINES} as Engines\nclass ChunkedScheduler(Engines):\n    pass"),
+    ("09.1", "import minieng.scheduler.chunked as c\nfrom minieng import Scheduler\nclass ChunkedScheduler(Scheduler):\n"
+             "    def plan(self, now):\n        return c.ChunkedScheduler.plan(self, now)"),
+    ("04.1", "from minieng.scheduler.dynamic import DynamicScheduler"),
+    ("04.3", JUDGES),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, source", BORROWED)
+def test_somebody_elses_work_is_right_in_the_notebook_with_a_remark_and_earns_nothing_in_grading(name, source):
+    task, space = find_task(name), {"__name__": "__main__"}
+    exec(source, space)
+    verdict, _ = verdict_on(task, space)
+    assert (
+        verdict.status == DONE
+        and "not your own work" in words.as_text(task, verdict)
+        and "remark" in words.as_html(task, verdict)
+    )
+    with Session(task, [(name, f"# Task {name}\n{source}")], JOB) as session:
+        with pytest.raises(Failed) as failed:
+            session.start()
+            session.call(task.cases[0].args)
+    assert failed.value.error in ("borrowed", "ModuleNotFoundError")
+
+
+def test_what_the_exercise_hands_out_may_be_built_on():
+    task = find_task("04.1")
+    verdict, _ = verdict_on(task, {task.name: answer_to(task)})
+    assert verdict.status == DONE and not verdict.note
+    book = cells.read(next((ROOT / "solutions").glob("04_*.ipynb")))
+    own = [*(("given", source) for source in cells.given(book)), ("04.1", cells.answers(book, [task])["04.1"])]
+    with Session(task, own, JOB) as session:
+        session.start()
+        assert examine(task, session.call, shrink_seconds=0.1).status == DONE
+
+
+def test_code_that_ran_to_its_end_did_not_stop_with_an_error():
+    task = find_task("02.2")
+    said = words.as_text(task, examine(task, caller(lambda lengths: {1})))
+    assert "not right yet" in said and "stopped with an error" not in said
+
+
+def test_one_row_keeps_its_brackets():
+    assert show.text_of([[0]]) == "[[0]]" and show.text_of([[0], [1]]) == "0\n1"
