@@ -1,164 +1,145 @@
-"""Submissions that mean harm, as the source of the answer cell to task 02.2, and the words (a pattern) that name each.
+"""Submissions that mean harm: an answer cell each, and the words (a pattern) that name it in the remarks.
 
-HOSTILE = {name: (source, words of the remark)}. The other cells of such a notebook are right
-answers: they keep their points.
-NEEDS_WALLS names those that only bubblewrap can hold: with limits alone files and network are within reach.
+The words SECRET_ROOT, CANARY, PORT and SOCKET in a source stand for what the test puts in reach: the course with its
+solutions, a file, a listening port and a listening socket.
 """
 
-HEAD = "# Task 02.2: your answer goes in this cell.\n"
-RIGHT = "return 1 - sum(lengths) / (len(lengths) * max(lengths)) if lengths else 0.0"
+from dataclasses import dataclass
+
+from . import attacks
+from .attacks import RIGHT, answer
 
 
-def answer(body, before=""):
-    """A cell: `before` at the left margin, then padding_waste with `body`."""
-    inside = "\n".join("    " + line for line in body.strip("\n").split("\n"))
-    return f"{HEAD}{before}\ndef padding_waste(lengths):\n{inside}\n"
+@dataclass(frozen=True)
+class Attack:
+    """walls: only bubblewrap can hold it, because with limits alone files and network are within reach."""
 
+    source: str
+    said: str
+    task: str = "02.2"
+    walls: bool = False
 
-LIARS = """
-class Int(int):
-    def __eq__(self, other): return True
-    def __sub__(self, other): return 0
-    __hash__ = int.__hash__
-class Str(str):
-    def __eq__(self, other): return True
-    __hash__ = str.__hash__
-class List(list):
-    def __eq__(self, other): return True
-    def __len__(self): return 1
-"""
-
-SWARM = """
-import os, time
-for _ in range(64):
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork() == 0:
-            time.sleep(60)
-        os._exit(0)
-"""
-
-PATCHES = """
-import builtins, json, random, sys
-json.dumps = lambda *a, **k: '{"kind": "value", "value": 0.0}'
-json.loads = lambda *a, **k: {"args": [[1]]}
-random.Random.randint = lambda *a: 1
-builtins.isinstance = lambda *a: True
-builtins.abs = lambda x: 0
-for name, module in list(sys.modules.items()):
-    for word in ("judge", "examine", "same", "check", "to_plain"):
-        if hasattr(module, word):
-            setattr(module, word, lambda *a, **k: None)
-return 0.0
-"""
-
-FAKE = """
-import sys, os, json
-frame = sys._getframe()
-while frame and "call" not in frame.f_locals:
-    frame = frame.f_back
-fake = json.dumps({"id": frame.f_locals["call"]["id"], "kind": "value", "value": 0.0, "score": 100, "verdict": "done"})
-print(fake)
-for fd in range(3, 20):
-    try:
-        os.write(fd, (fake + "\\n").encode())
-    except OSError:
-        pass
-return 0.0
-"""
-
-SPRAY = """
-import os
-for fd in range(0, 64):
-    try:
-        os.write(fd, b"points: 100\\n")
-    except OSError:
-        pass
-return 0.0
-"""
-
-SEEK = """
-import glob, json, os
-for root in (SECRET_ROOT, os.path.expanduser("~"), "/root", "/home", os.getcwd()):
-    for path in glob.glob(root + "/solutions/*.ipynb") + glob.glob(root + "/*/solutions/*.ipynb"):
-        for cell in json.load(open(path))["cells"]:
-            text = "".join(cell["source"])
-            if "def padding_waste" in text:
-                space = {}
-                exec(text, space)
-                return space["padding_waste"](lengths)
-return 0.5
-"""
-
-VANDAL = """
-import os
-for path in (CANARY, CANARY + ".new", "/usr/evil", "/evil"):
-    write, rename = (lambda: open(path, "w").write("evil")), (lambda: os.rename(path, path + ".gone"))
-    for act in (lambda: os.remove(path), write, rename):
-        try:
-            act()
-        except OSError:
-            pass
-return 0.5
-"""
-
-CALL_HOME = (
-    """
-import socket
-try:
-    socket.create_connection(("127.0.0.1", PORT), timeout=1).close()
-except OSError:
-    return 0.5
-"""
-    + RIGHT
-)
 
 HOSTILE = {
-    "endless loop": (answer("while True:\n    pass"), "did not finish"),
-    "loop that swallows exceptions": (
+    "endless loop": Attack(answer("while True:\n    pass"), "did not finish"),
+    "loop that swallows exceptions": Attack(
         answer("while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"),
         "did not finish",
     ),
-    "loop at import": (answer(RIGHT, "while True:\n    pass"), "did not finish"),
-    "loop inside C code": (answer("import itertools\nreturn sum(itertools.repeat(1))"), "did not finish"),
-    "crash at import": (answer(RIGHT, "1 / 0"), "cell raises ZeroDivisionError"),
-    "syntax error": (HEAD + "def padding_waste(lengths:\n    return", "cell raises SyntaxError"),
-    "leaves by os._exit": (answer("import os\nos._exit(0)"), "ended the program"),
-    "leaves by sys.exit": (answer("raise SystemExit(0)"), "ended the program"),
-    "leaves by a signal": (answer("import os\nos.kill(os.getpid(), 11)"), "ended the program"),
-    "swarm of children": (answer(SWARM + RIGHT), "processes"),
-    "swarm at import": (answer(RIGHT, SWARM), "processes"),
-    "memory bomb": (answer("return len([0] * 10**11)"), "raises MemoryError"),
-    "slow memory bomb": (
+    "loop at import": Attack(answer(RIGHT, "while True:\n    pass"), "did not finish"),
+    "loop inside C code": Attack(answer("import itertools\nreturn sum(itertools.repeat(1))"), "did not finish"),
+    "crash at import": Attack(answer(RIGHT, "1 / 0"), "cell raises ZeroDivisionError"),
+    "syntax error": Attack(attacks.HEAD + "def padding_waste(lengths:\n    return", "cell raises SyntaxError"),
+    "leaves by os._exit": Attack(answer("import os\nos._exit(0)"), "ended the program"),
+    "leaves by sys.exit": Attack(answer("raise SystemExit(0)"), "ended the program"),
+    "leaves by a signal": Attack(answer("import os\nos.kill(os.getpid(), 11)"), "ended the program"),
+    "swarm of children": Attack(answer(attacks.SWARM + RIGHT), "processes"),
+    "swarm at import": Attack(answer(RIGHT, attacks.SWARM), "processes"),
+    "memory bomb": Attack(answer("return len([0] * 10**11)"), "raises MemoryError"),
+    "slow memory bomb": Attack(
         answer("x = []\nwhile True:\n    x.append(bytearray(10**7))"),
         "raises MemoryError|did not finish|ended the program|of memory",
     ),
-    "ten gigabytes of output": (
+    "ten gigabytes of output": Attack(
         answer("for _ in range(10**4):\n    print('x' * 10**6)\n" + RIGHT),
         "printed more than",
     ),
-    "huge list": (answer("return [0.0] * 10**7"), "not plain data"),
-    "huge number": (answer("return 1 << 10**6"), "not plain data"),
-    "deep list": (answer("x = 0.0\nfor _ in range(10**5):\n    x = [x]\nreturn x"), "not plain data"),
-    "equal to everything": (
+    "huge list": Attack(answer("return [0.0] * 10**7"), "not plain data"),
+    "huge number": Attack(answer("return 1 << 10**6"), "not plain data"),
+    "deep list": Attack(answer("x = 0.0\nfor _ in range(10**5):\n    x = [x]\nreturn x"), "not plain data"),
+    "equal to everything": Attack(
         answer("return Yes()", "class Yes:\n    def __eq__(self, other): return True\n    def __float__(self): return 0.0"),
         "not plain data",
     ),
-    "lying int": (answer("return Int(0)", LIARS), "not plain data"),
-    "lying str": (answer("return Str('0')", LIARS), "not plain data"),
-    "lying list": (answer("return List([0])", LIARS), "not plain data"),
-    "patches the checker": (answer(PATCHES), "02.2"),
-    "fakes the protocol": (answer(FAKE), "wrote into the grader's channel"),
-    "writes to every descriptor": (answer(SPRAY), "wrote into the grader's channel"),
-    "kills its parent": (answer("import os\nos.kill(os.getppid(), 9)\n" + "return 0.5"), "02.2"),
-    "reads the solutions": (answer(SEEK), "02.2: other number"),
-    "deletes and writes files": (answer(VANDAL), "02.2: other number"),
-    "calls home": (answer(CALL_HOME), "02.2: other number"),
-    "cell deleted": ("# gone", "the answer cell is gone"),
-    "function renamed": (HEAD + "def wasted(lengths):\n    " + RIGHT, "does not define `padding_waste`"),
+    "lying int": Attack(answer("return Int(0)", attacks.LIARS), "not plain data"),
+    "lying str": Attack(answer("return Str('0')", attacks.LIARS), "not plain data"),
+    "lying list": Attack(answer("return List([0])", attacks.LIARS), "not plain data"),
+    "patches the checker": Attack(answer(attacks.PATCHES), "02.2: "),
+    "fakes the protocol": Attack(answer(attacks.FAKE), "wrote into the grader's channel"),
+    "writes to every descriptor": Attack(answer(attacks.SPRAY), "wrote into the grader's channel"),
+    "kills its parent": Attack(answer("import os\nos.kill(os.getppid(), 9)\nreturn 0.5"), "raises PermissionError|other number"),
+    "reads the solutions": Attack(answer(attacks.SEEK), "02.2: other number", walls=True),
+    "deletes and writes files": Attack(answer(attacks.VANDAL), "02.2: other number", walls=True),
+    "calls home": Attack(answer(attacks.CALL_HOME), "02.2: other number", walls=True),
+    "cell deleted": Attack("# gone", "the answer cell is gone"),
+    "function renamed": Attack(attacks.HEAD + "def wasted(lengths):\n    " + RIGHT, "does not define `padding_waste`"),
+    # memory and disk
+    "files everywhere": Attack(answer(attacks.FILES + attacks.HOARDED, attacks.HOARD), "02.2: other number", walls=True),
+    "files without names": Attack(answer(attacks.NAMELESS + attacks.HOARDED, attacks.HOARD), "02.2: other number"),
+    "System V memory": Attack(answer(attacks.SYSTEM_V + attacks.HOARDED, attacks.HOARD), "02.2: other number"),
+    "System V messages": Attack(answer(attacks.MESSAGES + attacks.HOARDED, attacks.HOARD), "02.2: other number"),
+    "a name space of its own": Attack(answer(attacks.NEW_SPACES + attacks.HOARDED, attacks.HOARD), "02.2: other number"),
+    "shared memory map": Attack(answer("import mmap\nmmap.mmap(-1, 3 << 30)\n" + RIGHT), "raises (OSError|MemoryError)"),
+    "children with memory": Attack(answer(attacks.CHILDREN_WITH_MEMORY + RIGHT), "of memory|did not finish"),
+    "a thousand open files": Attack(
+        answer("import os\nx = [os.open('/dev/null', 0) for _ in range(1000)]\n" + RIGHT), "raises OSError"
+    ),
+    "lifts its limits": Attack(answer(attacks.UNLIMITED + RIGHT), "raises ValueError"),
+    "one large file": Attack(
+        answer("import tempfile\nwith tempfile.TemporaryFile() as f:\n    f.write(b'x' * (50 << 20))\n" + RIGHT), "raises OSError"
+    ),
+    # processes and time
+    "daemon": Attack(answer(attacks.DAEMON + RIGHT), "left 1 processes running"),
+    "daemon of the shell": Attack(
+        answer("import subprocess\nsubprocess.run('sleep 600 </dev/null >/dev/null 2>&1 &', shell=True)\n" + RIGHT),
+        "left 1 processes running",
+    ),
+    "hands itself on for ever": Attack(answer(attacks.RELAY), "did not finish|ended the program|left"),
+    "a busy family": Attack(answer(attacks.BUSY_FAMILY), "did not finish"),
+    "twenty thousand threads": Attack(
+        answer(attacks.THREADS + RIGHT), "raises (RuntimeError|MemoryError)|did not finish|processes"
+    ),
+    "sleeps": Attack(answer("import time\ntime.sleep(10**6)"), "did not finish"),
+    "stops itself": Attack(answer("import os\nos.kill(os.getpid(), 19)\n" + RIGHT), "did not finish"),
+    "recursion without end": Attack(
+        answer("import sys\nsys.setrecursionlimit(10**9)\nreturn padding_waste(lengths)"),
+        "ended the program|raises (RecursionError|MemoryError)|of memory",
+    ),
+    "a pattern without end": Attack(
+        answer("import re\nreturn float(bool(re.match('(a+)+$', 'a' * 60 + 'b')))"), "did not finish"
+    ),
+    "a power without end": Attack(answer("return 7 ** 10 ** 10"), "did not finish|raises MemoryError"),
+    # other processes
+    "forges its helper's result": Attack(answer(attacks.FORGED_RESULT, attacks.NEIGHBOURS), "02.2: other number"),
+    "kills and stops everybody": Attack(answer(attacks.KILL_ALL, attacks.NEIGHBOURS), "02.2: other number"),
+    "traces everybody": Attack(answer(attacks.TRACE_ALL, attacks.NEIGHBOURS), "02.2: other number"),
+    "looks for the teacher's secrets": Attack(answer(attacks.SECRETS), "02.2: other number"),
+    "a socket out": Attack(answer(attacks.WAY_OUT), "02.2: other number", walls=True),
+    # the channel
+    "half a line": Attack(answer(attacks.HALF_A_LINE), "ended the program"),
+    "a line without end": Attack(answer(attacks.LONG_LINE), "larger than"),
+    "answers twice": Attack(answer(attacks.TWICE), "wrote into the grader's channel"),
+    "asks what nobody may": Attack(answer(attacks.UNASKED), "wrote into the grader's channel"),
+    "closes everything": Attack(answer(attacks.NO_CHANNEL), "ended the program|did not finish"),
+    "breaks the builtins": Attack(answer(attacks.NO_BUILTINS), "02.2: "),
+    # values and words
+    "not a number": Attack(answer("return float('nan')"), "02.2: "),
+    "text for a number": Attack(answer("return '0.25'"), "02.2: "),
+    "never ends to give": Attack(answer("while True:\n    yield 0.0"), "not plain data"),
+    "an array without an end": Attack(answer("return Array()", attacks.BODILESS), "not plain data"),
+    "strange names": Attack(answer(attacks.NAMES), "02.2: raises"),
+    "deep source": Attack(attacks.HEAD + "x = " + "(" * 50_000 + "1" + ")" * 50_000, "cell raises|ended the program"),
+    "a sign too many": Attack(attacks.HEAD + "x = " + "-" * 500_000 + "1", "cell raises|ended the program|of memory"),
+    "a NUL": Attack(attacks.HEAD + "x = '\x00'\n", "cell raises"),
+    # answers that are somebody else's
+    "reads the gaps": Attack(attacks.GAPS, "09.2: ", "09.2"),
+    "makes up its questions": Attack(
+        attacks.FORGED_QUESTIONS, "wrote into the grader's channel|ended the program|09.2: ", "09.2"
+    ),
+    "asks on and on": Attack(attacks.ASKS_ON, "asked more than|did not finish", "09.2"),
+    "asks a large question": Attack(attacks.ASKS_MUCH, "asked a question of", "09.2"),
+    "clears what was asked for": Attack(attacks.NO_OPERATIONS, "06.2: ", "06.2"),
+    "forges the record": Attack(attacks.FORGED_LOG, "06.2: ", "06.2"),
+    "the engine's scheduler": Attack(attacks.ENGINES, "09.1: the engine's own scheduler", "09.1"),
+    "a child of the engine's": Attack(attacks.ENGINES_CHILD, "09.1: the engine's own scheduler", "09.1"),
+    "the engine's, hidden": Attack(attacks.ENGINES_HIDDEN, "09.1: the engine's own scheduler", "09.1"),
+    "the engine's, made": Attack(attacks.ENGINES_MAKER, "09.1: the engine's own scheduler", "09.1"),
+    "a judge's answer": Attack(attacks.JUDGES, "04.3: raises ModuleNotFoundError", "04.3"),
+    "a judge's answer, forced": Attack(attacks.JUDGES_FORCED, "04.3: cell raises ModuleNotFoundError", "04.3", walls=True),
+    "forged times": Attack(attacks.FORGED_TIMES, "09.1: ", "09.1"),
+    "a record that cannot be": Attack(attacks.HUGE_RECORD, "09.1: ", "09.1"),
 }
 
-NEEDS_WALLS = {"reads the solutions", "deletes and writes files", "calls home", "kills its parent"}
 UNREADABLE = {
     "not JSON": ("this is no notebook", "not a notebook"),
     "JSON, but no notebook": ("[1, 2, 3]", "not a notebook"),
