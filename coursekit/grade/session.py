@@ -9,6 +9,7 @@ import os
 import secrets
 import selectors
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -41,18 +42,21 @@ class Session:
         self.home = tempfile.mkdtemp(prefix="coursekit-box-") if self.mode != "bwrap" else None
         self.buffer, self.printed, self.base, self.rule = b"", 0, 0, ""
         self.looked, self.forked = 0.0, False
+        # pairs of sockets and no pipes: those could be opened a second time, through /proc, by another submission
+        pairs = [socket.socketpair() for _ in range(3)]
+        self.stdin, self.stdout, self.stderr = (here for here, _ in pairs)
         self.process = subprocess.Popen(
             sandbox.command(self.mode, job.hidden, job.packages, task.lesson if task.drive else None, mark=tempfile.gettempdir()),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdin=pairs[0][1].fileno(),
+            stdout=pairs[1][1].fileno(),
+            stderr=pairs[2][1].fileno(),
             cwd=self.home or "/",
             env=sandbox.environment(self.home or "/tmp/home"),
             start_new_session=True,
             bufsize=0,
         )
-        assert self.process.stdin and self.process.stdout and self.process.stderr
-        self.stdin, self.stdout, self.stderr = self.process.stdin, self.process.stdout, self.process.stderr
+        for _, there in pairs:
+            there.close()
         self.watch = selectors.DefaultSelector()
         self.watch.register(self.stdout, selectors.EVENT_READ)
         self.watch.register(self.stderr, selectors.EVENT_READ)
@@ -92,7 +96,7 @@ class Session:
             self.hear(self.setup["id"], ("ready",))
         except Failed as failure:
             if self.process.poll() is not None:
-                said = os.read(self.stderr.fileno(), 400)
+                said = read(self.stderr, 400)
             why = said.decode("utf-8", "replace").strip() or failure.text
             raise NotGraded(f"the sandbox did not start ({why[:200]})") from None
 
@@ -163,7 +167,7 @@ class Session:
         if left <= 0:
             raise Failed(LATE, f"it did not finish in {self.seconds:g} s.")
         for key, _ in self.watch.select(min(left, 0.2)):
-            chunk = os.read(key.fd, 1 << 16)
+            chunk = read(key.fileobj, 1 << 16)
             if not chunk:
                 self.watch.unregister(key.fileobj)
                 if key.fileobj is self.stdout:
@@ -222,13 +226,21 @@ class Session:
         if number > 0:
             raise self.broken(f"your code left {number} processes running; they were stopped")
         for key, _ in self.watch.select(0):
-            if key.fileobj is self.stdout and os.read(key.fd, 10):
+            if key.fileobj is self.stdout and read(key.fileobj, 10):
                 raise self.broken("your code wrote into the grader's channel")
 
     def close(self) -> None:
         processes.end_all(self.process)
         self.watch.close()
-        for pipe in (self.stdin, self.stdout, self.stderr):
-            pipe.close()
+        for channel in (self.stdin, self.stdout, self.stderr):
+            channel.close()
         if self.home:
             shutil.rmtree(self.home, ignore_errors=True)
+
+
+def read(channel: Any, most: int) -> bytes:
+    """What has come, or nothing at the end; a child that ended without reading all it was told ends the channel too."""
+    try:
+        return channel.recv(most)
+    except ConnectionResetError:
+        return b""

@@ -40,7 +40,7 @@ def an_attack(name, places):
     for word, place in places.items():
         source = source.replace(word, repr(place))
     tasks = tasks_of(attack.task.split(".")[0])
-    other = next(t for t in tasks if t.id != attack.task and not t.drive)
+    other = min((t for t in tasks if t.id != attack.task), key=lambda t: (t.drive is not None, t.engine))
     answers = cells.answers(master_of(other.lesson), tasks)
     sources = [source, *(text for _, text in cells.needed(other, answers, tasks))]
     return {"cells": [{"cell_type": "code", "source": text, "metadata": {}} for text in sources], "metadata": {}}, other

@@ -10,7 +10,7 @@ from coursekit.examine import DONE, caller, examine
 from coursekit.task import find_task, tasks_of
 from coursekit.tasks.lesson_09.cases import STREAM, TIGHT, knobs
 from coursekit.tasks.lesson_09.judge import BENCH, judge
-from coursekit.tasks.lesson_09.largest_budget import drive, enough
+from coursekit.tasks.lesson_09.largest_budget import ASKING, enough
 
 HUNT = find_task("09.3")
 ALL_OR_NOTHING = ("n = r.num_remaining_tokens", "n = min(r.num_remaining_tokens, free)")
@@ -78,5 +78,5 @@ def test_short_kv_makes_somebody_give_way_and_is_fair():
 
 def test_a_halving_search_has_trials_to_spare():
     for most in (1, 2, 7, 300, 4096):
-        asked = drive(halve, ([*range(1, most + 1)], most / 3))["asked"]
+        asked = ASKING.drive(halve, ([*range(1, most + 1)], most / 3))["asked"]
         assert len(asked) <= enough(most) - 2

@@ -242,7 +242,8 @@ line = json.dumps({"key": "0" * 32, "result": {"lesson": "02", "verdicts": {f"02
 for pid in neighbours():
     for fd in range(64):
         try:
-            os.write(os.open(f"/proc/{pid}/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK), line.encode() + b"\\n")
+            with open(f"/proc/{pid}/fd/{fd}", "w", opener=lambda path, flags: os.open(path, os.O_WRONLY | os.O_NONBLOCK)) as file:
+                file.write(line + "\\n")
         except OSError:
             pass
 return 0.5

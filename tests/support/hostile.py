@@ -79,10 +79,10 @@ HOSTILE = {
         answer("import tempfile\nwith tempfile.TemporaryFile() as f:\n    f.write(b'x' * (50 << 20))\n" + RIGHT), "raises OSError"
     ),
     # processes and time
-    "daemon": Attack(answer(attacks.DAEMON + RIGHT), "left 1 processes running"),
+    "daemon": Attack(answer(attacks.DAEMON + RIGHT), "(left|started) .* processes"),
     "daemon of the shell": Attack(
         answer("import subprocess\nsubprocess.run('sleep 600 </dev/null >/dev/null 2>&1 &', shell=True)\n" + RIGHT),
-        "left 1 processes running",
+        "(left|started) .* processes",
     ),
     "hands itself on for ever": Attack(answer(attacks.RELAY), "did not finish|ended the program|left"),
     "a busy family": Attack(answer(attacks.BUSY_FAMILY), "did not finish"),
@@ -93,7 +93,7 @@ HOSTILE = {
     "stops itself": Attack(answer("import os\nos.kill(os.getpid(), 19)\n" + RIGHT), "did not finish"),
     "recursion without end": Attack(
         answer("import sys\nsys.setrecursionlimit(10**9)\nreturn padding_waste(lengths)"),
-        "ended the program|raises (RecursionError|MemoryError)|of memory",
+        "ended the program|raises (RecursionError|MemoryError)|of memory|did not finish",
     ),
     "a pattern without end": Attack(
         answer("import re\nreturn float(bool(re.match('(a+)+$', 'a' * 60 + 'b')))"), "did not finish"
