@@ -33,8 +33,8 @@ HOSTILE = {
     "leaves by os._exit": Attack(answer("import os\nos._exit(0)"), "ended the program"),
     "leaves by sys.exit": Attack(answer("raise SystemExit(0)"), "ended the program"),
     "leaves by a signal": Attack(answer("import os\nos.kill(os.getpid(), 11)"), "ended the program"),
-    "swarm of children": Attack(answer(attacks.SWARM + RIGHT), "processes"),
-    "swarm at import": Attack(answer(RIGHT, attacks.SWARM), "processes"),
+    "swarm of children": Attack(answer(attacks.SWARM + RIGHT), "processes|channel"),
+    "swarm at import": Attack(answer(RIGHT, attacks.SWARM), "processes|channel"),
     "memory bomb": Attack(answer("return len([0] * 10**11)"), "raises MemoryError"),
     "slow memory bomb": Attack(
         answer("x = []\nwhile True:\n    x.append(bytearray(10**7))"),
@@ -79,10 +79,10 @@ HOSTILE = {
         answer("import tempfile\nwith tempfile.TemporaryFile() as f:\n    f.write(b'x' * (50 << 20))\n" + RIGHT), "raises OSError"
     ),
     # processes and time
-    "daemon": Attack(answer(attacks.DAEMON + RIGHT), "(left|started) .* processes"),
+    "daemon": Attack(answer(attacks.DAEMON + RIGHT), "(left|started) .* processes|channel"),
     "daemon of the shell": Attack(
         answer("import subprocess\nsubprocess.run('sleep 600 </dev/null >/dev/null 2>&1 &', shell=True)\n" + RIGHT),
-        "(left|started) .* processes",
+        "(left|started) .* processes|channel",
     ),
     "hands itself on for ever": Attack(answer(attacks.RELAY), "did not finish|ended the program|left"),
     "a busy family": Attack(answer(attacks.BUSY_FAMILY), "did not finish"),
