@@ -89,6 +89,14 @@ def test_time_in_line_is_not_counted_and_processes_of_ones_own_win_none(monkeypa
     assert time_left(monkeypatch, passed=70, used=1, in_line=69) == 0, "there is an end to it"
 
 
+def test_the_sizes_on_the_page_are_those_of_the_sandbox():
+    (row,) = re.findall(r"^\| files \| (\d+) MB in memory, gone afterwards \| (\d+) MB each;", PAGE, re.MULTILINE)
+    line = sandbox.bwrap_command(())
+    size = line[line.index("/tmp") - 2]
+    assert (int(size) >> 20, sandbox.FILE_BYTES >> 20) == tuple(map(int, row))
+    assert ["--remount-ro", "/"] in [line[i : i + 2] for i in range(len(line))]
+
+
 def test_a_notebook_can_be_graded_as_an_exercise_that_it_does_not_name():
     book = one_answer()
     assert judge.lesson_in(book) == "02" and judge.lesson_in(book, "03") == "03" and judge.lesson_in({"cells": []}) is None
