@@ -231,14 +231,22 @@ def grade_one(helper: Helper, submission: Submission, job: Job, key: str) -> Row
 def temporary() -> Iterator[str]:
     """A folder for the run, held by a lock for as long as the run lives; what killed runs have left is removed first."""
     clear_stale_runs()
-    temp = tempfile.mkdtemp(prefix=RUN)
-    held = os.open(temp, os.O_RDONLY)
-    fcntl.flock(held, fcntl.LOCK_EX)
+    temp, held = held_folder()
+    while not os.path.isdir(temp):  # another run that begins took it for a stale one
+        os.close(held)
+        temp, held = held_folder()
     try:
         yield temp
     finally:
         shutil.rmtree(temp, ignore_errors=True)
         os.close(held)
+
+
+def held_folder() -> tuple[str, int]:
+    temp = tempfile.mkdtemp(prefix=RUN)
+    held = os.open(temp, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    return temp, held
 
 
 def clear_stale_runs() -> None:

@@ -48,7 +48,10 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_graded(tmp_pa
     put(tmp_path / "file", "x")
     folder = tmp_path / "in"
     assert "-o" in grade(folder, folder, temp, code=2) and not list(folder.glob("*.csv"))
-    for out in (tmp_path / "file" / "g.csv", "/proc/nowhere/g.csv"):
+    (tmp_path / "read-only").mkdir(mode=0o555)
+    places = [tmp_path / "file" / "g.csv", "/proc/nowhere/g.csv"]
+    places += [] if os.geteuid() == 0 else [tmp_path / "read-only" / "g.csv"]  # root may write there all the same
+    for out in places:
         assert "cannot be written" in grade(folder, out, temp, code=2)
     assert "name another folder" in grade(folder, tmp_path / "g.csv", temp, "--feedback", str(tmp_path / "file"), code=2)
     assert not (tmp_path / "g.csv").exists()
