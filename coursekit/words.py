@@ -4,7 +4,7 @@ from . import show
 from .examine import BROKEN, DONE, ERROR, LATE, MISSING, TODO, WRONG, Verdict
 from .task import Finding, Task
 
-# the code ran to its end and what came back cannot be judged, or it could not even be begun
+# no slip of the code's stopped it: what came back cannot be judged or is not the learner's own, or it could not even be begun
 NO_ERROR = (
     "not plain data",
     "changes its input",
