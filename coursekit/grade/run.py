@@ -222,9 +222,14 @@ def key_of(submission: Submission) -> str:
 
 
 def grade_one(helper: Helper, submission: Submission, job: Job, key: str) -> Row:
-    seconds = 10 * (4 * job.seconds + 10) + LONGEST_EXTRA
-    result = {"problem": submission.problem} if submission.problem else helper.ask(job, submission, seconds)
-    return {"key": key, "student": submission.student, "file": submission.place, **result}
+    """The row of a submission; with "ungraded" where the grader failed, whatever it was."""
+    row = {"key": key, "student": submission.student, "file": submission.place}
+    if submission.problem:
+        return {**row, "problem": submission.problem}
+    try:
+        return {**row, **helper.ask(job, submission, 10 * (4 * job.seconds + 10) + LONGEST_EXTRA)}
+    except Exception as problem:  # noqa: BLE001 (a mistake of the grader's must not become a student's zero, nor end the run)
+        return {**row, "problem": f"{type(problem).__name__}: {problem}", "ungraded": True}
 
 
 @contextmanager

@@ -147,3 +147,15 @@ def test_what_the_grader_failed_at_is_tried_once_more_alone(tmp_path, monkeypatc
     assert [row.get("ungraded", False) for row in rows] == [False, False, True]
     with journal.Journal(tmp_path / ".g.journal").opened({"seed": "1", "version": "x"}) as done:
         assert len(done) == 2, "what was not graded is taken up again by the next run"
+
+
+def test_a_mistake_in_the_grader_costs_neither_the_run_nor_a_page(tmp_path, monkeypatch):
+    class Broken(helper.Helper):
+        def ask(self, *args):
+            raise AssertionError("a mistake")
+
+    row = run.grade_one(Broken(str(tmp_path)), ADA, JOB, "key")
+    assert row["ungraded"] and row["problem"] == "AssertionError: a mistake" and row["student"] == "ada"
+    monkeypatch.setattr(report.words, "as_html", lambda *a, **k: 1 / 0)
+    graded = {"student": "ada", "file": "a", "lesson": "02", "verdicts": {f"02.{i}": {"status": "done"} for i in range(1, 6)}}
+    assert "100 of 100" in report.page(graded) and "ZeroDivisionError" in report.page(graded)
