@@ -68,7 +68,7 @@ def idle_step_by_step(lengths, size):
 
 
 def idle_over_tokens(lengths, size):
-    return (slots_of(lengths, size) - sum(lengths)) / sum(lengths) if lengths else 0.0
+    return (seats_of(lengths, size) - sum(lengths)) / sum(lengths) if lengths else 0.0
 
 
 def idle_negative(lengths, size):
@@ -76,7 +76,7 @@ def idle_negative(lengths, size):
 
 
 def idle_whole(lengths, size):
-    return (slots_of(lengths, size) - sum(lengths)) // slots_of(lengths, size) if lengths else 0
+    return (seats_of(lengths, size) - sum(lengths)) // seats_of(lengths, size) if lengths else 0
 
 
 def idle_rounded(lengths, size):
