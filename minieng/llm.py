@@ -7,22 +7,21 @@ engine and its scheduler; all computing by the runner.
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from .answers import Answers
 from .engine import Engine
-from .job import MOST_SECONDS
-from .params import FLOAT_MAX, INT_MAX, SamplingParams, integer, shown
+from .params import INT_MAX, SamplingParams, integer
 from .parts import Parts, loaded_parts
-from .prompts import Prompt, as_list, bad_word_tokens, each_of, progress_bar, tokens_of
+from .prompts import Prompt, as_list, bad_word_tokens, check_times, each_of, names_of, progress_bar, tokens_of
 from .request import Request, RequestOutput, Status, TokenEvent, sample_key
+from .ticket import Ticket
 from .turn import Turn
 
 if TYPE_CHECKING:
     from .bench import Report
-    from .observe.trace import Trace
+    from .observe.trace import StepRecord, Trace
     from .sim.executor import SimExecutor
     from .sim.hardware import GPU, ModelSpec
     from .workload import Workload
@@ -46,7 +45,7 @@ class LLM:
         self.tokenizer = parts.tokenizer
         self.max_model_len, self.vocab_size = parts.max_model_len, parts.vocab_size
         self.eos_token_ids = parts.eos_token_ids
-        self._answers, self._turn = Answers(parts.tokenizer), Turn()
+        self._answers, self.turn = Answers(parts.tokenizer), Turn()  # whoever holds the turn keeps other threads out
         self._streams = self._answers.streams
         self._ids = itertools.count()
         self._last_trace = parts.engine.trace
@@ -95,19 +94,18 @@ class LLM:
         arrivals  seconds from now at which each prompt comes (default: all at once)
         progress  show a bar
         """
-        with self._turn:
-            groups = self._submit(prompts, params, priority, deadline, user, request_ids, arrivals)
+        with self.turn:
+            ticket = self.submit(
+                prompts, params, priority=priority, deadline=deadline, user=user, request_ids=request_ids, arrivals=arrivals
+            )
             try:
-                left = deque(itertools.chain.from_iterable(groups))
-                with progress_bar(progress, len(left)) as bar:
-                    while left:
-                        if left[0].status is Status.FINISHED:  # all must end, so it is enough to look at one
-                            left.popleft()
-                        elif record := self.engine.step():
+                with progress_bar(progress, len(ticket.requests)) as bar:
+                    while not ticket.done:
+                        if record := self.step():
                             bar.update(len(record.finished))
-                return [self._answers.output(group) for group in groups]
+                return ticket.outputs()
             finally:
-                self._forget(groups)
+                ticket.close()
 
     def stream(
         self,
@@ -123,18 +121,40 @@ class LLM:
 
         The keywords are those of ``generate``. Prompts are checked and queued when the first token is asked for.
         """
-        with self._turn:
-            groups = self._submit(prompts, params, priority, deadline, user, request_ids, None)
-            seen: dict[Request, int | None] = dict.fromkeys(itertools.chain.from_iterable(groups), 0)
+        with self.turn:
+            ticket = self.submit(prompts, params, priority=priority, deadline=deadline, user=user, request_ids=request_ids)
             try:
-                while seen:
-                    self.engine.step()
-                    for request in list(seen):
-                        yield from self._answers.events(request, seen)
-                        if seen[request] is None and request.request_id not in self.engine.requests:
-                            del seen[request]
+                while not ticket.done:
+                    self.step()
+                    yield from ticket.events()
+                yield from ticket.events()  # of what was aborted since
             finally:
-                self._forget(groups)
+                ticket.close()
+
+    def submit(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        priority: int | Sequence[int] = 0,
+        deadline: float | Sequence[float | None] | None = None,
+        user: str | Sequence[str] = "",
+        request_ids: Sequence[str] | None = None,
+        arrivals: Sequence[float] | None = None,
+    ) -> Ticket:
+        """Queue prompts and return at once. ``step()`` computes; the ticket tells what came, and must be closed.
+
+        ``generate`` and ``stream`` are loops over these. The keywords are those of ``generate``.
+        """
+        with self.turn:
+            groups = self._submit(prompts, params, priority, deadline, user, request_ids, arrivals)
+            return Ticket(groups, self._answers, self._forget)
+
+    def step(self, until: float | None = None) -> StepRecord | None:
+        """One step, for all who have a ticket. None if nothing could be computed; ``until``: see ``Engine.step``."""
+        with self.turn:
+            self._check_open()
+            return self.engine.step(until)
 
     def serve_workload(
         self, workload: Workload, *, virtual: bool = False, progress: bool = False,
@@ -150,7 +170,7 @@ class LLM:
         from .bench import requests_of, serve
 
         requests = requests_of(workload, self.vocab_size, seed)
-        with self._turn:
+        with self.turn:
             return serve(self.engine, requests, self.max_model_len, virtual=virtual, progress=progress, goodput=goodput)
 
     def chat(self, messages: list[dict], params: SamplingParams | None = None) -> str:
@@ -159,7 +179,7 @@ class LLM:
 
     def abort(self, request_id: str) -> None:
         """End a request and all its samples. Raises KeyError for an unknown id."""
-        with self._turn:
+        with self.turn:
             samples = [r for r in self.engine.requests.values() if r.prompt_id == request_id]
             if not samples:
                 raise KeyError(f"no request {request_id!r}: unknown, or finished already")
@@ -181,7 +201,7 @@ class LLM:
         self._check_open()
         from .replay import replay
 
-        with self._turn:
+        with self.turn:
             return replay(trace, self.engine)
 
     def explain(self) -> str:
@@ -205,7 +225,7 @@ class LLM:
 
     def close(self) -> None:
         """Abort what runs and give the cache's memory back."""
-        with self._turn:
+        with self.turn:
             if self.engine is not None:
                 while self.engine.requests:  # an abort may let others of a static batch go
                     self.engine.abort(next(iter(self.engine.requests)))
@@ -240,16 +260,8 @@ class LLM:
         }
         for each in spread["priority"]:
             integer("priority", each, -INT_MAX, INT_MAX)
-        ids = list(request_ids) if request_ids is not None else [str(next(self._ids)) for _ in prompts]
-        if len(ids) != count:
-            raise ValueError(f"{len(ids)} request_ids for {count} prompts: give one for each")
-        if wrong := [i for i in ids if not isinstance(i, str) or not i]:
-            raise ValueError(f"request id {wrong[0]!r}: must be a string of at least one character")
         taken = {r.prompt_id for r in self.engine.requests.values()}
-        for each in ids:
-            if each in taken:
-                raise ValueError(f"request id {each!r} is in use: choose another or abort it first")
-            taken.add(each)
+        ids = names_of([str(next(self._ids)) for _ in prompts] if request_ids is None else request_ids, count, taken)
         groups: list[list[Request]] = []
         try:
             for i, prompt in enumerate(prompts):
@@ -286,9 +298,7 @@ class LLM:
                 f"request {request_id!r}: the prompt has {len(token_ids)} tokens, the longest text is {self.max_model_len} "
                 "with at least one token of output: shorten the prompt or raise max_model_len"
             )
-        if not 0 <= arrivals <= MOST_SECONDS or deadline is not None and not -FLOAT_MAX <= deadline <= FLOAT_MAX:
-            times = f"arrival {shown(arrivals)} and deadline {shown(deadline)}"
-            raise ValueError(f"request {request_id!r}: {times} must be seconds from now")
+        check_times(request_id, arrivals, deadline)
         bad_words, longest = bad_word_tokens(params.bad_words, self.tokenizer), self.max_model_len
         if params.max_tokens is None:  # no more than the whole cache holds, where that is less; the last needs no KV
             longest = max(len(token_ids) + 1, min(longest, self.engine.kv.num_slots + 1))
@@ -305,7 +315,8 @@ class LLM:
 
     def _forget(self, groups: list[list[Request]]) -> None:
         """Whatever of these still runs is aborted (Ctrl-C, an early exit, a refused neighbour); streams are dropped."""
-        for request in itertools.chain.from_iterable(groups):
-            if self.engine is not None and self.engine.requests.get(request.request_id) is request:
-                self.engine.abort(request.request_id)
-            self._answers.drop(request)
+        with self.turn:
+            for request in itertools.chain.from_iterable(groups):
+                if self.engine is not None and self.engine.requests.get(request.request_id) is request:
+                    self.engine.abort(request.request_id)
+                self._answers.drop(request)

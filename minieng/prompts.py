@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .params import shown
+from .job import MOST_SECONDS
+from .params import FLOAT_MAX, shown
 
 # Text; token ids, in a list or an array of any library; chat messages; {"prompt": …} or {"prompt_token_ids": …}.
 Prompt = str | Sequence[int] | list[dict] | dict[str, Any]
@@ -118,6 +119,28 @@ def each_of(name: str, value: Any, count: int, kind: Any) -> list:
         if not isinstance(each, kind):
             raise ValueError(f"{name} holds {each!r:.60}: of the wrong kind ({type(each).__name__})")
     return list(values)
+
+
+def names_of(request_ids: Sequence[str], count: int, taken: set[str]) -> list[str]:
+    """The names that were given to ``count`` prompts. Raises ValueError if one is no name, or is taken already."""
+    ids = list(request_ids)
+    if len(ids) != count:
+        raise ValueError(f"{len(ids)} request_ids for {count} prompts: give one for each")
+    if wrong := [i for i in ids if not isinstance(i, str) or not i]:
+        raise ValueError(f"request id {wrong[0]!r}: must be a string of at least one character")
+    taken = set(taken)
+    for each in ids:
+        if each in taken:
+            raise ValueError(f"request id {each!r} is in use: choose another or abort it first")
+        taken.add(each)
+    return ids
+
+
+def check_times(request_id: str, arrival: float, deadline: float | None) -> None:
+    """Both in seconds from now. Raises ValueError if one is none, or if a request is to come in the past."""
+    if not 0 <= arrival <= MOST_SECONDS or deadline is not None and not -FLOAT_MAX <= deadline <= FLOAT_MAX:
+        times = f"arrival {shown(arrival)} and deadline {shown(deadline)}"
+        raise ValueError(f"request {request_id!r}: {times} must be seconds from now")
 
 
 def progress_bar(show: bool, total: int) -> Any:

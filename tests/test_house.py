@@ -21,7 +21,7 @@ from minieng.scheduler import ContinuousScheduler
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "minieng").rglob("*.py"))
 
-GROUND = {"request", "params", "answers", "turn", "plan", "config", "clock", "text", "interrupt", "prompts", "workload",
+GROUND = {"request", "params", "answers", "ticket", "turn", "plan", "config", "clock", "text", "interrupt", "prompts", "workload",
           "workload_file", "job", "distributions", "home", "lazy", "gpu", "warn", "save", "__version__"}  # fmt: skip
 # part of the house → the parts that it may know, besides itself and the ground floor
 KNOWS = {
