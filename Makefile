@@ -94,7 +94,7 @@ $(READY): pyproject.toml requirements-lock.txt
 	  $(BIN)/python $(PIP) --no-deps --index-url $(TORCH_CPU_INDEX) -c requirements-lock.txt torch; \
 	fi
 	@echo "==> installing minieng and the course (the first time: some minutes; V=1 shows what pip does)"
-	@$(BIN)/python $(PIP) -c requirements-lock.txt -e '.[course]'
+	@$(BIN)/python $(PIP) -c requirements-lock.txt -e '.[course,serve]'
 	@touch $@
 
 model: $(READY)
@@ -211,9 +211,9 @@ lock:
 	@echo "==> resolving in .venv-lock"
 	@printf 'torch==%s\ntriton==%s\n' $(TORCH_VERSION) $(TRITON_VERSION) > .venv-lock/pins.txt
 	@.venv-lock/bin/python $(PIP) --no-deps --index-url $(TORCH_CPU_INDEX) -c .venv-lock/pins.txt torch
-	@.venv-lock/bin/python $(PIP) -c .venv-lock/pins.txt -e '.[course]'
+	@.venv-lock/bin/python $(PIP) -c .venv-lock/pins.txt -e '.[course,serve]'
 	@.venv-lock/bin/python -m pip freeze --exclude-editable > .venv-lock/frozen.txt
-	@{ echo "# The exact versions that are tested: constraints for pip (pip install -c requirements-lock.txt -e '.[course]')."; \
+	@{ echo "# The exact versions that are tested: constraints for pip (pip install -c requirements-lock.txt -e '.[course,serve]')."; \
 	  echo "# Written by \`make lock\` from a clean environment; do not edit. The floors are in pyproject.toml."; \
 	  echo "# triton $(TRITON_VERSION) is the version that PyTorch $(TORCH_VERSION) for CUDA asks for."; \
 	  sed -e 's/+cpu$$//' .venv-lock/frozen.txt | grep -v -i -E '^(nvidia-|cuda-|#)'; } > .venv-lock/lock.txt

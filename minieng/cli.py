@@ -1,4 +1,4 @@
-"""The command line: ``minieng generate | bench | simulate | doctor | fetch``.
+"""The command line: ``minieng generate | serve | bench | simulate | doctor | fetch``.
 
 Text and tables go to stdout, everything else to stderr. The flags are made from the dataclasses that they fill, so a
 new knob in ``config.py`` is a new flag here. Nothing heavy is imported before the arguments are known to be right.
@@ -37,6 +37,7 @@ EXAMPLES = """\
   minieng generate "The capital of France is" --max-tokens 20
   minieng generate --chat "Tell me a story" "And a joke" --temperature 0.8 --n 2
   minieng generate - --scheduler chunked --json < prompts.txt
+  minieng serve --model smollm2-135m --scheduler chunked --port 8000
   minieng bench --workload mixed_length --schedulers static,chunked
   minieng bench --workload bursty --num-prompts 64 --rate 8 --goodput ttft:500 tpot:80
   minieng bench --workload trace.csv --length-scale 0.1 --virtual --json result.json
@@ -153,6 +154,15 @@ def generate_flags(parser: argparse.ArgumentParser) -> None:
     engine_flags(parser)
 
 
+def serve_flags(parser: argparse.ArgumentParser) -> None:
+    from .server.settings import ENGINE_DEFAULTS, ServerConfig
+
+    server = parser.add_argument_group("server")
+    for field in dataclasses.fields(ServerConfig):
+        add_flag(server, field.name, field, field.metadata["help"], default=field.default)
+    engine_flags(parser, defaults=ENGINE_DEFAULTS)
+
+
 def bench_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     columns = "arrival_s,prompt_tokens,output_tokens"
@@ -232,6 +242,7 @@ def pair(text: str) -> tuple[int, float]:
 
 COMMANDS = {
     "generate": (" PROMPT [PROMPT ...]", "Text from prompts, as it comes.", generate_flags),
+    "serve": ("", "A model behind a port, for clients of OpenAI's HTTP interface.", serve_flags),
     "bench": ("", "One workload, drawn with --seed, under several schedulers, in one table.", bench_flags),
     "simulate": ("", "A workload on GPUs that are not here, or a published experiment again.", simulator_flags),
     "doctor": ("", "What is here, what would be used, and why.", doctor_flags),

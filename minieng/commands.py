@@ -181,6 +181,30 @@ def record(args: argparse.Namespace, workload: Workload, runs: list[Metrics]) ->
     }
 
 
+# -- serve --------------------------------------------------------------------------------------------------------
+
+
+def serve(args: argparse.Namespace) -> int:
+    """A model behind a port, until SIGTERM or Ctrl-C."""
+    from .server.settings import ENGINE_DEFAULTS, ServerConfig, api_key_of, check_scheduler
+
+    config = ServerConfig(**given(args, ServerConfig))
+    config = dataclasses.replace(config, api_key=api_key_of(config))
+    knobs = ENGINE_DEFAULTS | given(args, EngineConfig)
+    check_scheduler(EngineConfig(**knobs))
+    try:
+        from .server.run import bind, start_log
+        from .server.run import serve as run
+    except ModuleNotFoundError as missing:
+        raise RuntimeError(f"{missing.name} is not installed: pip install 'minieng[serve]'") from None
+    from .llm import LLM
+
+    sock = bind(config)
+    start_log()
+    with LLM(args.model, **knobs) as llm:
+        return run(llm, config, sock)
+
+
 # -- simulate, doctor, fetch --------------------------------------------------------------------------------------
 
 

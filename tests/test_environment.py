@@ -28,6 +28,7 @@ COLAB = {
     "matplotlib": "3.10.0", "ipywidgets": "7.7.1", "ipykernel": "6.17.1", "ipython": "7.34.0",
     "jupyter-client": "7.4.9", "traitlets": "5.7.1",
     "pytest": "8.4.2", "nbclient": "0.10.4", "nbformat": "5.11.1",
+    "fastapi": "0.136.3", "uvicorn": "0.48.0", "prometheus-client": "0.25.0",
 }  # fmt: skip
 
 
@@ -47,7 +48,7 @@ def pins(name):
 
 
 CORE = requirements(PROJECT["dependencies"])
-EXTRA = requirements(PROJECT["optional-dependencies"]["course"])
+EXTRA = requirements([line for extra in ("course", "serve") for line in PROJECT["optional-dependencies"][extra]])
 FLOORS = {**CORE, **EXTRA}
 LOCK = pins("requirements-lock.txt")
 COLAB_LIKE = pins("requirements-colab-like.txt")
@@ -119,7 +120,7 @@ def test_conda_adds_nothing_to_python_and_pip():
     assert CONDA["channels"] == ["conda-forge", "nodefaults"]
     python, pip, pip_lines = CONDA["dependencies"]
     assert pip == "pip"  # conda warns when a pip section has no pip beside it
-    assert pip_lines == {"pip": ["-c requirements-lock.txt", "-e .[course]"]}
+    assert pip_lines == {"pip": ["-c requirements-lock.txt", "-e .[course,serve]"]}
 
 
 def test_the_colab_like_kernel_has_colabs_versions_and_the_locked_torch():

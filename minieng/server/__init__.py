@@ -1,0 +1,25 @@
+"""The door: ``minieng serve`` answers OpenAI's HTTP requests from one engine, which a thread of its own steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import on_demand
+
+_WHERE = {
+    "AsyncEngine": ".async_engine",
+    "EngineFailed": ".async_engine",
+    "EngineStopping": ".async_engine",
+    "ServerConfig": ".settings",
+    "make_app": ".http",
+    "serve": ".run",
+}
+__all__ = ["AsyncEngine", "EngineFailed", "EngineStopping", "ServerConfig", "make_app", "serve"]
+
+if TYPE_CHECKING:
+    from .async_engine import AsyncEngine, EngineFailed, EngineStopping
+    from .http import make_app
+    from .run import serve
+    from .settings import ServerConfig
+
+__getattr__ = on_demand(__name__, _WHERE)

@@ -1,0 +1,152 @@
+"""``minieng serve``: from binding the port to the end of the process, with no answer cut off if that can be helped."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from ..observe.trace import Trace
+from ..request import SamplingParams
+from .async_engine import AsyncEngine
+from .http import make_app
+from .settings import ServerConfig
+from .wire import bounded
+
+if TYPE_CHECKING:
+    from ..llm import LLM
+
+KEPT_STEPS = 2_000  # of the trace, for ``explain``; a server runs for weeks
+FLUSH_SECONDS = 5  # for the last bytes of answers that are complete
+FAILED_SECONDS = 3.0  # after a failure: time for clients and probes to hear of it, before the process ends
+LOOK_SECONDS = 0.05  # how often signals and failures are looked for
+
+
+def bind(config: ServerConfig) -> socket.socket:
+    """A socket on the host and port, not yet listening, so that a port in use is told before a model is loaded.
+
+    Raises OSError naming host and port.
+    """
+    try:
+        kind, *_, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(kind)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as problem:
+        reason = problem.strerror or problem
+        raise OSError(f"--host {config.host} --port {config.port}: {reason}: choose another, or --port 0 for any") from None
+    return sock
+
+
+def address_of(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def warn_if_open(sock: socket.socket, api_key: str | None) -> None:
+    """On stderr, if other machines reach the port."""
+    if ipaddress.ip_address(sock.getsockname()[0]).is_loopback:
+        return
+    key = "with the API key" if api_key else "WITHOUT a key: set MINIENG_API_KEY"
+    print(f"warning: {address_of(sock)} is open to other machines, {key}; there is no encryption: "
+          "put a proxy with TLS in front (docs/SERVING.md)", file=sys.stderr)  # fmt: skip
+
+
+def serve(llm: LLM, config: ServerConfig, sock: socket.socket | None = None) -> int:
+    """Answer requests until SIGTERM or Ctrl-C; the exit code: 0, or 1 if the engine failed.
+
+    One real request is answered before the port opens. Then the address is printed, as one line on stdout.
+    """
+    sock = bind(config) if sock is None else sock
+    warn_if_open(sock, config.api_key)
+    if config.chat_template is not None:
+        llm.tokenizer.chat_template = Path(config.chat_template).read_text(encoding="utf-8")
+    llm.generate([[0]], SamplingParams(max_tokens=2, ignore_eos=True))
+    llm.engine.trace = Trace(limit=KEPT_STEPS if config.trace is None else sys.maxsize, meta=llm.trace.meta)
+    try:
+        return asyncio.run(Service(llm, config, sock).until_stopped())
+    finally:
+        if config.trace is not None:
+            llm.trace.save(config.trace)
+
+
+class Service(uvicorn.Server):
+    """uvicorn, with an end of our own: first nothing new is taken, then what runs is finished, then the port closes."""
+
+    def __init__(self, llm: LLM, config: ServerConfig, sock: socket.socket, say: Callable[[str], None] | None = None) -> None:
+        app = make_app(llm, config)
+        self.engine: AsyncEngine = app.state.engine
+        self.settings, self.sock = config, sock
+        self.say = say or (lambda text: print(text, flush=True))
+        self.stop_asked = False
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=bounded(config),
+                ws="none",
+                loop="asyncio",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                limit_concurrency=config.max_connections + 1,
+                backlog=2_048,
+                timeout_keep_alive=config.idle_seconds,
+                h11_max_incomplete_event_size=config.max_header_kb * 1024,
+                timeout_graceful_shutdown=FLUSH_SECONDS,
+            )
+        )
+
+    async def until_stopped(self) -> int:
+        """Serve in the running event loop; the exit code."""
+        self.engine.start()
+        ending = asyncio.create_task(self.end())
+        try:
+            await self.serve(sockets=[self.sock])
+        finally:
+            ending.cancel()
+            await self.engine.stop()
+            self.sock.close()
+        return 0 if self.engine.failure is None else 1
+
+    async def end(self) -> None:
+        """Watch for what ends the server, and end it in order."""
+        while not self.started:
+            await asyncio.sleep(LOOK_SECONDS)
+        self.say(f"serving {self.engine.llm.model_name} at {address_of(self.sock)}")
+        while not self.stop_asked and self.engine.failure is None:
+            await asyncio.sleep(LOOK_SECONDS)
+        if self.stop_asked:
+            print(f"stopping: {self.engine.num_open} requests are finished first, for {self.settings.stop_seconds:g} s at most; "
+                  "once more stops at once", file=sys.stderr)  # fmt: skip
+            await self.engine.stop(self.settings.stop_seconds)
+        else:
+            await asyncio.sleep(FAILED_SECONDS)
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM or Ctrl-C: the first lets requests finish, the second does not."""
+        if self.stop_asked:
+            self.should_exit = self.force_exit = True
+        self.stop_asked = True
+
+
+def start_log() -> None:
+    """One line a request on stderr, with the time."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("minieng.server")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
