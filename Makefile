@@ -21,6 +21,7 @@ PIP = -m pip install $(QUIET) --disable-pip-version-check
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CLIENTS := $(CURDIR)/.clients
 COLAB := .venv-colab
 COLAB_READY := $(COLAB)/.ready
 
@@ -61,7 +62,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-lax test-tiny test-colab bench notebooks lock clean model
+.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-load clients test-clients test-lax test-tiny test-colab bench notebooks lock clean model
 
 help: ## this list
 	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
@@ -70,6 +71,8 @@ help: ## this list
 	@echo "make test-all      make test, then its slower parts, each a target of its own:"
 	@echo "    test-wide      whole grids, published experiments, every model type: make test takes a part"
 	@echo "    test-hostile   submissions that attack the grader"
+	@echo "    test-load      the server with 500 clients, faults and signals"
+	@echo "    test-clients   real clients (openai, litellm, lm-eval, …) in environments of their own"
 	@echo "    test-lax       all notebooks, exercises too: no cell may fail"
 	@echo "    test-tiny      everything with the tiny model"
 	@echo "    test-colab     the notebooks on the versions that Colab has"
@@ -131,9 +134,9 @@ test-stored: $(READY)
 
 test-unit: model
 	@echo "==> unit tests"
-	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart)" tests
+	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load)" tests
 	@echo "==> unit tests that want the machine to themselves"
-	$(TESTING) $(BIN)/python -m pytest -m "apart and not (hostile or wide)" tests
+	$(TESTING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load)" tests
 
 test-wide: model
 	@echo "==> whole grids and published experiments"
@@ -145,6 +148,17 @@ models: $(READY) ## docs/MODELS.md, anew
 test-gpu: $(READY) ## by itself: the interpreter's tests switch compiled Triton off for a whole process
 	@echo "==> tests that need a GPU"
 	$(BIN)/python -m pytest -o addopts=--strict-markers tests/gpu
+
+test-load: $(READY)
+	@echo "==> the server under load, with faults and signals in the middle"
+	$(TESTING) $(BIN)/python -m pytest -s -m load tests/server
+
+clients: $(READY) ## environments of their own for the clients that test-clients runs
+	PYTHONPATH=tests:benchmarks $(BIN)/python -m support.client_envs $(CLIENTS)
+
+test-clients: clients
+	@echo "==> real clients against the server"
+	MINIENG_CLIENTS=$(CLIENTS) $(TESTING) $(BIN)/python -m pytest -rs -m clients tests/clients
 
 test-hostile: $(READY)
 	@echo "==> submissions that attack the grader"
@@ -168,6 +182,8 @@ test-all:
 	@$(MAKE) test
 	@$(MAKE) test-wide
 	@$(MAKE) test-hostile
+	@$(MAKE) test-load
+	@$(MAKE) test-clients
 	@$(MAKE) test-lax
 	@$(MAKE) test-tiny
 	@$(MAKE) test-colab
@@ -178,7 +194,7 @@ test-lax: model
 
 test-tiny: $(READY)
 	@echo "==> everything with the tiny model"
-	MINIENG_MODEL=tiny $(TESTING) $(BIN)/python -m pytest
+	MINIENG_MODEL=tiny $(TESTING) $(BIN)/python -m pytest -m "not (clients or load)"
 
 $(COLAB_READY): requirements-colab-like.txt pyproject.toml
 	@$(FIND_PYTHON); $(call MAKE_VENV,$(COLAB))
@@ -222,5 +238,5 @@ lock:
 	@echo "==> wrote requirements-lock.txt"
 
 clean: ## models already fetched and the notebooks' outputs stay
-	rm -rf $(VENV) $(COLAB) .venv-lock build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(COLAB) $(CLIENTS) .venv-lock build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
