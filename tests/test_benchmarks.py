@@ -108,7 +108,7 @@ def test_a_missing_model_directory_is_named(capsys, tmp_path):
 
 def test_only_takes_names_and_patterns(tmp_path):
     specs = registry.all_peers(["chunked", "static"], True, tmp_path, [0, 1])
-    assert len({s.name for s in specs}) == len(specs) == 7 + 2 + 2
+    assert len({s.name for s in specs}) == len(specs) == 7 + 2 + 2 + 2
     assert [s.name for s in registry.select(specs, ["minieng-*", "vllm"])] == [
         "minieng-chunked",
         "minieng-static",
@@ -121,7 +121,8 @@ def test_only_takes_names_and_patterns(tmp_path):
 def test_peers_that_are_not_installed_say_how_to_get_them(tmp_path):
     specs = {s.name: s for s in registry.all_peers(["chunked"], False, tmp_path, None)}
     assert "--setup-peers" in specs["vllm"].absent and "--setup-peers" in specs["openvino"].absent
-    assert specs["minieng-chunked"].absent is None
+    assert "--setup-peers" in specs["http-vllm"].absent
+    assert specs["minieng-chunked"].absent is None and specs["http-minieng"].absent is None
 
 
 def test_the_cuda_trap_is_avoided():

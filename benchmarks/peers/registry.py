@@ -35,6 +35,7 @@ def all_peers(schedulers: list[str], packed: bool, peers_dir: Path, cpus: list[i
         *[Spec(f"minieng-{s}", f"minieng, {s} scheduler", "peers.run_minieng", {"scheduler": s}) for s in schedulers],
         vllm(peers_dir, cpus),
         openvino(peers_dir),
+        *behind_http(peers_dir, cpus),
     ]
 
 
@@ -64,6 +65,18 @@ def vllm(peers_dir: Path, cpus: list[int] | None) -> Spec:
     }
     python, absent = venvs.find(peers_dir, "vllm")
     return Spec("vllm", "vLLM on the CPU", "peers.run_vllm", {}, python, env, absent)
+
+
+def behind_http(peers_dir: Path, cpus: list[int] | None) -> list[Spec]:
+    """minieng's and vLLM's own servers, asked by one client."""
+    module, other = "peers.run_http", vllm(peers_dir, cpus)
+    ours = {"server": "minieng", "scheduler": OURS.removeprefix("minieng-")}
+    theirs = {"server": "vllm", "python": other.python}
+    env = {name: value for name, value in other.env.items() if name != "VLLM_ENABLE_V1_MULTIPROCESSING"}  # as it comes
+    return [
+        Spec("http-minieng", f"{OURS} behind minieng serve", module, ours),
+        Spec("http-vllm", "vLLM behind its own server", module, theirs, env=env, absent=other.absent),
+    ]
 
 
 def openvino(peers_dir: Path) -> Spec:
