@@ -150,6 +150,18 @@ def test_a_guess_has_a_name_of_its_own():
     assert {name: places for name, places in where.items() if len(places) > 1} == {}
 
 
+def test_the_first_line_of_a_folded_output_is_no_answer(lesson):
+    """JupyterLab shows it beside the three dots: let it be a heading."""
+    for start, cell in enumerate(lesson.cells):
+        for name in re.findall(r'predict\("([\w.]+)"', cell.source) if cell.kind == "code" else []:
+            end = next(i for i in range(start, len(lesson.cells)) if f'reveal("{name}"' in lesson.cells[i].source)
+            value = re.search(rf"^{re.escape(name)}: (.+)\. \(You", lesson.cells[end].printed, re.MULTILINE)
+            assert value, f"{name} is stored without its value"
+            shown = [c.text.splitlines()[0] for c in lesson.cells[start + 1 : end + 1] if c.outputs]
+            found = [line for line in shown if re.search(rf"(?<![\w.]){re.escape(value[1])}(?![\w.])", line)]
+            assert found == [], f"tells {name}"
+
+
 def test_model_answer_is_closed_and_has_three_sentences(lesson):
     hidden = r"<details>\n<summary>A model answer</summary>\n\n(.+?)\n\n</details>"
     answers = re.findall(hidden, lesson.markdown, re.DOTALL)
