@@ -158,11 +158,11 @@ def _models(model: str | None) -> dict[str, dict]:
 
 def _attention(model: str | None) -> dict[str, str]:
     """The backend that a model would get here. Raises ValueError if the model is not here."""
+    from .adapter.refusals import text_of
     from .hub.resolve import available, describe, load_config, resolve
     from .kernels.choose import choose_attention
     from .model.decoder import geometry
     from .model.load import choose_device, choose_dtype
-    from .model.refusals import text_of
 
     name = model or next((n for n in available() if describe(n)["path"]), None)
     if name is None or not describe(name)["path"]:

@@ -30,7 +30,8 @@ KNOWS = {
     "kernels": set(),
     "observe": set(),
     "kv": set(),
-    "model": {"hub", "kernels", "kv"},
+    "adapter": {"hub", "kernels"},
+    "model": {"adapter", "hub", "kernels", "kv"},
     "scheduler": {"kv"},
     "viz": {"observe"},
     "parallel": {"kv", "observe", "scheduler", "engine", "model"},
@@ -38,7 +39,7 @@ KNOWS = {
     "bench": {"observe", "kv", "scheduler", "engine"},
     "replay": {"observe", "kv", "scheduler", "engine"},
     "sim": {"kernels", "observe", "kv", "scheduler", "engine", "bench", "parallel"},
-    "doctor": {"hub", "kernels", "kv", "model"},
+    "doctor": {"adapter", "hub", "kernels", "kv", "model"},
     "llm": {"observe", "kv", "model", "scheduler", "engine", "bench", "replay", "parallel", "sim"},
 }
 KNOWS["parts"] = {"kernels", "observe", "kv", "model", "scheduler", "engine"}
@@ -210,6 +211,7 @@ MOST_IN_HEART, MOST_IN_C, MOST_IN_RUNG, MOST_IN_FILE, MOST_IN_FUNCTION, MOST_IN_
 ROOMS = [
     ("orders and admission rules", ("scheduler/ordering.py", "scheduler/admission.py"), 350),
     ("what a reader types and what computes it", ("model/*.py", "llm.py", "parts.py", "config.py", "plan.py"), 1_700),
+    ("models of others", ("adapter/*.py",), 350),
     ("kernels in Python", ("kernels/*.py",), 1_300),
     ("finding models", ("hub/*.py",), 450),
     ("the door", ("server/*.py",), 1_200),

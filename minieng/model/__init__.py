@@ -1,4 +1,4 @@
-"""Models: what a paper shows (decoder, weights, adapter), and what carries a plan out (runner, graphs, sampler, load)."""
+"""Models: what a paper shows (decoder, weights), and what carries a plan out (runner, graphs, sampler, load)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ..hub.resolve import resolve
 from ..lazy import on_demand
 
 # torch comes with all of these
-_WHERE = {"Adapter": ".adapter", "Decoder": ".decoder", "Decodes": ".graphs", "Loaded": ".load", "ModelRunner": ".runner",
+_WHERE = {"Adapter": "..adapter.adapter", "Decoder": ".decoder", "Decodes": ".graphs", "Loaded": ".load", "ModelRunner": ".runner",
           "Weights": ".weights", "sample": ".sampler"}  # fmt: skip
 __all__ = ["Adapter", "Decoder", "Decodes", "Loaded", "ModelRunner", "Weights", "resolve", "sample"]
 
 if TYPE_CHECKING:
-    from .adapter import Adapter
+    from ..adapter.adapter import Adapter
     from .decoder import Decoder
     from .graphs import Decodes
     from .load import Loaded

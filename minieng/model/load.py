@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 from .. import gpu
+from ..adapter.adapter import Adapter
+from ..adapter.refusals import refuse, text_of
 from ..config import EngineConfig
 from ..hub.resolve import load_config, load_tokenizer, resolve
 from ..hub.shelf import tensors_in
@@ -23,11 +25,9 @@ from ..kernels.native import keep_freed_memory
 from ..kv.tensors import KVShape, KVTensors, choose_num_blocks
 from ..request import Request, SamplingParams
 from ..warn import warn
-from .adapter import Adapter
 from .chat import bounded
 from .decoder import Decoder, supports
 from .graphs import GATHER_BYTES, Cuda, Decodes, num_spare_blocks
-from .refusals import refuse, text_of
 from .runner import ModelRunner
 from .sampler import choose
 

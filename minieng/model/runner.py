@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .. import gpu
+from ..adapter.adapter import Adapter
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention
 from ..kernels.linear import Linear
@@ -20,7 +21,6 @@ from ..kernels.transfer import on_device
 from ..kv.tensors import KVTensors
 from ..plan import Plan, StepResult
 from ..request import Logprob, Request
-from .adapter import Adapter
 from .decoder import Decoder
 from .graphs import Decodes
 from .logprobs import PromptRows, asked

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from ..adapter.refusals import tell_unused
 from ..hub.shelf import ModelError, tensors_in
 from ..kernels.linear import Linear, linear
-from .refusals import tell_unused
 
 HEAD = "lm_head.weight"
 

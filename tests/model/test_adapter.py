@@ -9,8 +9,8 @@ import torch
 from support.models import SHAPES, SMALL, make_tokenizer, spread
 
 from minieng import LLM, SamplingParams
-from minieng.model import adapter
-from minieng.model.adapter import Adapter, UnsupportedModel
+from minieng.adapter import adapter
+from minieng.adapter.adapter import Adapter, UnsupportedModel
 from minieng.model.decoder import Decoder
 
 OWN = {name for name in SHAPES if name.startswith(("llama", "mistral", "qwen"))}

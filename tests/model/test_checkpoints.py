@@ -18,9 +18,9 @@ from support.models import make_model
 from support.oracle import Oracle
 
 from minieng import LLM, SamplingParams
+from minieng.adapter.adapter import UnsupportedModel
 from minieng.hub.resolve import resolve
 from minieng.hub.shelf import ModelError
-from minieng.model.adapter import UnsupportedModel
 
 PROMPT, COUNT = [5, 9, 17, 33, 21], 8
 REPO = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from support.models import ABSENT, SHAPES, make_model, make_tokenizer
 from support.oracle import Oracle
 
 from minieng import LLM, SamplingParams
-from minieng.model.adapter import Adapter, UnsupportedModel
-from minieng.model.trial import LENGTHS, STEPS, limits
+from minieng.adapter.adapter import Adapter, UnsupportedModel
+from minieng.adapter.trial import LENGTHS, STEPS, limits
 
 COUNT = 8
 PROMPTS = [[(k * i + 5) % 300 + 3 for i in range(n)] for k, n in ((3, 5), (7, 30), (11, 61))]

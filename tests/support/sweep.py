@@ -166,7 +166,7 @@ def refusal_of(kind: str) -> Outcome | None:
     """How the type's default configuration is refused, if it is and can be made."""
     from transformers import CONFIG_MAPPING
 
-    from minieng.model.refusals import UnsupportedModel, refuse
+    from minieng.adapter.refusals import UnsupportedModel, refuse
 
     try:
         refuse(CONFIG_MAPPING[kind](**BASE.get(kind, {})), {})
