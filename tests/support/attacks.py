@@ -236,14 +236,16 @@ def neighbours():
     return helpers + [pid for pid, parent in known.items() if parent in helpers and pid != os.getpid()]
 """
 FORGED_RESULT = """
-import json
+import json, stat
 done = {"status": "done", "tried": 50, "args": None, "finding": None, "note": "", "where": ""}
 line = json.dumps({"key": "0" * 32, "result": {"lesson": "02", "verdicts": {f"02.{i}": done for i in range(1, 6)}}})
 for pid in neighbours():
     for fd in range(64):
         try:
-            with open(f"/proc/{pid}/fd/{fd}", "w", opener=lambda path, flags: os.open(path, os.O_WRONLY | os.O_NONBLOCK)) as file:
-                file.write(line + "\\n")
+            path = f"/proc/{pid}/fd/{fd}"
+            if not stat.S_ISREG(os.stat(path).st_mode):  # a file could be one of the course: with limits alone it is in reach
+                with open(path, "w", opener=lambda path, flags: os.open(path, os.O_WRONLY | os.O_NONBLOCK)) as channel:
+                    channel.write(line + "\\n")
         except OSError:
             pass
 return 0.5
