@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import cells
 from ..cells import Book
-from ..examine import BROKEN, ERROR, LATE, MISSING, Failed, Verdict, examine
+from ..examine import BROKEN, ERROR, MISSING, Failed, Verdict, examine
 from ..task import Finding, Task, lessons, tasks_of
 from .job import Job
 from .session import Session
@@ -57,8 +57,7 @@ def grade_task(task: Task, book: Book, found: dict[str, str], reference: Referen
         try:
             session.start()
             verdict = examine(task, session.call, job.seed, lambda args: known.get(repr(args)), min(2.0, job.seconds / 3))
-            if verdict.status != LATE:  # its answer may come yet, and is no harm
-                session.finish()
+            session.finish()
         except Failed as failure:
             verdict = not_loaded(failure)
         if session.rule:  # whatever else was found: code that reaches for the grader earns nothing

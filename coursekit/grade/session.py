@@ -41,7 +41,7 @@ class Session:
         self.end = time.monotonic() + START
         self.home = tempfile.mkdtemp(prefix="coursekit-box-") if self.mode != "bwrap" else None
         self.buffer, self.printed, self.base, self.rule = b"", 0, 0, ""
-        self.looked, self.forked = 0.0, False
+        self.looked, self.forked, self.late = 0.0, False, False
         # pairs of sockets and no pipes: those could be opened a second time, through /proc, by another submission
         pairs = [socket.socketpair() for _ in range(3)]
         self.stdin, self.stdout, self.stderr = (here for here, _ in pairs)
@@ -102,6 +102,8 @@ class Session:
 
     def call(self, args: Args) -> Any:
         """What the answer gives to ``args``. Where it may ask (judging/questions.py), this side replies and keeps the record."""
+        if self.late:
+            raise self.too_late()
         number, asking = secrets.token_hex(16), self.task.asking
         if asking is None:
             self.say({"id": number, "args": list(args)})
@@ -165,7 +167,7 @@ class Session:
         if left <= 0:
             left = self.more_time()
         if left <= 0:
-            raise Failed(LATE, f"it did not finish in {self.seconds:g} s.")
+            raise self.too_late()
         for key, _ in self.watch.select(min(left, 0.2)):
             chunk = read(key.fileobj, 1 << 16)
             if not chunk:
@@ -177,6 +179,11 @@ class Session:
             else:
                 self.printed += len(chunk)
         self.hold_limits()
+
+    def too_late(self) -> Failed:
+        """Its answer may come yet, to a question that is closed: nobody listens any more."""
+        self.late = True
+        return Failed(LATE, f"it did not finish in {self.seconds:g} s.")
 
     def more_time(self) -> float:
         """0, or a little: on a busy machine the time in which the child stood in line for a processor is not its own.
@@ -222,6 +229,8 @@ class Session:
 
     def finish(self) -> None:
         """After the last answer: raise Failed if the channel is not silent or if processes were left behind."""
+        if self.late:
+            return
         number = len(processes.descendants(os.getpid())) - self.base
         if number > 0:
             raise self.broken(f"your code left {number} processes running; they were stopped")

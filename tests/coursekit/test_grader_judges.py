@@ -1,6 +1,7 @@
 """What the judge goes by: what it asked for, cells as the notebook runs them, and work that is the learner's own."""
 
 import os
+import time
 
 import pytest
 from support.course import ROOT, answer_to
@@ -166,3 +167,16 @@ def test_code_that_ran_to_its_end_did_not_stop_with_an_error():
 
 def test_one_row_keeps_its_brackets():
     assert show.text_of([[0]]) == "[[0]]" and show.text_of([[0], [1]]) == "0\n1"
+
+
+def test_an_answer_that_comes_too_late_is_no_word_to_the_grader():
+    slow = "import time\ndef padding_waste(lengths):\n    time.sleep(1.5 if len(lengths) > 1 else 0)\n    return 0.5\n"
+    with Session(find_task("02.2"), [("02.2", slow)], job.Job(None, {}, "none", "7", 0.3)) as session:
+        session.start()
+        assert session.call([[1]]) == 0.5
+        for _ in range(2):
+            with pytest.raises(Failed, match="did not finish"):
+                session.call([[1, 2]])
+            time.sleep(1.2)
+        session.finish()
+        assert not session.rule
