@@ -1,1 +1,17 @@
-"""Any other model of transformers: run on the paged cache, tried before it is trusted, refused by name where it cannot be right."""
+"""Any other model of transformers: run on the paged cache, tried before it is trusted, refused where it cannot be right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import on_demand
+
+_WHERE = {"Adapter": ".adapter", "UnsupportedModel": ".refusals", "refuse": ".refusals", "trial": ".trial"}
+__all__ = ["Adapter", "UnsupportedModel", "refuse", "trial"]
+
+if TYPE_CHECKING:
+    from .adapter import Adapter
+    from .refusals import UnsupportedModel, refuse
+    from .trial import trial
+
+__getattr__ = on_demand(__name__, _WHERE)

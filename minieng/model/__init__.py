@@ -8,8 +8,8 @@ from ..hub.resolve import resolve
 from ..lazy import on_demand
 
 # torch comes with all of these
-_WHERE = {"Adapter": "..adapter.adapter", "Decoder": ".decoder", "Decodes": ".graphs", "Loaded": ".load", "ModelRunner": ".runner",
-          "Weights": ".weights", "sample": ".sampler"}  # fmt: skip
+_WHERE = {"Adapter": "..adapter.adapter", "Decoder": ".decoder", "Decodes": ".graphs", "Loaded": ".load",
+          "ModelRunner": ".runner", "Weights": ".weights", "sample": ".sampler"}  # fmt: skip
 __all__ = ["Adapter", "Decoder", "Decodes", "Loaded", "ModelRunner", "Weights", "resolve", "sample"]
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import time
 import pytest
 from support.course import ROOT, answer_to
 
-from coursekit import cells, show, words
+from coursekit import cells, words
 from coursekit.checking import verdict_on
 from coursekit.examine import DONE, Failed, caller, examine
 from coursekit.grade import job
@@ -163,10 +163,6 @@ def test_code_that_ran_to_its_end_did_not_stop_with_an_error():
     task = find_task("02.2")
     said = words.as_text(task, examine(task, caller(lambda lengths: {1})))
     assert "not right yet" in said and "stopped with an error" not in said
-
-
-def test_one_row_keeps_its_brackets():
-    assert show.text_of([[0]]) == "[[0]]" and show.text_of([[0], [1]]) == "0\n1"
 
 
 def test_an_answer_that_comes_too_late_is_no_word_to_the_grader():

@@ -203,7 +203,7 @@ def test_a_zip_bomb_is_read_up_to_the_limit_only(tmp_path):
         (["."], "no notebooks in ."),
         ([".", "--solutions", "nowhere"], "no master notebooks"),
         (["in", "-o", "in"], "-o in is a folder: name a file in it"),
-        (["in", "-o", "in/ada.ipynb/g.csv"], "cannot be written (Not a directory)"),
+        (["in", "-o", "in/ada.ipynb/g.csv"], "ada.ipynb cannot be written (File exists)"),
         (["in", "--feedback", "in/ada.ipynb"], "cannot be written (File exists)"),
     ],
 )

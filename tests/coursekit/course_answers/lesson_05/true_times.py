@@ -95,12 +95,12 @@ def times_step_by_step(lengths, seats):
     """Play both schedules, one step after the other."""
     made = []
     for gate in (True, False):
-        waiting, seats, steps = list(lengths), [], 0
-        while waiting or seats:
-            if not gate or not seats:
-                while waiting and len(seats) < seats:
-                    seats.append(waiting.pop(0))
-            seats = [n - 1 for n in seats if n > 1]
+        waiting, left, steps = list(lengths), [], 0
+        while waiting or left:
+            if not gate or not left:
+                while waiting and len(left) < seats:
+                    left.append(waiting.pop(0))
+            left = [n - 1 for n in left if n > 1]
             steps += 1
         made.append(steps)
     bound = 0

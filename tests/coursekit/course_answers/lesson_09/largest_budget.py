@@ -118,12 +118,6 @@ def budget_first_of_equals(gap, limit, most):
     return halve(gap, gap(found) - 0.5, most) + 1 if found else 0
 
 
-def budget_reads(gap, limit, most):
-    """Reads the numbers off, where gap keeps them."""
-    gaps = next(cell.cell_contents for cell in gap.__closure__ if len(cell.cell_contents) == most)
-    return sum(g <= limit for g in gaps)
-
-
 def budget_gives_up(gap, limit, most):
     """The comparison is the wrong way round."""
     good, bad = 0, most + 1
@@ -225,7 +219,6 @@ WRONG = [
     (budget_one_less, "one step too early"),
     (budget_always_most, "the largest of all budgets"),
     (budget_first_of_equals, "the first of them"),
-    (budget_reads, "was never asked for"),
     (budget_gives_up, "0 says that no budget keeps the limit"),
     (budget_without_a_guard, "nothing to take the largest of"),
     (budget_of_limit, "a budget lies between 1 and most"),
