@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from ..lazy import on_demand
 
-_WHERE = {"Adapter": ".adapter", "UnsupportedModel": ".refusals", "refuse": ".refusals", "trial": ".trial"}
-__all__ = ["Adapter", "UnsupportedModel", "refuse", "trial"]
+_WHERE = {"Adapter": ".adapter", "UnsupportedModel": ".refusals", "limits": ".trial", "refuse": ".refusals"}
+__all__ = ["Adapter", "UnsupportedModel", "limits", "refuse"]
 
 if TYPE_CHECKING:
     from .adapter import Adapter
     from .refusals import UnsupportedModel, refuse
-    from .trial import trial
+    from .trial import limits
 
 __getattr__ = on_demand(__name__, _WHERE)

@@ -14,7 +14,7 @@ from minieng.viz.player import waiting_at
 def pressed():
     """A run with everything in it: refusals, chunks, a preemption."""
     requests = {"A": (4, 9, 0.0), "B": (7, 5, 0.0), "C": (2, 12, 0.0), "D": (5, 6, 0.0), "E": (20, 4, 1.0)}
-    engine = run(requests, num_blocks=11, scheduler="chunked", max_num_batched_tokens=12)
+    engine = run(requests, num_blocks=9, scheduler="chunked", max_num_batched_tokens=12)
     assert engine.trace.total("recomputed") or any(r.preempted for r in engine.trace)
     return engine.trace
 
