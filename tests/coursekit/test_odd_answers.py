@@ -81,7 +81,8 @@ def test_a_right_answer_stays_right_whatever_else_it_does(name, capsys):
 SAID = {
     "closes every file": ("os.closerange(0, 1024)", "close only what you opened"),
     "closes every file and sleeps": ("os.closerange(0, 1024); sleep(60)", "close only what you opened"),
-    "closes every file and ends": ("os.closerange(0, 1024); os._exit(0)", "ended the whole program"),
+    # both are true, and which is noticed first is chance
+    "closes every file and ends": ("os.closerange(0, 1024); os._exit(0)", ("ended the whole program", "closed all open files")),
     "aborts": ("os.abort()", "ended the whole program"),
     "interrupts": ("raise KeyboardInterrupt", "ended the whole program (KeyboardInterrupt"),
     "an odd name": ("raise type('\\x1b[31m', (Exception,), {})('why')", "\\x1b[31m: why"),
@@ -120,7 +121,8 @@ def test_what_cannot_be_judged_is_told_in_words(name, capsys, own_progress):
     body, expected = SAID[name]
     begun = time.monotonic()
     said = checked(body, capsys, CLASSES)
-    assert expected in said and "right on all" not in said, said
+    assert any(words in said for words in ([expected] if isinstance(expected, str) else expected)), said
+    assert "right on all" not in said
     assert "Traceback" not in said and "\x1b" not in said and said.encode("utf-8")
     assert len(said) < 5_000 and time.monotonic() - begun < 5
     assert json.loads(own_progress.read_text())["tasks"]["02.2"] == {"tries": 1}

@@ -61,7 +61,7 @@ def test_a_second_signal_does_not_wait(tmp_path):
 
 @pytest.mark.parametrize("flags, words", [
     (["--scheduler", "static"], "waits for batch_size=8 requests: choose another to serve"),
-    (["--port", "70000"], "port=70000: must be at least 0 and at most 65535"),
+    (["--port", "70000"], "port=70000: must be at most 65,535"),
     (["--max-body-mb", "0"], "max_body_mb=0"),
     (["--api-key", " "], "the API key is empty"),
     (["--chat-template", "/nowhere/template.jinja"], "chat_template"),
