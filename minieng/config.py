@@ -55,6 +55,7 @@ class EngineConfig:
     preemption: str = knob("recompute", "what happens to a victim's KV", ("recompute", "swap"))
     swap_space_gb: float = knob(1.0, "swap: GiB of host memory for swapped-out KV", low=0.0)
     enable_prefix_caching: bool = knob(True, "share KV of equal prompt prefixes")
+    stages: int = knob(1, "pipeline: parts that the layers are cut into, each a process, a batch in flight for each", low=1)
     device: str = knob("auto", "auto | cpu | cuda | cuda:N")
     dtype: str = knob("auto", "precision of the weights", ("auto", "float32", "float16", "bfloat16"))
     attention: str = knob("auto", "attention backend; auto tries the best first")

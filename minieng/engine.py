@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from .clock import VirtualClock, WallClock
 from .config import EngineConfig
+from .executor import Executor
 from .interrupt import uninterrupted
 from .kv.allocator import KVCache
 from .observe.record import Draft, StepRecord
@@ -31,27 +32,6 @@ from .scheduler import Scheduler, make_scheduler
 
 class QueueFull(RuntimeError):
     """No room for a request now; the same request may be welcome later. A server answers 503."""
-
-
-class Executor(Protocol):
-    """What carries a plan out: a model runner or a simulator. The engine itself asks for nothing but ``execute``."""
-
-    @property
-    def kv_nbytes_per_token(self) -> float:
-        """Bytes of KV that a token takes."""
-
-    @property
-    def device_name(self) -> str:
-        """What it computes on."""
-
-    def facts(self) -> dict[str, str]:
-        """What runs here, in words, for ``explain()``."""
-
-    def execute(self, plan: Plan) -> StepResult:
-        """Compute the plan's tokens; emit one for every request whose last token was among them."""
-
-    def close(self) -> None:
-        """Give memory back; nothing is executed any more."""
 
 
 def unread(requests: Sequence[Request]) -> int:
@@ -215,21 +195,30 @@ class Engine:
 
     def carry_out(self, plan: Plan, now: float) -> StepRecord:
         """Everything after the decision. Raises PlanError, with nothing changed, if the plan breaks a rule."""
+        draft, result = self._begin(plan, now)
+        with uninterrupted():
+            return self._commit(plan, result, draft)
+
+    def _begin(self, plan: Plan, now: float) -> tuple[Draft, Any]:
+        """Reserve and execute; what the executor gives back comes second. Raises as above."""
         draft = None
         try:
             with uninterrupted():
                 draft = self.trace.draft(plan, now, self.scheduler.reserve(plan, now))
-            result = self.executor.execute(plan)
+            return draft, self._send(plan)
         except BaseException:
             if draft is not None:
                 with uninterrupted():
                     self.scheduler.roll_back(plan)
             raise
-        with uninterrupted():
-            return self._commit(plan, result, draft)
 
-    def _commit(self, plan: Plan, result: StepResult, draft: Draft) -> StepRecord:
-        scheduler = self.scheduler
+    def _send(self, plan: Plan) -> Any:
+        """A pipeline has another way: it does not wait for the result."""
+        return self.executor.execute(plan)
+
+    def _commit(self, plan: Plan, result: StepResult, draft: Draft, under_way: Collection[Request] = ()) -> StepRecord:
+        """What the step has made, written down. under_way: whose next step is in flight, in a pipeline."""
+        scheduler, queues = self.scheduler, self.scheduler.queues
         self.clock.advance(result.duration)
         now = self.clock.now()
         scheduler.commit(plan, result, now)
@@ -237,13 +226,14 @@ class Engine:
         state = {
             "blocks_free": self.kv.pool.num_free,
             "blocks_total": self.kv.pool.num_blocks,
-            "kv_used": sum(r.num_computed_tokens for r in scheduler.running),
-            "num_waiting": len(scheduler.waiting),
-            "num_running": len(scheduler.running),
+            "kv_used": sum(r.num_computed_tokens for r in queues.running),
+            "num_waiting": len(queues.waiting),
+            "num_running": len(queues.running),
+            "stages": [(now + begin, now + end) for begin, end in result.stages],
         }
         record = self.trace.add(draft, plan, result, [r.request_id for r in finished], state)
         if self.checked:
-            self.kv.check_invariants([*scheduler.waiting, *scheduler.running])
+            self.kv.check_invariants([*queues.waiting, *queues.running], under_way)
         return record
 
     def run(self) -> Trace:

@@ -54,14 +54,15 @@ class LLM:
     @classmethod
     def simulated(
         cls, model: str | ModelSpec = "llama-7b", gpu: str | GPU = "A100-80G", *, tensor: int = 1, stages: int = 1,
-        host: float | tuple[float, float] | None = None, checked: bool = False, **knobs: Any,
+        depth: int = 1, host: float | tuple[float, float] | None = None, checked: bool = False, **knobs: Any,
     ) -> LLM:  # fmt: skip
         """The same face on a GPU that is not here: the real scheduler and block tables, a formula for each step's time.
 
         Nothing is computed: prompts are token ids, the answers have the right length and no text. Time is virtual.
 
         model, gpu      names or specs of ``minieng.sim.hardware``
-        tensor, stages  tensor-parallel ranks, and pipeline stages (a batch passes all before the next one starts)
+        tensor, stages  tensor-parallel ranks, and pipeline stages
+        depth           batches in flight at once, for a pipeline (1: a batch passes all stages before the next one starts)
         host            seconds a step takes outside the GPU, or (a step, each request in it) (default: 1 ms, vLLM of 2025)
         knobs           those of ``EngineConfig``
         """
@@ -69,7 +70,7 @@ class LLM:
         from .text import NoTokenizer
 
         own: dict[str, Any] = {} if host is None else {"host": host}
-        engine = simulated_engine(model, gpu, tensor=tensor, stages=stages, checked=checked, **own, **knobs)
+        engine = simulated_engine(model, gpu, tensor=tensor, stages=stages, depth=depth, checked=checked, **own, **knobs)
         spec = cast("SimExecutor", engine.executor).model.model
         return cls(Parts(engine, spec.name, NoTokenizer(), engine.config.max_model_len or spec.max_len, spec.vocab, []))
 

@@ -11,6 +11,7 @@ from .config import EngineConfig
 from .engine import Engine
 from .kernels.backend import check_name
 from .kv.allocator import KVCache
+from .parallel.pipeline import pipelined
 from .scheduler import check_names, make_scheduler
 from .scheduler.admission import reservation_of
 
@@ -33,12 +34,17 @@ def loaded_parts(model: str, checked: bool, knobs: dict[str, Any]) -> Parts:
     config = EngineConfig(**knobs)
     check_names(config)  # a wrong name is told before a model is loaded
     check_name(config.attention)
-    from .model.load import load  # torch comes with it
+    make: Any = Engine
+    if config.stages == 1:
+        from .model.load import load  # torch comes with it
+    else:
+        from .parallel.stages import load_stages as load  # type: ignore[assignment]  # a part of it here, the others elsewhere
 
+        make = pipelined(config.stages)
     scheduler = make_scheduler(config.scheduler)
     loaded = load(model, config, scheduler.largest_step, scheduler.rectangles)
     tensors, reservation = loaded.runner.tensors, reservation_of(config.admission)
     kv = KVCache(tensors.num_blocks, config.block_size, config.enable_prefix_caching, reservation, len(tensors.host))
-    engine = Engine(loaded.runner, kv, config, checked=checked)
+    engine = make(loaded.runner, kv, config, checked=checked)
     engine.trace.meta |= {"model": model, "device": loaded.runner.device_name, "date": date.today().isoformat()}
     return Parts(engine, model, loaded.tokenizer, loaded.max_model_len, loaded.vocab_size, loaded.eos_token_ids, loaded.path)

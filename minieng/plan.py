@@ -148,12 +148,14 @@ class StepResult:
     duration     seconds the step took (measured by a runner, predicted by a simulator)
     logprobs[i]  {token id: Logprob} where the request asked for it; None if nobody did
     foretold[i]  the same for each token of its prompt that the slice's tokens foretell, where it asked for that
+    stages       when each stage of a pipeline began and ended its part, in seconds before the result came (so negative)
     """
 
     tokens: list[int | None]
     duration: float
     logprobs: list[dict[int, Logprob] | None] | None = None
     foretold: list[list[dict[int, Logprob]] | None] | None = None
+    stages: list[tuple[float, float]] = field(default_factory=list)
 
 
 class PlanError(RuntimeError):

@@ -23,7 +23,7 @@ VLLM_FIELDS = {  # of the file that `vllm bench serve --save-result` writes, and
     "max_concurrent_requests",
     "steps", "padding_waste", "done_rows", "padding_tokens", "finished_row_tokens", "idle_slots", "busy_slots",  # ours
     "recomputed_tokens", "cache_hit_tokens", "cache_hit_tokens_again", "preemptions", "kv_used", "kv_reserved", "kv_wasted",
-    "name", "refused",
+    "name", "refused", "bubble",
     *(f"{what}_{name}_ms" for what in ("mean", "median", "std", "p50", "p90", "p95", "p99")
       for name in ("ttft", "tpot", "itl", "e2el")),
 }  # fmt: skip

@@ -17,6 +17,7 @@ RULES = {
     "a plan changes nothing": "plan() moved requests between waiting and running. It only decides; the engine moves them later",
     "never idle without a reason": "your plan is empty although requests wait or run, and nothing will wake the engine again",
     "one slice per request": "your plan names one request twice",
+    "one batch at a time": "your plan names a request that is in flight with another group: plan for self.running",
     "only running requests are preempted": "your plan preempts a request that holds no KV",
     "no more KV than there is": "your plan takes more KV blocks than are free. Ask the ledger first: plan a request only if "
     "kv.take(request, n) says True",

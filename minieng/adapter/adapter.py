@@ -135,7 +135,7 @@ class Adapter:
         return UnsupportedModel(f"model type {self.kind!r} does not run on a paged KV cache: {reason}")
 
     @torch.inference_mode()
-    def forward(self, batch: Batch, kv: list[LayerKV], attention: Attention) -> torch.Tensor:
+    def forward(self, batch: Batch, kv: list[LayerKV], attention: Attention, before: None = None) -> torch.Tensor:
         """Logits [E, vocabulary] of the positions in ``batch.logit_rows``."""
         with self._alone:
             _running.step = Step(batch, iter(kv), attention, [])

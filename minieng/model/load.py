@@ -35,6 +35,7 @@ MOST_PROFILED = 16_384  # tokens of the warm-up step; a larger step is reckoned 
 FEW = 64  # tokens of the warm-up step where the cache's size is given and kernels are to be compiled only
 GRAPH_BYTES = 256 << 20  # for graphs and the work space of libraries
 LargestStep = Callable[[EngineConfig, int], int]  # most tokens of a step, from the knobs and the longest text
+Layers = range | None  # those of a stage of a pipeline; None: all
 _loaded: weakref.WeakValueDictionary[tuple, Decoder | Adapter] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
 
@@ -51,22 +52,25 @@ class Loaded:
     eos_token_ids: list[int]
 
 
-def load(name: str, config: EngineConfig, largest_step: LargestStep, rectangles: bool = False) -> Loaded:
+def load(name: str, config: EngineConfig, largest_step: LargestStep, rectangles: bool = False, layers: Layers = None) -> Loaded:
     """Load a model for an engine. Raises ValueError (ModelError) naming what is wrong and what to do.
 
     largest_step, rectangles  of the ``Scheduler`` that will plan for it
+    layers                    those that are loaded
     """
     device = choose_device(config.device)
     try:
         with gpu.here(device):
-            return load_here(name, config, device, largest_step, rectangles)
+            return load_here(name, config, device, largest_step, rectangles, layers)
     except BaseException as problem:  # Ctrl-C, too
         if gpu.is_gpu(device):
             gpu.let_go(problem)
         raise
 
 
-def load_here(name: str, config: EngineConfig, device: torch.device, largest_step: LargestStep, rectangles: bool) -> Loaded:
+def load_here(
+    name: str, config: EngineConfig, device: torch.device, largest_step: LargestStep, rectangles: bool, layers: Layers
+) -> Loaded:
     """``load`` on a device that has been chosen and, if it is a GPU, is the current one."""
     # Huge pages for torch's large tensors on Linux, read when torch first allocates: streaming the weights of a small
     # model through a CPU at every step is 5 % faster with them.
@@ -79,7 +83,7 @@ def load_here(name: str, config: EngineConfig, device: torch.device, largest_ste
     if config.max_model_len is not None and config.max_model_len > limit:
         raise ValueError(f"max_model_len={config.max_model_len}: {name} was made for at most {limit} tokens")
     max_model_len = config.max_model_len or limit
-    model = shared_model(path, hf_config, dtype, device)
+    model = shared_model(path, hf_config, dtype, device, layers)
     if gpu.is_gpu(device):
         gpu.leave_out_cudnn()
     else:
@@ -136,7 +140,11 @@ def warm_up(
     torch.cuda.reset_peak_memory_stats(device)
     full = False
     try:
-        choose(model.forward(batch, kv, attention), asked)
+        first, last = (getattr(model, name, True) is not None for name in ("embedding", "lm_head"))  # stage of a pipeline
+        x = None if first else torch.zeros(len(batch.slots), model.config.hidden_size, dtype=model.dtype, device=device)
+        logits = model.forward(batch, kv, attention, x)
+        if last:
+            choose(logits, asked)
     except torch.cuda.OutOfMemoryError:
         full = True
     if full:  # raised here, the error does not keep the one of torch, which holds all of the step's tensors
@@ -184,14 +192,15 @@ def capture(runner: ModelRunner, config: EngineConfig, max_model_len: int) -> No
             warn(f"no CUDA graphs, every step is launched piece by piece: {problem!s:.300}")
 
 
-def shared_model(path: Path, hf_config: Any, dtype: torch.dtype, device: torch.device) -> Decoder | Adapter:
+def shared_model(path: Path, hf_config: Any, dtype: torch.dtype, device: torch.device, layers: Layers) -> Decoder | Adapter:
     """The weights, once for all engines of the process that use them."""
-    key = (str(path), dtype, str(device))
+    key = (str(path), dtype, str(device), layers)
     with _lock:
         model = _loaded.get(key)
         if model is None:
             refuse(hf_config, tensors_in(path))
-            model = _loaded[key] = (Adapter if supports(hf_config) else Decoder)(path, hf_config, dtype, device)
+            own = (path, hf_config, dtype, device)
+            model = _loaded[key] = Adapter(*own) if supports(hf_config) else Decoder(*own, layers)
     return model
 
 

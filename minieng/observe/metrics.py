@@ -1,6 +1,6 @@
 """What a run was worth: the figures of ``vllm bench serve`` under its names, and what the trace says of waste.
 
-The latencies of one request (TTFT, TPOT, ITL, E2EL) are defined in ``latency``.
+The latencies of one request (TTFT, TPOT, ITL, E2EL) are defined in ``latency``, shares of seats, cache and stages in ``waste``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 from ..config import EngineConfig
 from ..request import Request
 from .latency import PERCENTILES, Latency, e2el, itl, samples, tpot, ttft
+from .waste import live_rows, waste
 
 if TYPE_CHECKING:
     from .record import StepRecord
@@ -94,6 +95,7 @@ class Metrics:
     cache_hit_tokens_again   the same when it was let in again after a preemption: no hits of its prompt
     kv_used, kv_reserved     mean share of the cache's slots, over the time of all steps
     kv_wasted                share of the reserved slots that held no token
+    bubble                   share of the stages' time in which they had nothing to do; None where there are no stages
     """
 
     name: str
@@ -127,6 +129,7 @@ class Metrics:
     tpot: Latency
     itl: Latency
     e2el: Latency
+    bubble: float | None = None
 
     mean_ttft_ms = Figure("mean", "ttft")
     median_ttft_ms = Figure("median", "ttft")
@@ -190,7 +193,7 @@ class Metrics:
             total_input=inputs, total_output=outputs, request_throughput=len(done) / seconds, request_goodput=good,
             output_throughput=outputs / seconds, total_token_throughput=(inputs + outputs) / seconds,
             max_output_tokens_per_s=_best_second(done), max_concurrent_requests=_most_at_once(done),
-            **_waste(list(trace), seconds, config or EngineConfig()),
+            **waste(list(trace), seconds, config or EngineConfig()),
             **latencies,
         )  # fmt: skip
 
@@ -219,46 +222,6 @@ def _most_at_once(done: list[Request]) -> int:
     return max(accumulate(change for _, change in events), default=0)
 
 
-def _waste(steps: list[StepRecord], seconds: float, config: EngineConfig) -> dict[str, Any]:
-    """What the trace says of padding, seats and cache. Seats: batch_size of a padded scheduler, else max_num_seqs."""
-    padding, finished = sum(s.padding for s in steps), sum(s.finished_rows for s in steps)
-    positions = sum(s.num_tokens for s in steps) + padding + finished
-    padded = any(s.rows is not None for s in steps)
-    seats = min(config.batch_size, config.max_num_seqs) if padded else config.max_num_seqs
-    busy = sum(s.duration for s in steps) or math.inf  # no steps, no shares
-    capacity = sum(s.blocks_total * config.block_size * s.duration for s in steps) or math.inf
-    used = sum(s.kv_used * s.duration for s in steps)
-    reserved = sum((s.blocks_total - s.blocks_free) * config.block_size * s.duration for s in steps)
-    return {
-        "steps": len(steps),
-        "padding_waste": padding / positions if positions else 0.0,
-        "done_rows": finished / positions if positions else 0.0,
-        "padding_tokens": padding,
-        "finished_row_tokens": finished,
-        "idle_seats": 1 - sum(live_rows(s) for s in steps) / (seats * len(steps)) if steps else 0.0,
-        "busy_seats": sum(live_rows(s) * s.duration for s in steps) / (seats * max(seconds, busy)),
-        "recomputed_tokens": sum(s.recomputed for s in steps),
-        "cache_hit_tokens": sum(s.cached for s in steps),
-        "cache_hit_tokens_again": sum(s.cached_again for s in steps),
-        "preemptions": sum(len(s.preempted) for s in steps),
-        "kv_used": used / capacity,
-        "kv_reserved": reserved / capacity,
-        "kv_wasted": max(0.0, 1 - used / reserved) if reserved else 0.0,  # a shared block is used more than once
-    }
-
-
-def live_rows(step: StepRecord) -> int:
-    """Rows that computed something for a request that is not done. A trace without detail knows it of rectangles only,
-    and counts everybody who ran for packed steps.
-    """
-    if step.slices:
-        return len(step.slices)
-    if step.rows is not None:
-        live = step.num_tokens + step.padding
-        return round(len(step.rows) * live / max(1, live + step.finished_rows))
-    return step.num_running + len(step.finished)
-
-
 COLUMNS = (  # heading in two lines, how wide, how to print, the value
     ("", "done", 6, "d", lambda m: m.completed),
     ("", "failed", 8, "d", lambda m: m.failed),
@@ -276,6 +239,7 @@ COLUMNS = (  # heading in two lines, how wide, how to print, the value
     ("idle", "seats", 7, ".0%", lambda m: m.idle_seats),
     ("KV", "wasted", 8, ".0%", lambda m: m.kv_wasted),
     ("", "preempted", 11, "d", lambda m: m.preemptions),
+    ("", "bubble", 8, ".0%", lambda m: m.bubble),
 )
 
 
@@ -309,8 +273,9 @@ def _name(column: tuple) -> str:
 
 
 def table(runs: Sequence[Metrics]) -> str:
-    """Plain text, one row a run. Goodput and failures have a column only if there are any."""
+    """Plain text, one row a run. Goodput, failures and bubbles have a column only if there are any."""
     hidden = {"good/s": all(m.request_goodput is None for m in runs), "failed": not any(m.failed for m in runs)}
+    hidden["bubble"] = all(m.bubble is None for m in runs)
     return _rendered([column for column in COLUMNS if not hidden.get(column[1])], {id(m): (m.name, m) for m in runs})
 
 

@@ -13,6 +13,7 @@ from ..request import Request
 class StepRecord:
     """One step, after it happened. Times in seconds on the engine's clock, sizes in tokens or blocks.
 
+    duration    how long it took; of batches in flight together, what it took beyond the one before
     slices      (request id, tokens computed before, tokens computed in this step), in the plan's order
     kinds       "prompt", "recompute" or "decode" for each slice, by what most of its tokens are
     tokens      the token that each slice emitted, or None
@@ -27,6 +28,7 @@ class StepRecord:
     shared      blocks that hold them
     swapped     blocks moved to the host and back
     aborted     requests that were aborted since the step before
+    stages      when each stage of a pipeline began and ended its part of the step, on the engine's clock
     predicted   seconds that a step-time model expects, if one was asked (``StepTimeModel.annotate``)
     """
 
@@ -59,6 +61,7 @@ class StepRecord:
     shared: int = 0
     swapped: tuple[int, int] = (0, 0)
     aborted: list[str] = field(default_factory=list)
+    stages: list[tuple[float, float]] = field(default_factory=list)
     predicted: float | None = None
     cached_again: int = 0
 

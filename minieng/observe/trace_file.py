@@ -136,7 +136,7 @@ def step_to_json(record: StepRecord) -> dict[str, Any]:
 def step_from_json(entry: dict[str, Any]) -> StepRecord:
     """JSON has lists where a record has tuples."""
     entry = dict(entry)
-    for name in ("slices", "refused", "taken", "copied"):
+    for name in ("slices", "refused", "taken", "copied", "stages"):
         entry[name] = [tuple(item) for item in entry.get(name, ())]
     if "swapped" in entry:
         entry["swapped"] = tuple(entry["swapped"])

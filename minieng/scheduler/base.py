@@ -34,8 +34,8 @@ class Scheduler:
     """Base of all schedulers. Reads its limits from the engine's configuration in ``bind``.
 
     waiting        requests without KV, in order of arrival; a preempted one stands in front
-    running        requests with KV, in order of admission
-    members        both together
+    running        requests with KV, in order of admission; of a pipeline's, the group whose turn it is
+    members        all together
     longest_chunk  most tokens of one prompt in a step, where a prompt may be cut
     arrivals_open  whether more requests can still come
     token_budget   most tokens a plan of this scheduler may compute; None: the rule does not apply
@@ -68,7 +68,7 @@ class Scheduler:
 
     @property
     def running(self) -> list[Request]:
-        return self.queues.running
+        return self.queues.group
 
     @property
     def members(self) -> set[Request]:

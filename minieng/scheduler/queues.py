@@ -15,6 +15,7 @@ class Queues:
 
     waiting            requests without KV, in order of arrival; a preempted one stands in front
     running            requests with KV, in order of admission
+    group              those of them whose turn it is: all, but where batches are in flight in a pipeline
     members            both, whatever anybody does to the two lists
     arrivals_open      whether more requests can still come (the engine keeps it true to the facts)
     seconds_per_token  moving average over steps, for orders that weigh waiting against work
@@ -27,6 +28,12 @@ class Queues:
         self.members: set[Request] = set()
         self.arrivals_open = False
         self.seconds_per_token = 0.0
+        self.turn, self.num_groups = 0, 1
+        self.group_of: dict[Request, int] = {}  # running request → its group: who is in one batch with it
+
+    @property
+    def group(self) -> list[Request]:
+        return self.running if self.num_groups == 1 else [r for r in self.running if self.group_of[r] == self.turn]
 
     def add(self, request: Request, front: bool = False) -> None:
         self.members.add(request)
@@ -39,6 +46,7 @@ class Queues:
         """From waiting to running."""
         self._take_from_waiting(request)
         self.running.append(request)
+        self.group_of[request] = self.turn
         request.status = Status.RUNNING
         if request.admitted_time is None:
             request.admitted_time = now
@@ -53,6 +61,7 @@ class Queues:
         request.num_preemptions += 1
         request.status = Status.WAITING
         self.running.remove(request)
+        self.group_of.pop(request, None)
         self.waiting.appendleft(request)
 
     def remove(self, request: Request) -> None:
@@ -60,6 +69,7 @@ class Queues:
         self.kv.release(request)
         request.status = Status.FINISHED
         self.members.discard(request)
+        self.group_of.pop(request, None)
         if request in self.running:
             self.running.remove(request)
         else:

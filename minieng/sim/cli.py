@@ -36,7 +36,6 @@ def simulate_flags(parser: argparse.ArgumentParser) -> None:
     add("--model", default="llama-3-8b", help=f"{', '.join(MODELS)} (default: %(default)s)")
     add("--gpu", default="A100-80G", help=f"{', '.join(GPUS)} (default: %(default)s)")
     add("--tensor", type=int, default=1, metavar="N", help="GPUs that split every layer (default: 1)")
-    add("--stages", type=int, default=1, metavar="N", help="pipeline stages, a batch in flight for each (default: 1)")
     add("--replicas", type=int, default=1, metavar="N", help="copies of all this behind a router (default: 1)")
     add("--router", default="least", choices=ROUTERS, help="which replica takes a request (default: least)")
     text = "milliseconds of each step on the host (default: %(default)s, vLLM of 2025)"
@@ -73,17 +72,18 @@ def simulate(args: argparse.Namespace) -> int:
 
 def cluster_of(args: argparse.Namespace) -> Cluster:
     """The engines that the flags describe. Raises ValueError naming the flag that cannot be."""
-    for flag in ("tensor", "stages", "replicas"):
-        if getattr(args, flag) < 1:
-            raise ValueError(f"--{flag} {getattr(args, flag)}: must be at least 1")
-    if args.stages > 1 and args.replicas > 1:
+    stages = getattr(args, "stages", 1)  # one of the engine's knobs
+    for flag, value in {"tensor": args.tensor, "stages": stages, "replicas": args.replicas}.items():
+        if value < 1:
+            raise ValueError(f"--{flag} {value}: must be at least 1")
+    if stages > 1 and args.replicas > 1:
         raise ValueError("--stages and --replicas: choose one of them (replicas of a pipeline are not simulated)")
     host = args.host_ms / 1e3, args.host_us_per_request / 1e6
-    times = StepTimeModel.named(args.model, args.gpu, tensor=args.tensor, stages=args.stages, host=host)
+    times = StepTimeModel.named(args.model, args.gpu, tensor=args.tensor, stages=stages, host=host)
     names = {f.name for f in dataclasses.fields(EngineConfig)}
     given = {name: value for name, value in vars(args).items() if name in names}
     config = EngineConfig(**{"max_model_len": times.model.max_len} | SERVER | given)
-    if args.stages > 1:
+    if stages > 1:
         return Cluster.pipeline(times, config)
     return Cluster.replicas(args.replicas, times, config, args.router)
 
@@ -93,7 +93,7 @@ def describe(cluster: Cluster, args: argparse.Namespace) -> str:
     gpu = GPUS.get(args.gpu, cast(SimExecutor, engine.executor).model.gpu)
     return (
         f"{args.model} on {args.replicas} x {gpu.name} "
-        f"(tensor {args.tensor}, stages {args.stages}; kernel speeds: {gpu.standing}), "
+        f"(tensor {args.tensor}, stages {engine.config.stages}; kernel speeds: {gpu.standing}), "
         f"{type(engine.scheduler).__name__}, "
         f"at most {engine.config.max_num_seqs} requests and {engine.kv.num_slots:,} tokens of KV each, "
         f"host {args.host_ms:g} ms a step and {args.host_us_per_request:g} us a request, router {args.router}"

@@ -1,4 +1,4 @@
-"""Several engines under one virtual time: replicas behind a router, or the batches in flight of a pipeline.
+"""Several engines under one virtual time: replicas behind a router. (A pipeline is one engine.)
 
 Every engine has a clock of its own. The cluster always steps the one that is furthest behind, and routes a
 request when all of them have come to its arrival, so what the router sees is the state at that moment.
@@ -16,7 +16,6 @@ from ..observe.trace import Trace
 from ..parallel.router import Load, Router, make_router
 from ..request import Request
 from .cost_model import StepTimeModel
-from .executor import PipelineExecutor
 from .simulated import engine_of
 
 
@@ -45,18 +44,13 @@ class Cluster:
 
     @classmethod
     def pipeline(cls, times: StepTimeModel, config: EngineConfig, detail: bool = False, batch_share: bool = True) -> Cluster:
-        """A pipeline with one batch in flight for each stage, each with its share of the KV (vLLM's virtual engines).
+        """A pipeline with one batch in flight for each stage: groups that take turns (``parallel/pipeline.py``).
 
-        A sequence is in one batch only: its next token depends on its last. ``batch_share``: ``max_num_seqs`` and
-        the blocks are the whole pipeline's, so that each batch gets its part of them.
+        batch_share  ``max_num_seqs`` is the whole pipeline's, so that each batch gets its part; else it is each batch's
         """
-        stages, free_at = times.stages, [0.0] * times.stages
-        blocks = config.num_blocks or times.num_blocks(config.block_size, config.memory_fraction)
-        if batch_share:
-            config, blocks = replace(config, max_num_seqs=-(-config.max_num_seqs // stages)), blocks // stages
-        executors = [PipelineExecutor(times, free_at, config.block_size) for _ in free_at]
-        engines = [engine_of(times, config, lean(detail), executor=e, num_blocks=blocks) for e in executors]
-        return cls(engines, "least", config.seed)
+        if not batch_share:
+            config = replace(config, max_num_seqs=config.max_num_seqs * times.stages)
+        return cls([engine_of(times, config, lean(detail), depth=times.stages)], "least", config.seed)
 
     # -- running ------------------------------------------------------------------------------------------
 

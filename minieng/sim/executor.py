@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 from ..plan import Plan, StepResult
@@ -131,26 +132,41 @@ class SimExecutor:
         return blocks * self.block_nbytes / self.model.gpu.host_link if blocks else 0.0
 
 
-class PipelineExecutor(SimExecutor):
-    """One of several engines that take turns on the stages of one pipeline.
+@dataclass
+class Sent:
+    """A batch on its way through the stages: its tokens, when each stage works on it, and when it is through."""
 
-    ``free_at[k]`` is when stage k has done all it was given; shared by the engines. A batch enters a stage when
-    the stage is free and the batch has left the one before: what it waits for in between is the bubble.
-    ``now`` asks the engine's clock. Engines must be stepped in the order of their clocks.
+    tokens: list[int | None]
+    spans: list[tuple[float, float]]
+    end: float
+
+
+class PipelineExecutor(SimExecutor):
+    """The stages of a pipeline, each with one batch at a time; ``PipelineEngine`` keeps several under way.
+
+    ``free_at[k]`` is when stage k has done all it was given. A batch enters a stage when the stage is free and the batch
+    has left the one before: what a stage waits for in between is the bubble. ``now`` asks the engine's clock.
     """
 
-    def __init__(self, model: StepTimeModel, free_at: list[float], block_size: int = 16) -> None:
+    def __init__(self, model: StepTimeModel, block_size: int = 16) -> None:
         super().__init__(model, block_size)
-        self.free_at, self.busy = free_at, 0.0
+        self.free_at, self.busy = [0.0] * model.stages, 0.0
         self.now = lambda: 0.0
 
-    def seconds(self, work: Work) -> float:
-        if not work.new:
-            return 0.0
-        begin = leaves = self.now()
-        hop = self.model.hop(work.new)
-        for stage, seconds in enumerate(self.model.stage_seconds(work)):
-            enters = max(leaves + hop if stage else leaves, self.free_at[stage])
+    def execute(self, plan: Plan) -> StepResult:
+        return self.collect(self.submit(plan))
+
+    def submit(self, plan: Plan) -> Sent:
+        work, spans = Work.of_plan(plan), []
+        leaves = self.now() + self.move_seconds(plan)
+        for stage, seconds in enumerate(self.model.stage_seconds(work) if work.new else ()):
+            enters = max(leaves + self.model.hop(work.new) if stage else leaves, self.free_at[stage])
             leaves = self.free_at[stage] = enters + seconds
+            spans.append((enters, leaves))
             self.busy += seconds
-        return leaves - begin
+        return Sent([self._token(request, n) for request, n in plan.extend], spans, leaves)
+
+    def collect(self, sent: Sent) -> StepResult:
+        """The clock has come to the end of the batch before: the duration is what this one takes beyond that."""
+        end = max(self.now(), sent.end)
+        return StepResult(sent.tokens, end - self.now(), stages=[(enters - end, leaves - end) for enters, leaves in sent.spans])

@@ -18,6 +18,7 @@ from minieng import LLM, SamplingParams
 from minieng.config import EngineConfig
 from minieng.observe.metrics import ladder_table
 from minieng.observe.trace import Trace
+from minieng.observe.waste import bubble
 from minieng.parallel.router import ROUTERS, Load, make_router
 from minieng.request import Request
 from minieng.sim.cli import simulate, simulate_flags
@@ -84,6 +85,7 @@ for name in ("numpy", "torch", "transformers", "tokenizers", "safetensors", "mat
     sys.modules[name] = None  # importing it fails
 from minieng import LLM, SamplingParams, Workload
 from minieng.observe.metrics import ladder_table
+from minieng.observe.waste import bubble
 from minieng.sim import Cluster, StepTimeModel, scripted_requests, simulated_engine
 from minieng.sim.papers import measure, rerun, anyscale, orca, sarathi, sarathi_pp, vllm
 reports = {}
@@ -313,11 +315,36 @@ def test_a_pipeline_works_on_all_stages_at_once():
     full, one = Cluster.pipeline(times, config), Cluster.replicas(1, times, config)
     full.run([scripted_request(i, 64, 100) for i in range(8)])
     one.run([scripted_request(i, 64, 100) for i in range(2)])
-    busy = sum(e.executor.busy for e in full.engines) / (4 * full.seconds)
+    (engine,) = full.engines
+    busy = engine.executor.busy / (4 * full.seconds)
     assert busy > 0.9
     assert full.seconds < 1.2 * one.seconds, "four times the work in hardly more time"
-    for engine in full.engines:
-        assert engine.config.max_num_seqs == 2 and engine.kv.pool.num_blocks == 1000
+    assert engine.depth == 4 and engine.kv.pool.num_blocks == 4000, "one pool for all batches"
+    assert max(record.num_running for record in engine.trace) == 8
+    assert bubble(engine.trace) == pytest.approx(1 - busy, abs=0.01)
+
+
+def test_stages_without_depth_pass_one_batch_after_the_other():
+    """As long as the formula says for all stages in a row, and a pipeline of depth 1 is that."""
+
+    def run(depth):
+        engine = simulated_engine("llama-2-70b", "A100-80G", stages=4, depth=depth, num_blocks=4000, scheduler="chunked")
+        for i in range(8):
+            engine.add_request(scripted_request(i, 64, 20))
+        return engine, engine.run()
+
+    engine, trace = run(1)
+    assert [r.duration for r in trace] == pytest.approx([engine.executor.model.predict(r) for r in trace])
+    assert bubble(trace) == pytest.approx(0.75, abs=0.02)
+    assert bubble(run(4)[1]) < 0.15
+
+
+@pytest.mark.parametrize("batch_share, together", [(True, 8), (False, 32)])
+def test_the_seats_are_the_pipelines_or_each_batchs(batch_share, together):
+    times = StepTimeModel.named("llama-2-70b", "A100-80G", stages=4, host=0.0)
+    cluster = Cluster.pipeline(times, replace(CHUNKED, max_num_seqs=8, num_blocks=4000), batch_share=batch_share)
+    cluster.run([scripted_request(i, 64, 10) for i in range(64)])
+    assert max(record.num_running for record in cluster.engines[0].trace) == together
 
 
 # -- fitting ------------------------------------------------------------------------------------------------------

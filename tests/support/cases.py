@@ -120,7 +120,7 @@ def run_case(kit, prompts: Sequence[list[int]], case: Case, rung: str, block_siz
     blocks = -(-int(case.room * longest) // block_size)
     with kit.llm(num_blocks=blocks, swap_space_gb=0.01, **knobs) as llm:
         engine = llm.engine
-        engine.clock, engine.executor = VirtualClock(), Steady(llm.runner)
+        engine.clock, engine.executor = VirtualClock(), getattr(kit, "steady", Steady)(llm.runner)
         groups = [queue(engine, kit.oracle, str(i), prompts[a.prompt], a) for i, a in enumerate(case.asked)]
         step = 0
         while engine.has_work:

@@ -9,8 +9,11 @@ from minieng.scheduler import ADMISSIONS, ORDERS, SCHEDULERS, VICTIMS
 from support.fakes import VOCABULARY, expected, fake_engine, forced
 
 
-def random_engine(dice: random.Random, longest: int):
-    """An engine of any make, whose cache holds one request of the longest length and perhaps more."""
+def random_engine(dice: random.Random, longest: int, **kind):
+    """An engine with any knobs, whose cache holds one request of the longest length and perhaps more.
+
+    kind  of another class: see ``fake_engine``
+    """
     rung, size, every = dice.choice(list(SCHEDULERS)), dice.choice([1, 4, 16]), dice.choice([0, 0, 2, 3, 5])
     knobs = {
         "preemption": dice.choice(["recompute", "swap"]),
@@ -28,7 +31,7 @@ def random_engine(dice: random.Random, longest: int):
     }
     scheduler = forced(rung, every, pick=dice.randint(0, 5)) if every else rung
     blocks = int(-(-longest * dice.choice([1, 1.2, 2, 4]) // size)) + dice.randint(0, 2)
-    return fake_engine(scheduler, blocks, size, host=dice.choice([1, 3, 64]), **knobs)
+    return fake_engine(scheduler, blocks, size, host=dice.choice([1, 3, 64]), **kind, **knobs)
 
 
 def random_requests(dice: random.Random, engine, longest: int) -> list[Request]:

@@ -100,12 +100,40 @@ class ContentExecutor:
                 raise KeyboardInterrupt
 
 
-def fake_engine(scheduler="continuous", num_blocks=16, block_size=4, seconds=1.0, host=64, **knobs) -> Engine:
+class InFlight(ContentExecutor):
+    """The same as a pipeline: a plan is computed in the order of ``submit``, and its tokens wait for ``collect``."""
+
+    def __init__(self, *args, **more) -> None:
+        super().__init__(*args, **more)
+        self.interrupt_collect = self.fail_collect = False
+        self.most = self.flying = 0
+
+    def submit(self, plan: Plan) -> list:
+        result = self.execute(plan)
+        self.flying += 1
+        self.most = max(self.most, self.flying)
+        return [result, True]
+
+    def collect(self, sent: list) -> StepResult:
+        if self.interrupt_collect:
+            self.interrupt_collect = False
+            raise KeyboardInterrupt
+        self.flying -= sent[1]
+        sent[1] = False
+        if self.fail_collect:
+            self.fail_collect = False
+            raise FloatingPointError("a stage has failed")
+        return sent[0]
+
+
+def fake_engine(
+    scheduler="continuous", num_blocks=16, block_size=4, seconds=1.0, host=64, make=Engine, executor=ContentExecutor, **knobs
+) -> Engine:
     """An engine on the fake model and a virtual clock; every step is checked."""
     config = EngineConfig(scheduler=scheduler, num_blocks=num_blocks, block_size=block_size, **knobs)
     host = host if config.preemption == "swap" else 0
     kv = KVCache(num_blocks, block_size, config.enable_prefix_caching, reservation_of(config.admission), host)
-    return Engine(ContentExecutor(num_blocks, block_size, host, seconds), kv, config, VirtualClock(), checked=True)
+    return make(executor(num_blocks, block_size, host, seconds), kv, config, VirtualClock(), checked=True)
 
 
 def ask(engine: Engine, name: str, prompt, max_tokens: int = 4, at: float = 0.0, **more) -> Request:
@@ -152,6 +180,8 @@ def forced(scheduler: str, every: int, most: int = 40, pick: int = 0):
                 self.given += 1
                 plan.drop(victim)
                 plan.preempt.append(victim)
+                for sample in [r for r, _ in plan.extend if r.fork_of is victim and not r.block_table]:
+                    plan.drop(sample)  # it was counted as one that shares the victim's blocks
             return plan
 
     Forced.__name__ = f"Forced{base.__name__}"

@@ -6,10 +6,20 @@ import pytest
 from support.scripted import run
 
 from minieng.observe.latency import Latency, samples
+from minieng.sim import simulated_engine
+from minieng.sim.executor import scripted_request
 from minieng.viz import block_map, compare, kv_use, latency_cdf, padding_rectangle, roofline, timeline, tradeoff
+from minieng.viz.stages import stages
 from minieng.viz.timeline import cells
 
 SCHEDULERS = ("static", "dynamic", "continuous", "chunked")
+
+
+def pipeline_trace(depth: int):
+    engine = simulated_engine("llama-2-70b", "A100-80G", stages=2, depth=depth, scheduler="chunked", num_blocks=1000)
+    for i in range(4):
+        engine.add_request(scripted_request(i, 100, 3))
+    return engine.run()
 
 
 def every_picture():
@@ -23,6 +33,7 @@ def every_picture():
     yield "latency_cdf", lambda: latency_cdf(requests, "e2el")
     yield "tradeoff", lambda: tradeoff({"a": [(1, 2), (2, 3)], "b": [(1, 4), (3, 9)]}, "tokens/s", "P95 (ms)")
     yield "roofline", lambda: roofline({"decode": (1.0, 4e10)}, 5e10, 5e11, "a machine")
+    yield "stages", lambda: stages(pipeline_trace(2), "two in flight")
     yield "padding_rectangle", lambda: padding_rectangle([1, 4, 4, 1], 5)
 
 
@@ -113,3 +124,14 @@ def test_numbers_in_descriptions_are_the_data():
 def test_wrong_arguments_are_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_stages_tell_the_bubble_and_how_many_batches_are_in_flight():
+    from minieng.observe.waste import bubble
+
+    one, two = pipeline_trace(1), pipeline_trace(2)
+    assert bubble(one) == pytest.approx(0.5, abs=0.02) and bubble(two) < 0.25
+    assert "up to 1 in flight" in stages(one).alt_text() and "up to 2 in flight" in stages(two).alt_text()
+    assert bubble(run(scheduler="chunked").trace) is None
+    with pytest.raises(ValueError, match="no step of this trace passed through stages: record it with stages=2"):
+        stages(run(scheduler="chunked").trace)
