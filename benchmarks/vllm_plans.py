@@ -23,7 +23,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import torch
-from support.vllm import V1, Asked, plans
+from support.vllm import V1, Asked, plans, workload
 from vllm.config import CacheConfig, ModelConfig, SchedulerConfig, VllmConfig
 from vllm.sampling_params import SamplingParams
 from vllm.utils.hashing import sha256
@@ -39,17 +39,6 @@ LONGEST = 4096
 
 def next_token(text: list[int]) -> int:
     return zlib.crc32(array("q", text).tobytes()) % 97
-
-
-def workload(dice: random.Random, alike: float) -> list[Asked]:
-    common, rush = [dice.randrange(1_000) for _ in range(40)], dice.choice([0, 3, 20])
-    made = []
-    for i in range(dice.randint(3, 12)):
-        length = dice.randint(1, 40)
-        same = dice.randint(0, length) if dice.random() < alike else 0
-        prompt = common[:same] + [dice.randrange(1_000) for _ in range(length - same)]
-        made.append(Asked(str(i), prompt, dice.randint(1, 20), float(dice.randint(0, rush))))
-    return made
 
 
 def vllm_scheduler(model: ModelConfig, blocks: int, size: int, seats: int, budget: int, caching: bool) -> Scheduler:

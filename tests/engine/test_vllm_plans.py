@@ -15,7 +15,7 @@ import random
 
 import pytest
 from support.fakes import fake_engine, finish, next_token
-from support.vllm import V0, V1, Asked, plans
+from support.vllm import V0, V1, Asked, plans, workload
 
 from minieng.observe.trace import Trace
 from minieng.plan import Plan, StepResult
@@ -31,18 +31,6 @@ class OnlyTokens:
         return StepResult(
             [next_token(r.token_ids) if r.num_computed_tokens + n == r.num_tokens else None for r, n in plan.extend], 1.0
         )
-
-
-def workload(dice: random.Random, alike: float = 0.0) -> list[Asked]:
-    """Requests within some twenty steps; a share of the prompts begins alike, for up to as long as they are."""
-    common, rush = [dice.randrange(1_000) for _ in range(40)], dice.choice([0, 3, 20])
-    made = []
-    for i in range(dice.randint(3, 12)):
-        length = dice.randint(1, 40)
-        same = dice.randint(0, length) if dice.random() < alike else 0
-        prompt = common[:same] + [dice.randrange(1_000) for _ in range(length - same)]
-        made.append(Asked(str(i), prompt, dice.randint(1, 20), float(dice.randint(0, rush))))
-    return made
 
 
 def ours(scheduler: str, asked: list[Asked], blocks: int, **knobs) -> Trace:

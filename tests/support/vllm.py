@@ -6,6 +6,7 @@ no connector), ``V0`` is ``vllm/core/scheduler.py`` of 0.6 without chunks. A pla
 
 from __future__ import annotations
 
+import random
 from collections import Counter, deque
 from collections.abc import Callable
 
@@ -141,3 +142,15 @@ def plans(scheduler: V1, asked: list[Asked], next_token: Callable[[list[int]], i
         scheduler.carry_out(plan, next_token)
         now += 1
     return steps
+
+
+def workload(dice: random.Random, alike: float = 0.0) -> list[Asked]:
+    """Requests within some twenty steps; a share of the prompts begins alike, for up to as long as they are."""
+    common, rush = [dice.randrange(1_000) for _ in range(40)], dice.choice([0, 3, 20])
+    made = []
+    for i in range(dice.randint(3, 12)):
+        length = dice.randint(1, 40)
+        same = dice.randint(0, length) if dice.random() < alike else 0
+        prompt = common[:same] + [dice.randrange(1_000) for _ in range(length - same)]
+        made.append(Asked(str(i), prompt, dice.randint(1, 20), float(dice.randint(0, rush))))
+    return made
