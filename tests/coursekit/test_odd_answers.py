@@ -1,9 +1,11 @@
 """Answers that do odd things to the process they run in: a check says what it can, and the kernel goes on as before."""
 
+import contextlib
 import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -154,13 +156,23 @@ def test_the_files_of_the_kernel_are_out_of_reach(tmp_path, capsys):
     assert (tmp_path / "log").read_bytes() == b""
 
 
+def children() -> set[int]:
+    """The processes whose parent this one is, ended ones that nobody has waited for among them."""
+    own = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # ended while we were looking
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                own.add(int(stat.parent.name))
+    return own
+
+
 def test_no_copy_and_no_descriptor_is_left_behind(capsys):
     before = len(os.listdir("/proc/self/fd"))
+    others = children()  # an earlier test's file may have left helpers of its libraries: they are not ours to judge
     for body in ("pass", "os.closerange(0, 1024)", "os._exit(3)", "raise KeyboardInterrupt"):
         checked(body, capsys)
     assert len(os.listdir("/proc/self/fd")) == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children() <= others
 
 
 def test_what_is_shown_is_readable_everywhere(capsys):
