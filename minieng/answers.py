@@ -72,13 +72,16 @@ class Answers:
         """The answer to a prompt, from its samples."""
         first = group[0]
         metrics = RequestMetrics(
-            first.arrival_time, first.admitted_time, first.token_times, max(r.finish_time or 0.0 for r in group),
-            sum(r.num_preemptions for r in group), first.num_cached_tokens,
+            first.arrival_time, first.admitted_time, first.token_times,
+            max(r.finish_time or 0.0 for r in group), sum(r.num_preemptions for r in group),
+            first.num_cached_tokens,
         )  # fmt: skip
         prompt, told = first.token_ids[: first.num_prompt_tokens], None
         if first.params.prompt_logprobs is not None:
             told = [None, *self.decoded(first.prompt_logprobs, first)]
-        return RequestOutput(first.prompt_id, first.prompt, prompt, [self.completion(r) for r in group], metrics, told)
+        return RequestOutput(
+            first.prompt_id, first.prompt, prompt, [self.completion(r) for r in group], metrics, told
+        )
 
     def completion(self, request: Request) -> CompletionOutput:
         text = self.text_of(request)  # it may find a stop string, so it comes before the reasons
@@ -93,4 +96,6 @@ class Answers:
         """The same with each token's text."""
         if not request.params.detokenize:
             return told
-        return [{t: Logprob(v, v.rank, self.tokenizer.decode([t])) for t, v in found.items()} for found in told]
+        return [
+            {t: Logprob(v, v.rank, self.tokenizer.decode([t])) for t, v in found.items()} for found in told
+        ]

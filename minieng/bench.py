@@ -1,4 +1,6 @@
-"""Serve a workload on an engine, real or simulated: arrivals on its clock, lengths as scripted, and a report."""
+"""Serve a workload on an engine, real or simulated: arrivals on its clock, lengths as scripted,
+and a report.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +39,14 @@ class Report:
 
 
 def requests_of(workload: Workload, vocab_size: int, seed: int) -> list[Request]:
-    """A request for each job, "0", "1", …: random tokens in, exactly ``output_tokens`` out whatever the model says."""
+    """A request for each job, "0", "1", …: random tokens in,
+    exactly ``output_tokens`` out whatever the model says.
+    """
     total = sum(job.prompt_tokens for job in workload)
     if total > MOST_DRAWN:
         raise ValueError(
-            f"{workload.name!r} has {total:,} tokens of prompts, at most {MOST_DRAWN:,} are drawn at once: take fewer requests "
-            "(head, --num-prompts) or shorter ones (shortened, --length-scale)"
+            f"{workload.name!r} has {total:,} tokens of prompts, at most {MOST_DRAWN:,} are drawn at once: "
+            "take fewer requests (head, --num-prompts) or shorter ones (shortened, --length-scale)"
         )
     return [
         Request(
@@ -60,11 +64,14 @@ def serve(
 ) -> Report:  # fmt: skip
     """Run requests from arrival to end and measure. The engine keeps its own clock and trace for afterwards.
 
-    The prefix cache is emptied first, so that a second run measures what the first did. Whoever can never fit is
-    refused. Raises RuntimeError if other requests are still in the engine; whatever goes wrong, none of these stay.
+    The prefix cache is emptied first, so that a second run measures what the first did. Whoever can never fit
+    is refused. Raises RuntimeError if other requests are still in the engine; whatever goes wrong, none of
+    these stay.
     """
     if engine.has_work:
-        raise RuntimeError(f"{len(engine.requests)} requests are still in the engine: finish or abort them first")
+        raise RuntimeError(
+            f"{len(engine.requests)} requests are still in the engine: finish or abort them first"
+        )
     check_goodput(goodput or {})
     engine.kv.forget_prefixes()
     clock, trace = engine.clock, engine.trace
@@ -92,8 +99,9 @@ def _let_in(engine: Engine, requests: Sequence[Request], max_model_len: int) -> 
         try:
             if request.max_num_tokens > max_model_len:
                 raise ValueError(
-                    f"request {request.request_id!r} is {request.max_num_tokens} tokens long with its output, "
-                    f"the longest text is {max_model_len}: raise max_model_len or shorten the workload"
+                    f"request {request.request_id!r} is {request.max_num_tokens} tokens long with its "
+                    f"output, the longest text is {max_model_len}: raise max_model_len or shorten the "
+                    "workload"
                 )
             engine.add_request(request)
         except ValueError as reason:
@@ -104,7 +112,9 @@ def _let_in(engine: Engine, requests: Sequence[Request], max_model_len: int) -> 
 def _run(engine: Engine, total: int, progress: bool) -> None:
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc=scheduler_name(engine.config.scheduler), unit="request", disable=not progress) as bar:
+    with tqdm(
+        total=total, desc=scheduler_name(engine.config.scheduler), unit="request", disable=not progress
+    ) as bar:
         while engine.has_work:
             if (record := engine.step()) and record.finished:
                 bar.update(len(record.finished))

@@ -1,7 +1,8 @@
 """The command line: ``minieng generate | serve | bench | simulate | doctor | fetch``.
 
-Text and tables go to stdout, everything else to stderr. The flags are made from the dataclasses that they fill, so a
-new knob in ``config.py`` is a new flag here. Nothing heavy is imported before the arguments are known to be right.
+Text and tables go to stdout, everything else to stderr. The flags are made from the dataclasses that they
+fill, so a new knob in ``config.py`` is a new flag here. Nothing heavy is imported before the arguments are
+known to be right.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from .workload import PRESETS
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 MODEL = os.environ.get("MINIENG_MODEL", "smollm2-135m")
-EXITS = "exit codes: 0 done, 1 a run failed, 2 bad usage or bad input, 130 Ctrl-C, 141 nobody reads the output"
+EXITS = (
+    "exit codes: 0 done, 1 a run failed, 2 bad usage or bad input, 130 Ctrl-C, 141 nobody reads the output"
+)
 NO_FLAG = ("predictor",)  # a Python function
 LISTS: dict[str, Iterable[str]] = {  # knob → the list that holds its names
     "scheduler": SCHEDULERS,
@@ -41,7 +44,7 @@ EXAMPLES = """\
   minieng bench --workload mixed_length --schedulers static,chunked
   minieng bench --workload bursty --num-prompts 64 --rate 8 --goodput ttft:500 tpot:80
   minieng bench --workload trace.csv --length-scale 0.1 --virtual --json result.json
-  minieng simulate --model llama-3-8b --gpu A100-80G --replicas 4 --workload chat --scheduler chunked --goodput ttft:500
+  minieng simulate --model llama-3-8b --gpu A100-80G --replicas 4 --workload chat --goodput ttft:500
   minieng simulate --paper vllm
   minieng doctor
   minieng fetch smollm2-135m
@@ -73,7 +76,9 @@ SAMPLING_HELP = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code. Errors are one line on stderr; ``--debug`` shows where they come from."""
+    """Run a command and return its exit code. Errors are one line on stderr;
+    ``--debug`` shows where they come from.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         code = run(argv)
@@ -82,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
+        # Or Python complains when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
         return explain_error(error, "--debug" in argv)
@@ -96,7 +102,8 @@ def run(argv: list[str]) -> int:
     if sys.stdout is None:  # closed, as >&- does it
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (until the end of the process)
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character is no reason to stop
+        # A terminal that cannot show a character is no reason to stop.
+        sys.stdout.reconfigure(errors="replace")
     return args.run(args)
 
 
@@ -117,23 +124,32 @@ def with_dashes(argv: Sequence[str]) -> list[str]:
     """--max_tokens=8 → --max-tokens=8; what follows a lone -- is left alone."""
     end = argv.index("--") if "--" in argv else len(argv)
     split = (arg.partition("=") for arg in argv[:end])
-    flags = ((name.replace("_", "-") if name.startswith("--") else name) + rest + value for name, rest, value in split)
+    flags = (
+        (name.replace("_", "-") if name.startswith("--") else name) + rest + value
+        for name, rest, value in split
+    )
     return [*flags, *argv[end:]]
 
 
-# -- the parser ---------------------------------------------------------------------------------------------------
+# -- the parser ---------------------------------------------------------------------------------------------
 
 
 def make_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """All commands, but only with the flags of the one that is asked for: the simulator's need more than a blink."""
+    """All commands, but only with the flags of the one that is asked for:
+    the simulator's need more than a blink.
+    """
     look: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     about = f"examples:\n{EXAMPLES}\n{EXITS}"
-    parser = argparse.ArgumentParser("minieng", description="A small LLM serving engine.", epilog=about, **look)
+    parser = argparse.ArgumentParser(
+        "minieng", description="A small LLM serving engine.", epilog=about, **look
+    )
     parser.add_argument("--version", action="version", version=f"minieng {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (operand, text, add_flags) in COMMANDS.items():
         own = "".join(line for line in EXAMPLES.splitlines(keepends=True) if f"minieng {name}" in line)
-        sub = subparsers.add_parser(name, help=text, description=text, epilog=f"examples:\n{own}\n{EXITS}", **look)
+        sub = subparsers.add_parser(
+            name, help=text, description=text, epilog=f"examples:\n{own}\n{EXITS}", **look
+        )
         if not argv or name in argv:
             add_flags(sub)
         sub.add_argument("--debug", action="store_true", help="show a traceback with an error")
@@ -145,7 +161,9 @@ def make_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
 def generate_flags(parser: argparse.ArgumentParser) -> None:
     text = "text to go on from; - reads one prompt a line from stdin"
     parser.add_argument("prompts", nargs="+", metavar="PROMPT", help=text)
-    parser.add_argument("--chat", action="store_true", help="put each prompt to the model as a user's message")
+    parser.add_argument(
+        "--chat", action="store_true", help="put each prompt to the model as a user's message"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a prompt, when all are done")
     sampling = parser.add_argument_group("sampling")
     for field in dataclasses.fields(SamplingParams):
@@ -168,11 +186,23 @@ def bench_flags(parser: argparse.ArgumentParser) -> None:
     columns = "arrival_s,prompt_tokens,output_tokens"
     text = f"{', '.join(PRESETS)}, azure_conv, or a CSV of {columns} (default: %(default)s)"
     add("--workload", default="mixed_length", metavar="NAME|CSV", help=text)
-    add("--num-prompts", type=int, metavar="N", help="requests (default: 32 of a named workload, all of a CSV)")
+    add(
+        "--num-prompts", type=int, metavar="N",
+        help="requests (default: 32 of a named workload, all of a CSV)",
+    )  # fmt: skip
     add("--rate", type=float, metavar="R", help="requests a second; inf: all at once (default: its own)")
-    add("--burstiness", type=float, metavar="B", help="1 is Poisson, below 1 bursty, inf constant (default: its own)")
-    add("--length-scale", type=float, default=1.0, metavar="F", help="all lengths times this (default: %(default)s)")
-    add("--schedulers", default=",".join(SCHEDULERS), metavar="A,B,…", help="what to compare (default: %(default)s)")
+    add(
+        "--burstiness", type=float, metavar="B",
+        help="1 is Poisson, below 1 bursty, inf constant (default: its own)",
+    )  # fmt: skip
+    add(
+        "--length-scale", type=float, default=1.0, metavar="F",
+        help="all lengths times this (default: %(default)s)",
+    )  # fmt: skip
+    add(
+        "--schedulers", default=",".join(SCHEDULERS), metavar="A,B,…",
+        help="what to compare (default: %(default)s)",
+    )  # fmt: skip
     text = "count the requests that meet all of these: ttft, tpot, e2el"
     add("--goodput", nargs="+", default=[], metavar="NAME:MS", help=text)
     text = "waiting for arrivals costs no time; steps take what they are measured to take"
@@ -198,9 +228,11 @@ def simulator_flags(parser: argparse.ArgumentParser) -> None:
     engine_flags(parser, without="model", defaults=SERVER | {"max_model_len": "the model's own"})
 
 
-def engine_flags(parser: argparse.ArgumentParser, without: str = "", defaults: Mapping[str, Any] | None = None) -> None:
+def engine_flags(
+    parser: argparse.ArgumentParser, without: str = "", defaults: Mapping[str, Any] | None = None
+) -> None:
     group = parser.add_argument_group("model and engine")
-    about = "smollm2-135m, tiny, a Hugging Face id, or a directory (default: %(default)s; MINIENG_MODEL changes it)"
+    about = "smollm2-135m, tiny, a Hugging Face id or a directory (default: %(default)s, or MINIENG_MODEL)"
     if without != "model":
         group.add_argument("--model", default=MODEL, help=about)
     for field in dataclasses.fields(EngineConfig):
@@ -217,9 +249,16 @@ def choices_of(field: dataclasses.Field) -> tuple[str, ...]:
 
 
 def add_flag(
-    group: Any, name: str, field: dataclasses.Field, text: str, choices: Sequence[str] = (), default: Any = None
+    group: Any,
+    name: str,
+    field: dataclasses.Field,
+    text: str,
+    choices: Sequence[str] = (),
+    default: Any = None,
 ) -> None:
-    """A flag for a field of a dataclass. It has no default of its own: what is not given is left to the dataclass."""
+    """A flag for a field of a dataclass. It has no default of its own:
+    what is not given is left to the dataclass.
+    """
     kind = str(field.type)
     shown = "none" if default in (None, ()) else default
     text = f"{text} (default: {shown})".replace("%", "%%")
@@ -227,7 +266,9 @@ def add_flag(
     if kind == "bool":
         keywords["action"] = argparse.BooleanOptionalAction
     else:
-        keywords["type"] = pair if "Mapping" in kind else int if "int" in kind else float if "float" in kind else str
+        keywords["type"] = (
+            pair if "Mapping" in kind else int if "int" in kind else float if "float" in kind else str
+        )
         keywords["metavar"] = {pair: "ID:X", int: "N", float: "X", str: "TEXT"}[keywords["type"]]
         keywords |= {"action": "append"} if "Sequence" in kind else {}
         keywords |= {"choices": choices, "metavar": None} if choices else {}
@@ -244,7 +285,11 @@ COMMANDS = {
     "generate": (" PROMPT [PROMPT ...]", "Text from prompts, as it comes.", generate_flags),
     "serve": ("", "A model behind a port, for clients of OpenAI's HTTP interface.", serve_flags),
     "bench": ("", "One workload, drawn with --seed, under several schedulers, in one table.", bench_flags),
-    "simulate": ("", "A workload on GPUs that are not here, or a published experiment again.", simulator_flags),
+    "simulate": (
+        "",
+        "A workload on GPUs that are not here, or a published experiment again.",
+        simulator_flags,
+    ),
     "doctor": ("", "What is here, what would be used, and why.", doctor_flags),
     "fetch": (" MODEL", "Make a model ready; print its directory.", fetch_flags),
 }

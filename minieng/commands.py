@@ -1,7 +1,7 @@
 """What the commands of ``minieng`` do, once their arguments are known to be well-formed.
 
-Each takes argparse's namespace, raises ValueError for bad input and anything else for a failed run, and returns an
-exit code. Text and tables go to stdout, all else to stderr.
+Each takes argparse's namespace, raises ValueError for bad input and anything else for a failed run, and
+returns an exit code. Text and tables go to stdout, all else to stderr.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def given(args: argparse.Namespace, kind: type, **renamed: str) -> dict[str, Any
     return {name: getattr(args, flag) for name, flag in flags.items() if hasattr(args, flag)}
 
 
-# -- generate -----------------------------------------------------------------------------------------------------
+# -- generate -----------------------------------------------------------------------------------------------
 
 
 def generate(args: argparse.Namespace) -> int:
@@ -55,7 +55,9 @@ def generate(args: argparse.Namespace) -> int:
 
 
 def read_prompts(words: Sequence[str]) -> Iterator[str]:
-    """The prompts; "-" stands for the lines of stdin that are not empty. Raises ValueError if there are none, or no text."""
+    """The prompts; "-" stands for the lines of stdin that are not empty. Raises ValueError if there are none,
+    or no text.
+    """
     for word in words:
         if word != "-":
             yield word
@@ -67,7 +69,9 @@ def read_prompts(words: Sequence[str]) -> Iterator[str]:
 
 
 def text_of_stdin() -> str:
-    """All of it. What a byte order mark says goes before what the locale says: editors and PowerShell write one."""
+    """All of it. What a byte order mark says goes before what the locale says:
+    editors and PowerShell write one.
+    """
     if sys.stdin is None:  # closed, as <&- does it
         return ""
     if not hasattr(sys.stdin, "buffer"):  # a StringIO
@@ -80,11 +84,15 @@ def text_of_stdin() -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(f"stdin is no text in {encoding} (at byte {error.start}): save the prompts as UTF-8") from None
+        raise ValueError(
+            f"stdin is no text in {encoding} (at byte {error.start}): save the prompts as UTF-8"
+        ) from None
 
 
 def print_streams(llm: LLM, prompts: list[str], asked: list, params: SamplingParams) -> None:
-    """Texts in the order of the prompts. All run at once; who is not the first in the row waits in a buffer."""
+    """Texts in the order of the prompts. All run at once;
+    who is not the first in the row waits in a buffer.
+    """
     row = [(str(i), index) for i in range(len(prompts)) for index in range(params.n)]
     texts, ended, labelled = dict.fromkeys(row, ""), set(), len(row) == 1
     with closing(llm.stream(asked, params, request_ids=[str(i) for i in range(len(prompts))])) as events:
@@ -111,7 +119,7 @@ def label(prompts: list[str], request_id: str, index: int, n: int) -> str:
     return f"=== {int(request_id) + 1} of {len(prompts)}{sample}: {text}"
 
 
-# -- bench --------------------------------------------------------------------------------------------------------
+# -- bench --------------------------------------------------------------------------------------------------
 
 
 def bench(args: argparse.Namespace) -> int:
@@ -144,7 +152,9 @@ def read_workload(args: argparse.Namespace) -> Workload:
     return workload if args.length_scale == 1 else workload.shortened(args.length_scale)
 
 
-def measure(args: argparse.Namespace, workload: Workload, schedulers: list[str], goals: dict) -> Iterator[Metrics]:
+def measure(
+    args: argparse.Namespace, workload: Workload, schedulers: list[str], goals: dict
+) -> Iterator[Metrics]:
     """The workload under each scheduler, after two tokens to warm up. Refusals are noted on stderr."""
     from .llm import LLM
 
@@ -153,9 +163,13 @@ def measure(args: argparse.Namespace, workload: Workload, schedulers: list[str],
         with LLM(args.model, scheduler=scheduler, **given(args, EngineConfig)) as llm:
             weights = weights or llm.runner.model  # held, so that the next engine finds them loaded
             llm.generate([[0]], SamplingParams(max_tokens=2, ignore_eos=True))
-            report = llm.serve_workload(workload, virtual=args.virtual, progress=True, goodput=goals, seed=seed)
+            report = llm.serve_workload(
+                workload, virtual=args.virtual, progress=True, goodput=goals, seed=seed
+            )
         if report.refused:
-            print(f"{scheduler}: {len(report.refused)} refused, first: {report.refused[0][1]}", file=sys.stderr)
+            print(
+                f"{scheduler}: {len(report.refused)} refused, first: {report.refused[0][1]}", file=sys.stderr
+            )
         yield report.metrics
 
 
@@ -181,7 +195,7 @@ def record(args: argparse.Namespace, workload: Workload, runs: list[Metrics]) ->
     }
 
 
-# -- serve --------------------------------------------------------------------------------------------------------
+# -- serve --------------------------------------------------------------------------------------------------
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -205,7 +219,7 @@ def serve(args: argparse.Namespace) -> int:
         return run(llm, config, sock)
 
 
-# -- simulate, doctor, fetch --------------------------------------------------------------------------------------
+# -- simulate, doctor, fetch --------------------------------------------------------------------------------
 
 
 def simulate(args: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """Lengths and arrival times as random draws, each from a seeded generator of Python's own.
 
-A length distribution is a function (generator, n) → list of n whole numbers of at least 1. Nothing here needs numpy:
-the same seed gives the same requests wherever Python runs, in a web page too.
+A length distribution is a function (generator, n) → list of n whole numbers of at least 1. Nothing here needs
+numpy: the same seed gives the same requests wherever Python runs, in a web page too.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def lognormal(mean: float, sigma: float, most: int | None = None) -> Lengths:
 
 
 def _above_zero(rng: Random) -> float:
-    """Evenly between 0 and 1, never 0. Without a cut-off it may be 1 - 2^-53 at most, so it has an inverse too."""
+    """Evenly between 0 and 1, never 0. Without a cut-off it may be 1 - 2^-53 at most,
+    so it has an inverse too.
+    """
     return rng.random() or 2.0**-53
 
 
@@ -70,7 +72,9 @@ def _location(mean: float, sigma: float, most: int | None) -> float:
     if most is None:
         return low
     if mean > most / 2:
-        raise ValueError(f"a log-normal of mean {mean} is not cut off at {most}: at {2 * mean:.0f} or above, please")
+        raise ValueError(
+            f"a log-normal of mean {mean} is not cut off at {most}: at {2 * mean:.0f} or above, please"
+        )
     phi, high = NormalDist().cdf, math.log(most) + 3 * sigma
     for _ in range(60):
         mu = (low + high) / 2
@@ -90,7 +94,9 @@ def arrivals(rng: Random, n: int, rate: float, burstiness: float = 1.0) -> list[
     if not rate > 0 or not burstiness > 0:
         raise ValueError(f"rate={rate}, burstiness={burstiness}: both must be above 0 (inf is allowed)")
     if n / rate > MOST_SECONDS:
-        raise ValueError(f"rate={rate}: {n} requests would take more than {MOST_SECONDS:,.0f} s: raise the rate")
+        raise ValueError(
+            f"rate={rate}: {n} requests would take more than {MOST_SECONDS:,.0f} s: raise the rate"
+        )
     if math.isinf(rate):
         return [0.0] * n
     times = list(accumulate([1.0] * n if burstiness >= EVEN else _gaps(rng, n, burstiness)))

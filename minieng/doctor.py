@@ -1,4 +1,5 @@
-"""What is here: versions, device, precision, models, attention, compiler, cache. Fetches nothing, loads no weights.
+"""What is here: versions, device, precision, models, attention, compiler, cache. Fetches nothing,
+loads no weights.
 
 minieng doctor                      python -c "from minieng.doctor import doctor; doctor()"
 """
@@ -17,7 +18,8 @@ from . import __version__
 from .hub.shelf import installed
 
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "triton")
-FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")  # those that change speed
+# Those that change speed.
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 
 
 def doctor(model: str | None = None) -> None:
@@ -26,7 +28,8 @@ def doctor(model: str | None = None) -> None:
 
 
 def diagnose(model: str | None = None) -> dict[str, Any]:
-    """Facts for JSON, sizes in bytes. ``problems`` lists in words what keeps minieng from working; empty if it works.
+    """Facts for JSON, sizes in bytes. ``problems`` lists in words what keeps minieng from working;
+    empty if it works.
 
     model  whose shapes the attention is tried on; the first short name that is present if not given
     """
@@ -61,7 +64,9 @@ def report(found: dict[str, Any]) -> str:
 
 
 def memory_bandwidth(device: Any = "cpu", repeats: int = 10) -> float:
-    """Bytes/s at which the device reads 256 MiB, more than its caches hold: the fastest of several readings."""
+    """Bytes/s at which the device reads 256 MiB, more than its caches hold:
+    the fastest of several readings.
+    """
     import time
 
     import torch
@@ -78,7 +83,11 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from ((name, found[name]) for name in ("minieng", "python", "system"))
     yield "packages", ", ".join(f"{name} {number}" for name, number in found["packages"].items())
     if cpu := found["cpu"]:
-        yield "cpu", f"{cpu['name']}, {cpu['cores']} cores, torch uses {cpu['torch_threads']}; {' '.join(cpu['flags'])}"
+        yield (
+            "cpu",
+            f"{cpu['name']}, {cpu['cores']} cores, torch uses {cpu['torch_threads']}; "
+            f"{' '.join(cpu['flags'])}",
+        )
     yield "memory", " of ".join(_size(found["memory"][key]) for key in ("available", "total")) + " available"
     if device := found["device"]:
         yield "device", f"{device['name']}: {device['why']}"
@@ -88,9 +97,15 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield name, here if about["path"] else f"not here: 'minieng fetch {name}' looks for it"
     if attention := found["attention"]:
         yield "attention", f"{attention['backend']} for {attention['model']}: {attention['why']}"
-    yield "C compiler", found["compiler"] or "none: attention on a CPU then runs in plain torch, which is slower"
+    yield (
+        "C compiler",
+        found["compiler"] or "none: attention on a CPU then runs in plain torch, which is slower",
+    )
     if cache := found["cache"]:
-        yield "cache", f"{cache['path']}: models {_size(cache['models'])}, compiled kernels {_size(cache['native'])}"
+        yield (
+            "cache",
+            f"{cache['path']}: models {_size(cache['models'])}, compiled kernels {_size(cache['native'])}",
+        )
     yield from (("PROBLEM", text) for text in found["problems"])
 
 
@@ -115,7 +130,10 @@ def _memory() -> dict[str, int | None]:
     """Main memory in bytes; None where the system does not say."""
     try:
         page = os.sysconf("SC_PAGE_SIZE")
-        return {"total": page * os.sysconf("SC_PHYS_PAGES"), "available": page * os.sysconf("SC_AVPHYS_PAGES")}
+        return {
+            "total": page * os.sysconf("SC_PHYS_PAGES"),
+            "available": page * os.sysconf("SC_AVPHYS_PAGES"),
+        }
     except (AttributeError, ValueError, OSError):
         return {"total": None, "available": None}
 
@@ -129,7 +147,11 @@ def _device() -> dict[str, Any]:
     device = choose_device("auto")
     dtype = str(choose_dtype("auto", device, None)).removeprefix("torch.")
     if device.type != "cuda":
-        built = "no GPU is visible" if torch.version.cuda or torch.version.hip else "this torch is built without CUDA"
+        built = (
+            "no GPU is visible"
+            if torch.version.cuda or torch.version.hip
+            else "this torch is built without CUDA"
+        )
         return {
             "name": "cpu",
             "why": built,
@@ -141,9 +163,11 @@ def _device() -> dict[str, Any]:
     free, total = torch.cuda.mem_get_info()
     return {
         "name": "cuda",
-        "why": f"{torch.cuda.get_device_name()}, capability {major}.{minor}, {_size(free)} of {_size(total)} free",
+        "why": f"{torch.cuda.get_device_name()}, capability {major}.{minor}, "
+        f"{_size(free)} of {_size(total)} free",
         "dtype": dtype,
-        "dtype_why": f"capability {major}.{minor} {'computes in' if major >= 8 else 'only emulates'} bfloat16",
+        "dtype_why": f"capability {major}.{minor} "
+        f"{'computes in' if major >= 8 else 'only emulates'} bfloat16",
         "capability": [major, minor],
         "memory": {"free": free, "total": total},
     }
@@ -153,7 +177,10 @@ def _models(model: str | None) -> dict[str, dict]:
     from .hub.resolve import available, describe
 
     names = dict.fromkeys([*([model] if model else []), *available()])
-    return {name: {key: str(v) if isinstance(v, Path) else v for key, v in describe(name).items()} for name in names}
+    return {
+        name: {key: str(v) if isinstance(v, Path) else v for key, v in describe(name).items()}
+        for name in names
+    }
 
 
 def _attention(model: str | None) -> dict[str, str]:
@@ -166,12 +193,16 @@ def _attention(model: str | None) -> dict[str, str]:
 
     name = model or next((n for n in available() if describe(n)["path"]), None)
     if name is None or not describe(name)["path"]:
-        raise ValueError(f"{name or 'no model'} is not here: 'minieng fetch {name or available()[0]}' looks for it")
+        raise ValueError(
+            f"{name or 'no model'} is not here: 'minieng fetch {name or available()[0]}' looks for it"
+        )
     config = text_of(load_config(resolve(name)))
     device = choose_device("auto")
     with warnings.catch_warnings(record=True) as not_used:
         warnings.simplefilter("always")
-        chosen = choose_attention("auto", device, choose_dtype("auto", device, config), *geometry(config), block_size=16)
+        chosen = choose_attention(
+            "auto", device, choose_dtype("auto", device, config), *geometry(config), block_size=16
+        )
     why = "; ".join([chosen.why, *(str(w.message) for w in not_used if "attention" in str(w.message))])
     return {"model": name, "backend": chosen.backend.name, "why": why}
 

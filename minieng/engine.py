@@ -87,19 +87,18 @@ class Engine:
     def add_request(self, request: Request) -> Request:
         """Queue a request; it arrives at its ``arrival_time`` (now, if that has passed).
 
-        Raises ValueError if its id is taken, if it has no token to go on from or has been in an engine before, or if
-        it could not finish even with the whole cache to itself; QueueFull if it comes now and a limit is reached.
+        Raises ValueError if its id is taken, if it has no token to go on from or has been in an engine
+        before, or if it could not finish even with the whole cache to itself; QueueFull if it comes now and a
+        limit is reached.
         """
         if not request.token_ids or request.status is not Status.WAITING:
-            raise ValueError(f"{request!r} is not a new request with a prompt of at least one token: make a new one")
+            raise ValueError(f"{request!r} is not a new request with a token in its prompt: make a new one")
         if request.request_id in self.requests:
             raise ValueError(f"request id {request.request_id!r} is in use: choose another or abort it first")
         longest = self.kv.never_fits(request)
         if longest is not None:
-            raise ValueError(
-                f"request {request.request_id!r} needs {longest} tokens of KV, the cache holds {self.kv.num_slots}: "
-                "raise num_blocks or lower max_tokens"
-            )
+            what = f"needs {longest} tokens of KV, the cache holds {self.kv.num_slots}"
+            raise ValueError(f"request {request.request_id!r} {what}: raise num_blocks or lower max_tokens")
         if request.arrival_time <= self.clock.now():
             self.check_room([request])
         self._count += 1
@@ -110,7 +109,8 @@ class Engine:
         return request
 
     def check_room(self, newcomers: Sequence[Request]) -> None:
-        """Raise QueueFull if these are more than ``max_num_queued_reqs`` or ``max_num_queued_tokens`` let in now.
+        """Raise QueueFull if these are more than ``max_num_queued_reqs`` or
+        ``max_num_queued_tokens`` let in now.
 
         Only who came before them counts: not who is to arrive later. Samples of one prompt compute it once.
         """
@@ -121,16 +121,12 @@ class Engine:
         place = (first.arrival_time, first.sequence) if first.sequence else (self.clock.now(), math.inf)
         here = [r for r in self.requests.values() if (r.arrival_time, r.sequence) < place]
         if most is not None and len(here) + len(newcomers) > most:
-            raise QueueFull(
-                f"{len(newcomers)} more than the {len(here)} requests here are over max_num_queued_reqs={most}: "
-                "come again later, or raise it"
-            )
+            what = f"{len(newcomers)} more than the {len(here)} requests here are over"
+            raise QueueFull(f"{what} max_num_queued_reqs={most}: come again later, or raise it")
         prompts, more = unread(here), unread(newcomers)
         if most_tokens is not None and prompts + more > most_tokens:
-            raise QueueFull(
-                f"{more} more than the {prompts} prompt tokens that wait are over max_num_queued_tokens={most_tokens}: "
-                "come again later, or raise it"
-            )
+            what = f"{more} more than the {prompts} prompt tokens that wait are over"
+            raise QueueFull(f"{what} max_num_queued_tokens={most_tokens}: come again later, or raise it")
 
     @uninterrupted()
     def add_siblings(self, first: Request, others: list[Request]) -> None:
@@ -145,7 +141,9 @@ class Engine:
 
     @uninterrupted()
     def abort(self, request_id: str) -> Request:
-        """End a request at any moment; what it has made so far stays readable. Raises KeyError for an unknown id."""
+        """End a request at any moment; what it has made so far stays readable.
+        Raises KeyError for an unknown id.
+        """
         if request_id not in self.requests:
             raise KeyError(f"no request {request_id!r}: unknown, or finished already")
         request = self.requests[request_id]
@@ -171,10 +169,11 @@ class Engine:
     # -- one step ---------------------------------------------------------------------------------------
 
     def step(self, until: float | None = None) -> StepRecord | None:
-        """Plan, reserve, execute, commit. Waits on the clock if there is a reason to. None if there is no work.
+        """Plan, reserve, execute, commit. Waits on the clock if there is a reason to.
+        None if there is no work.
 
-        until  more requests may be added from outside at that time (seconds on the clock), so that a scheduler
-               that gathers a batch goes on waiting; None if nothing could be run before it
+        until  more requests may be added from outside at that time (seconds on the clock), so that a
+               scheduler that gathers a batch goes on waiting; None if nothing could be run before it
         """
         if not self.has_work:
             return None
@@ -194,7 +193,9 @@ class Engine:
         return None
 
     def carry_out(self, plan: Plan, now: float) -> StepRecord:
-        """Everything after the decision. Raises PlanError, with nothing changed, if the plan breaks a rule."""
+        """Everything after the decision. Raises PlanError, with nothing changed,
+        if the plan breaks a rule.
+        """
         draft, result = self._begin(plan, now)
         with uninterrupted():
             return self._commit(plan, result, draft)
@@ -216,7 +217,9 @@ class Engine:
         """A pipeline has another way: it does not wait for the result."""
         return self.executor.execute(plan)
 
-    def _commit(self, plan: Plan, result: StepResult, draft: Draft, under_way: Collection[Request] = ()) -> StepRecord:
+    def _commit(
+        self, plan: Plan, result: StepResult, draft: Draft, under_way: Collection[Request] = ()
+    ) -> StepRecord:
         """What the step has made, written down. under_way: whose next step is in flight, in a pipeline."""
         scheduler, queues = self.scheduler, self.scheduler.queues
         self.clock.advance(result.duration)
@@ -245,7 +248,9 @@ class Engine:
     # -- inside -----------------------------------------------------------------------------------------
 
     def _checked_plan(self, now: float) -> Plan:
-        """The scheduler's decision. Raises PlanError if it is no Plan, or if the queues were changed to make it."""
+        """The scheduler's decision. Raises PlanError if it is no Plan,
+        or if the queues were changed to make it.
+        """
         queues = self.scheduler.queues
         before = queues.snapshot()
         try:
@@ -254,14 +259,16 @@ class Engine:
             if changed := before != queues.snapshot():
                 queues.restore(before)
         if changed:
-            raise PlanError("a plan changes nothing", "plan() moved requests in the queues; the engine does that later")
+            raise PlanError("a plan changes nothing", "plan() moved requests; the engine does that later")
         if not isinstance(plan, Plan):
-            raise PlanError("plan() returns a Plan", f"{type(self.scheduler).__name__}.plan() returned {plan!r:.60}")
+            raise PlanError("plan() returns a Plan", f"{type(self.scheduler).__name__} returned {plan!r:.60}")
         return plan
 
     @uninterrupted()
     def _let_in_arrivals(self, until: float | None) -> float:
-        """Requests whose time has come join the queue, those whose time is over leave it; returns that time."""
+        """Requests whose time has come join the queue, those whose time is over leave it;
+        returns that time.
+        """
         now = self.clock.now()
         while self._future and self._future[0][0] <= now:
             request = self._future[0][2]
@@ -273,7 +280,7 @@ class Engine:
                 self.scheduler.add(heapq.heappop(self._future)[2])
         while overdue := self.scheduler.overdue(now):
             self._turn_away(overdue[0], "deadline")
-        self.scheduler.arrivals_open = bool(self._future) or until is not None
+        self.scheduler.queues.arrivals_open = bool(self._future) or until is not None
         return now
 
     def _turn_away(self, request: Request, reason: str) -> None:
@@ -292,7 +299,9 @@ class Engine:
         self.clock.wait_until(min(times))
 
     def _after_step(self, plan: Plan, result: StepResult, now: float) -> list[Request]:
-        """Log-probabilities, stop strings, siblings that may start, and who leaves (even if ``on_token`` fails)."""
+        """Log-probabilities, stop strings, siblings that may start,
+        and who leaves (even if ``on_token`` fails).
+        """
         note_logprobs(plan, result)
         try:
             if self.on_token is not None:
@@ -321,8 +330,8 @@ class Engine:
 
     @uninterrupted()
     def _close_batch(self) -> None:
-        """Rows that are done wait for the live ones of their static batch: not if the last of these was preempted,
-        aborted or rolled back.
+        """Rows that are done wait for the live ones of their static batch: not if the last of these was
+        preempted, aborted or rolled back.
         """
         if all(r.is_done for r in self.scheduler.running):
             self._finish_all(list(self.scheduler.running))

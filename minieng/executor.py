@@ -8,7 +8,9 @@ from .plan import Plan, StepResult
 
 
 class Executor(Protocol):
-    """What carries a plan out: a model runner or a simulator. The engine itself asks for nothing but ``execute``."""
+    """What carries a plan out: a model runner or a simulator.
+    The engine itself asks for nothing but ``execute``.
+    """
 
     @property
     def kv_nbytes_per_token(self) -> float:

@@ -1,6 +1,7 @@
 """The GPU as a machine: whether there is one, which one is meant, and whose memory is whose.
 
-Everything outside the kernels that goes another way on a GPU asks ``is_gpu``, and nothing asks for a device's type itself.
+Everything outside the kernels that goes another way on a GPU asks ``is_gpu``, and nothing asks for a device's
+type itself.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ def is_gpu(device: torch.device) -> bool:
 
 
 def here(device: torch.device) -> contextlib.AbstractContextManager:
-    """What is launched inside is launched on this device: Triton and events go by the current GPU, not by the tensors'."""
+    """What is launched inside is launched on this device: Triton and events go by the current GPU,
+    not by the tensors'.
+    """
     return torch.cuda.device(device) if is_gpu(device) else contextlib.nullcontext()
 
 
 def give_back(device: torch.device) -> None:
-    """What nobody refers to any more goes back to the GPU, so that free memory can be read, by another process, too."""
+    """What nobody refers to any more goes back to the GPU, so that free memory can be read,
+    by another process, too.
+    """
     if is_gpu(device):
         gc.collect()
         torch.cuda.empty_cache()
@@ -33,9 +38,9 @@ def give_back(device: torch.device) -> None:
 def let_go(problem: BaseException) -> None:
     """Keep no tensors alive for an error's sake.
 
-    A notebook keeps the last error, an error its traceback, and a traceback the variables of every function it passed
-    through: after "out of memory" these are what fills the memory. The lines stay readable. Functions that still run keep
-    their variables.
+    A notebook keeps the last error, an error its traceback, and a traceback the variables of every function
+    it passed through: after "out of memory" these are what fills the memory. The lines stay readable.
+    Functions that still run keep their variables.
     """
     seen: list[BaseException] = []
     waiting: list[BaseException | None] = [problem]
@@ -48,15 +53,17 @@ def let_go(problem: BaseException) -> None:
 
 
 def leave_out_cudnn() -> None:
-    """No attention by cuDNN in this process. On sm_90 torch prefers it in half precision, and it makes a plan, for up to
-    a second, for every new shape: with batching, for almost every step.
+    """No attention by cuDNN in this process. On sm_90 torch prefers it in half precision, and it makes a
+    plan, for up to a second, for every new shape: with batching, for almost every step.
     """
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 @contextlib.contextmanager
 def no_collection() -> Iterator[None]:
-    """Garbage is collected before, not in between: a graph that dies while another is captured breaks the capture."""
+    """Garbage is collected before, not in between:
+    a graph that dies while another is captured breaks the capture.
+    """
     gc.collect()
     held_off = gc.isenabled()
     gc.disable()

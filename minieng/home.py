@@ -8,7 +8,9 @@ from pathlib import Path
 
 
 def cache_home() -> Path:
-    """MINIENG_HOME, else the user's cache directory of this platform (XDG_CACHE_HOME is honoured on Linux)."""
+    """MINIENG_HOME, else the user's cache directory of this platform
+    (XDG_CACHE_HOME is honoured on Linux).
+    """
     if home := os.environ.get("MINIENG_HOME"):
         return Path(home).expanduser().absolute()
     if sys.platform == "darwin":

@@ -1,7 +1,7 @@
 """The front door: ``LLM("smollm2-135m").generate(["Hello"])``.
 
-It loads a model, sizes the cache, turns prompts into requests and tokens into text. All deciding is done by the
-engine and its scheduler; all computing by the runner.
+It loads a model, sizes the cache, turns prompts into requests and tokens into text. All deciding is done by
+the engine and its scheduler; all computing by the runner.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 
 class LLM:
-    """A model behind an engine. Every keyword is a knob of ``EngineConfig``; see there, or ``minieng generate --help``.
+    """A model behind an engine. Every keyword is a knob of ``EngineConfig``; see there,
+    or ``minieng generate --help``.
 
     model  short name ("smollm2-135m", "tiny"), Hugging Face repo id, or local directory
 
-    A context manager; ``close()`` gives the cache's memory back. Engines of one process share a model's weights.
-    One thread at a time may use it; a second one is told so with a RuntimeError.
+    A context manager; ``close()`` gives the cache's memory back. Engines of one process share a model's
+    weights. One thread at a time may use it; a second one is told so with a RuntimeError.
     """
 
     def __init__(self, model: str | Parts = "smollm2-135m", *, checked: bool = False, **knobs: Any) -> None:
@@ -45,7 +46,8 @@ class LLM:
         self.tokenizer = parts.tokenizer
         self.max_model_len, self.vocab_size = parts.max_model_len, parts.vocab_size
         self.eos_token_ids = parts.eos_token_ids
-        self._answers, self.turn = Answers(parts.tokenizer), Turn()  # whoever holds the turn keeps other threads out
+        # Whoever holds the turn keeps other threads out.
+        self._answers, self.turn = Answers(parts.tokenizer), Turn()
         self._streams = self._answers.streams
         self._ids = itertools.count()
         self._last_trace = parts.engine.trace
@@ -53,26 +55,37 @@ class LLM:
 
     @classmethod
     def simulated(
-        cls, model: str | ModelSpec = "llama-7b", gpu: str | GPU = "A100-80G", *, tensor: int = 1, stages: int = 1,
-        depth: int = 1, host: float | tuple[float, float] | None = None, checked: bool = False, **knobs: Any,
+        cls, model: str | ModelSpec = "llama-7b", gpu: str | GPU = "A100-80G", *, tensor: int = 1,
+        stages: int = 1, depth: int = 1, host: float | tuple[float, float] | None = None,
+        checked: bool = False, **knobs: Any,
     ) -> LLM:  # fmt: skip
-        """The same face on a GPU that is not here: the real scheduler and block tables, a formula for each step's time.
+        """The same face on a GPU that is not here: the real scheduler and block tables,
+        a formula for each step's time.
 
-        Nothing is computed: prompts are token ids, the answers have the right length and no text. Time is virtual.
+        Nothing is computed: prompts are token ids, the answers have the right length and no text. Time is
+        virtual.
 
         model, gpu      names or specs of ``minieng.sim.hardware``
         tensor, stages  tensor-parallel ranks, and pipeline stages
-        depth           batches in flight at once, for a pipeline (1: a batch passes all stages before the next one starts)
-        host            seconds a step takes outside the GPU, or (a step, each request in it) (default: 1 ms, vLLM of 2025)
+        depth           batches in flight at once, for a pipeline (1: a batch passes all stages before the
+        next one starts)
+        host            seconds a step takes outside the GPU, or (a step, each request in it) (default: 1 ms,
+        vLLM of 2025)
         knobs           those of ``EngineConfig``
         """
         from .sim.simulated import simulated_engine
         from .text import NoTokenizer
 
         own: dict[str, Any] = {} if host is None else {"host": host}
-        engine = simulated_engine(model, gpu, tensor=tensor, stages=stages, depth=depth, checked=checked, **own, **knobs)
+        engine = simulated_engine(
+            model, gpu, tensor=tensor, stages=stages, depth=depth, checked=checked, **own, **knobs
+        )
         spec = cast("SimExecutor", engine.executor).model.model
-        return cls(Parts(engine, spec.name, NoTokenizer(), engine.config.max_model_len or spec.max_len, spec.vocab, []))
+        return cls(
+            Parts(
+                engine, spec.name, NoTokenizer(), engine.config.max_model_len or spec.max_len, spec.vocab, []
+            )
+        )
 
     # -- what a reader types ----------------------------------------------------------------------------
 
@@ -97,7 +110,13 @@ class LLM:
         """
         with self.turn:
             ticket = self.submit(
-                prompts, params, priority=priority, deadline=deadline, user=user, request_ids=request_ids, arrivals=arrivals
+                prompts,
+                params,
+                priority=priority,
+                deadline=deadline,
+                user=user,
+                request_ids=request_ids,
+                arrivals=arrivals,
             )
             try:
                 with progress_bar(progress, len(ticket.requests)) as bar:
@@ -120,10 +139,13 @@ class LLM:
     ) -> Generator[TokenEvent, None, None]:
         """Token by token, of one prompt or of several at once. Leaving the loop early aborts the requests.
 
-        The keywords are those of ``generate``. Prompts are checked and queued when the first token is asked for.
+        The keywords are those of ``generate``. Prompts are checked and queued when the first token is asked
+        for.
         """
         with self.turn:
-            ticket = self.submit(prompts, params, priority=priority, deadline=deadline, user=user, request_ids=request_ids)
+            ticket = self.submit(
+                prompts, params, priority=priority, deadline=deadline, user=user, request_ids=request_ids
+            )
             try:
                 while not ticket.done:
                     self.step()
@@ -143,7 +165,8 @@ class LLM:
         request_ids: Sequence[str] | None = None,
         arrivals: Sequence[float] | None = None,
     ) -> Ticket:
-        """Queue prompts and return at once. ``step()`` computes; the ticket tells what came, and must be closed.
+        """Queue prompts and return at once. ``step()`` computes; the ticket tells what came,
+        and must be closed.
 
         ``generate`` and ``stream`` are loops over these. The keywords are those of ``generate``.
         """
@@ -152,7 +175,9 @@ class LLM:
             return Ticket(groups, self._answers, self._forget)
 
     def step(self, until: float | None = None) -> StepRecord | None:
-        """One step, for all who have a ticket. None if nothing could be computed; ``until``: see ``Engine.step``."""
+        """One step, for all who have a ticket. None if nothing could be computed; ``until``:
+        see ``Engine.step``.
+        """
         with self.turn:
             self._check_open()
             return self.engine.step(until)
@@ -172,7 +197,9 @@ class LLM:
 
         requests = requests_of(workload, self.vocab_size, seed)
         with self.turn:
-            return serve(self.engine, requests, self.max_model_len, virtual=virtual, progress=progress, goodput=goodput)
+            return serve(
+                self.engine, requests, self.max_model_len, virtual=virtual, progress=progress, goodput=goodput
+            )
 
     def chat(self, messages: list[dict], params: SamplingParams | None = None) -> str:
         """The model's answer to a conversation, as text."""
@@ -196,8 +223,8 @@ class LLM:
     def replay(self, trace: Trace) -> Trace:
         """Carry the plans of a trace out again, here; what happened, as a trace of its own.
 
-        The same model gives the same tokens: compare ``outputs()`` of both. The knobs must be those of the recorded
-        engine. Raises TraceError if the trace does not begin at the beginning, or does not fit.
+        The same model gives the same tokens: compare ``outputs()`` of both. The knobs must be those of the
+        recorded engine. Raises TraceError if the trace does not begin at the beginning, or does not fit.
         """
         self._check_open()
         from .replay import replay
@@ -213,14 +240,16 @@ class LLM:
         lines = {
             "model": self.model_name + (f", {self.path}" if self.path else ""),
             **self.runner.facts(),
-            "scheduler": f"{type(self.engine.scheduler).__name__}, order {config.order}, admission {config.admission}, "
-            f"victim {config.victim or 'the last in the order'}, preemption {config.preemption}",
+            "scheduler": f"{type(self.engine.scheduler).__name__}, order {config.order}, "
+            f"admission {config.admission}, victim {config.victim or 'the last in the order'}, "
+            f"preemption {config.preemption}",
             "cache": f"{kv.pool.num_blocks} blocks of {kv.block_size} = {kv.num_slots} tokens, "
-            f"{self.runner.kv_nbytes_per_token * kv.num_slots / 2**20:.0f} MiB ({self.runner.kv_nbytes_per_token:.0f} bytes "
-            f"a token), {kv.pool.num_free} blocks free, prefix caching {'on' if config.enable_prefix_caching else 'off'}",
+            f"{self.runner.kv_nbytes_per_token * kv.num_slots / 2**20:.0f} MiB "
+            f"({self.runner.kv_nbytes_per_token:.0f} bytes a token), {kv.pool.num_free} blocks free, prefix "
+            f"caching {'on' if config.enable_prefix_caching else 'off'}",
             "longest text": f"{self.max_model_len} tokens",
-            "steps": f"{len(self.trace)}, {self.trace.total('num_tokens')} tokens computed, {len(refused)} refusals"
-            + (f", the last: {refused[-1]}" if refused else ""),
+            "steps": f"{len(self.trace)}, {self.trace.total('num_tokens')} tokens computed, "
+            f"{len(refused)} refusals" + (f", the last: {refused[-1]}" if refused else ""),
         }
         return "\n".join(f"{name:13} {text}" for name, text in lines.items())
 
@@ -247,13 +276,17 @@ class LLM:
 
     # -- from prompts to requests -----------------------------------------------------------------------
 
-    def _submit(self, prompts, params, priority, deadline, user, request_ids, arrivals) -> list[list[Request]]:
+    def _submit(
+        self, prompts, params, priority, deadline, user, request_ids, arrivals
+    ) -> list[list[Request]]:
         """One list of ``n`` requests for each prompt, all queued; or ValueError (QueueFull), and none is."""
         self._check_open()
         prompts = as_list(prompts)
         count, now = len(prompts), self.engine.clock.now()
         spread = {
-            "params": each_of("params", params if params is not None else SamplingParams(), count, SamplingParams),
+            "params": each_of(
+                "params", params if params is not None else SamplingParams(), count, SamplingParams
+            ),
             "priority": each_of("priority", priority, count, int),
             "deadline": each_of("deadline", deadline, count, (int, float, type(None))),
             "user": each_of("user", user, count, str),
@@ -262,7 +295,9 @@ class LLM:
         for each in spread["priority"]:
             integer("priority", each, -INT_MAX, INT_MAX)
         taken = {r.prompt_id for r in self.engine.requests.values()}
-        ids = names_of([str(next(self._ids)) for _ in prompts] if request_ids is None else request_ids, count, taken)
+        ids = names_of(
+            [str(next(self._ids)) for _ in prompts] if request_ids is None else request_ids, count, taken
+        )
         groups: list[list[Request]] = []
         try:
             for i, prompt in enumerate(prompts):
@@ -281,7 +316,9 @@ class LLM:
         return groups
 
     def _name_apart(self, requests: Iterable[Request]) -> None:
-        """No two sequences bear one name: "doc#1" is a sample of "doc", and may be what a user called another prompt."""
+        """No two sequences bear one name: "doc#1" is a sample of "doc",
+        and may be what a user called another prompt.
+        """
         names = set(self.engine.requests)
         for request in requests:
             while request.request_id in names:
@@ -293,29 +330,36 @@ class LLM:
         text, token_ids = tokens_of(prompt, self.tokenizer, self.vocab_size, self.model_name)
         for name, token in params.token_ids_named():
             if token >= self.vocab_size:
-                raise ValueError(f"{name}: token {token} is out of range: the vocabulary has {self.vocab_size} tokens")
+                raise ValueError(
+                    f"{name}: token {token} is out of range: the vocabulary has {self.vocab_size} tokens"
+                )
         if len(token_ids) >= self.max_model_len:
             raise ValueError(
-                f"request {request_id!r}: the prompt has {len(token_ids)} tokens, the longest text is {self.max_model_len} "
-                "with at least one token of output: shorten the prompt or raise max_model_len"
+                f"request {request_id!r}: the prompt has {len(token_ids)} tokens, the longest text is "
+                f"{self.max_model_len} with at least one token of output: shorten the prompt or raise "
+                "max_model_len"
             )
         check_times(request_id, arrivals, deadline)
         bad_words, longest = bad_word_tokens(params.bad_words, self.tokenizer), self.max_model_len
-        if params.max_tokens is None:  # no more than the whole cache holds, where that is less; the last needs no KV
+        # No more than the whole cache holds, where that is less; the last needs no KV.
+        if params.max_tokens is None:
             longest = max(len(token_ids) + 1, min(longest, self.engine.kv.num_slots + 1))
         return [
             Request(
                 request_id if params.n == 1 else f"{request_id}#{index}", token_ids, params, prompt=text,
                 prompt_id=request_id, sample_index=index,
                 sample_key=sample_key(params.seed, self.config.seed, request_id, index),
-                arrival_time=now + arrivals, priority=priority, deadline=None if deadline is None else now + deadline,
-                user=user, max_model_len=longest, eos_token_ids=self.eos_token_ids, bad_words=bad_words,
+                arrival_time=now + arrivals, priority=priority,
+                deadline=None if deadline is None else now + deadline, user=user, max_model_len=longest,
+                eos_token_ids=self.eos_token_ids, bad_words=bad_words,
             )
             for index in range(params.n)
         ]  # fmt: skip
 
     def _forget(self, groups: list[list[Request]]) -> None:
-        """Whatever of these still runs is aborted (Ctrl-C, an early exit, a refused neighbour); streams are dropped."""
+        """Whatever of these still runs is aborted (Ctrl-C, an early exit, a refused neighbour);
+        streams are dropped.
+        """
         with self.turn:
             for request in itertools.chain.from_iterable(groups):
                 if self.engine is not None and self.engine.requests.get(request.request_id) is request:

@@ -21,22 +21,23 @@ INT_MAX = 2**63 - 1  # tensors and files hold whole numbers in 64 bits
 class SamplingParams:
     """How the next token is chosen and when a text ends. Names and meanings are vLLM's.
 
-    ``temperature=0`` is greedy. ``top_k=0`` (or -1), ``top_p=1`` and ``min_p=0`` switch those filters off; ``min_p``
-    keeps tokens that are at least that share as likely as the likeliest. ``max_tokens`` counts output tokens; None:
-    as many as ``max_model_len`` and the cache have room for. ``stop`` strings end the text before them, also where they
-    cross a token border; so do tokens of ``stop_token_ids``, which stay in the list of tokens. With
-    ``include_stop_str_in_output`` the text keeps what ended it. Within the first ``min_tokens`` tokens nothing ends a text.
-    ``skip_special_tokens=False`` shows them in the text; with ``detokenize=False`` no text is made at all.
-    ``n`` samples of one prompt share its KV. ``seed`` makes a sampled text the same on every run, whatever else is in
-    the batch.
+    ``temperature=0`` is greedy. ``top_k=0`` (or -1), ``top_p=1`` and ``min_p=0`` switch those filters off;
+    ``min_p`` keeps tokens that are at least that share as likely as the likeliest. ``max_tokens`` counts
+    output tokens; None: as many as ``max_model_len`` and the cache have room for. ``stop`` strings end the
+    text before them, also where they cross a token border; so do tokens of ``stop_token_ids``, which stay in
+    the list of tokens. With ``include_stop_str_in_output`` the text keeps what ended it. Within the first
+    ``min_tokens`` tokens nothing ends a text. ``skip_special_tokens=False`` shows them in the text; with
+    ``detokenize=False`` no text is made at all. ``n`` samples of one prompt share its KV. ``seed`` makes a
+    sampled text the same on every run, whatever else is in the batch.
 
-    ``repetition_penalty`` divides positive logits of tokens that prompt or output hold, and multiplies negative ones;
-    of tokens that the output holds, ``presence_penalty`` is taken off once, ``frequency_penalty`` for each time.
-    ``logit_bias`` is added to the logits of some tokens; it is kept as pairs. Only ``allowed_token_ids`` can be
-    chosen, if they are given; none of ``bad_words`` is ever completed, at the beginning of a word or within one.
+    ``repetition_penalty`` divides positive logits of tokens that prompt or output hold, and multiplies
+    negative ones; of tokens that the output holds, ``presence_penalty`` is taken off once,
+    ``frequency_penalty`` for each time. ``logit_bias`` is added to the logits of some tokens; it is kept as
+    pairs. Only ``allowed_token_ids`` can be chosen, if they are given; none of ``bad_words`` is ever
+    completed, at the beginning of a word or within one.
 
-    ``logprobs=k`` returns the k most likely tokens beside the chosen one, ``prompt_logprobs=k`` the same for the
-    tokens of the prompt: what the model said, before everything that is named above.
+    ``logprobs=k`` returns the k most likely tokens beside the chosen one, ``prompt_logprobs=k`` the same for
+    the tokens of the prompt: what the model said, before everything that is named above.
     """
 
     temperature: float = 0.0
@@ -77,7 +78,8 @@ class SamplingParams:
                 raise ValueError(f"{field.name}={getattr(self, field.name)!r}: must be True or False")
         if self.stop and not self.detokenize:
             raise ValueError(
-                f"stop={list(self.stop)}: stop strings are looked for in the text: leave detokenize=True, or use stop_token_ids"
+                f"stop={list(self.stop)}: stop strings are looked for in the text: leave detokenize=True, "
+                "or use stop_token_ids"
             )
 
     def _keep(self, name: str, value: Any) -> None:
@@ -91,13 +93,16 @@ class SamplingParams:
         number("presence_penalty", self.presence_penalty, -2.0, 2.0)
         number("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
         integer("top_k", self.top_k, -1, None)
-        self._keep("top_k", min(max(0, self.top_k), INT_MAX))  # more than the vocabulary is the same as all of it
+        # More than the vocabulary is the same as all of it.
+        self._keep("top_k", min(max(0, self.top_k), INT_MAX))
         integer("min_tokens", self.min_tokens, 0)
         integer("n", self.n, 1, MAX_N)
         if self.max_tokens is not None:
             integer("max_tokens", self.max_tokens, 1)
             if self.min_tokens > self.max_tokens:
-                raise ValueError(f"min_tokens={self.min_tokens} is more than max_tokens={self.max_tokens}: lower it")
+                raise ValueError(
+                    f"min_tokens={self.min_tokens} is more than max_tokens={self.max_tokens}: lower it"
+                )
         if self.seed is not None:
             integer("seed", self.seed, -INT_MAX - 1)
         for name in ("logprobs", "prompt_logprobs"):
@@ -136,7 +141,9 @@ class SamplingParams:
 
     @cached_property
     def moves_logits(self) -> bool:
-        """Whether anything is done to the logits before temperature and filters: mostly not, and that must be quick."""
+        """Whether anything is done to the logits before temperature and filters: mostly not,
+        and that must be quick.
+        """
         return bool(self.follows_text or self.min_tokens or self.logit_bias or self.allowed_token_ids)
 
     @cached_property
@@ -159,7 +166,10 @@ def sequence(name: str, value: Any) -> tuple:
 def pairs(name: str, value: Any) -> tuple[tuple[int, float], ...]:
     """{token: number} as pairs. JSON has text for keys and lists for pairs: both are taken."""
     if isinstance(value, Mapping):
-        value = [(int(key) if isinstance(key, str) and key.isdecimal() else key, item) for key, item in value.items()]
+        value = [
+            (int(key) if isinstance(key, str) and key.isdecimal() else key, item)
+            for key, item in value.items()
+        ]
     value = sequence(name, value)
     for pair in value:
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:

@@ -1,4 +1,6 @@
-"""What an ``LLM`` is put together from: a model, the engine around it, and what is known of its vocabulary."""
+"""What an ``LLM`` is put together from: a model, the engine around it,
+and what is known of its vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,23 @@ def loaded_parts(model: str, checked: bool, knobs: dict[str, Any]) -> Parts:
     if config.stages == 1:
         from .model.load import load  # torch comes with it
     else:
-        from .parallel.stages import load_stages as load  # type: ignore[assignment]  # a part of it here, the others elsewhere
+        # A part of it here, the others elsewhere.
+        from .parallel.stages import load_stages as load  # type: ignore[assignment]
 
         make = pipelined(config.stages)
     scheduler = make_scheduler(config.scheduler)
     loaded = load(model, config, scheduler.largest_step, scheduler.rectangles)
     tensors, reservation = loaded.runner.tensors, reservation_of(config.admission)
-    kv = KVCache(tensors.num_blocks, config.block_size, config.enable_prefix_caching, reservation, len(tensors.host))
+    kv = KVCache(
+        tensors.num_blocks, config.block_size, config.enable_prefix_caching, reservation, len(tensors.host)
+    )
     engine = make(loaded.runner, kv, config, checked=checked)
-    engine.trace.meta |= {"model": model, "device": loaded.runner.device_name, "date": date.today().isoformat()}
-    return Parts(engine, model, loaded.tokenizer, loaded.max_model_len, loaded.vocab_size, loaded.eos_token_ids, loaded.path)
+    engine.trace.meta |= {
+        "model": model,
+        "device": loaded.runner.device_name,
+        "date": date.today().isoformat(),
+    }
+    return Parts(
+        engine, model, loaded.tokenizer, loaded.max_model_len, loaded.vocab_size, loaded.eos_token_ids,
+        loaded.path,
+    )  # fmt: skip

@@ -1,7 +1,7 @@
 """A decision as a value: what one step will do, and what came of it.
 
-A scheduler makes a ``Plan``, the engine checks and carries it out, an executor turns it into a ``StepResult``.
-Model, simulator and trace know plans; none of them knows a scheduler.
+A scheduler makes a ``Plan``, the engine checks and carries it out, an executor turns it into a
+``StepResult``. Model, simulator and trace know plans; none of them knows a scheduler.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from .request import Logprob, Request
 
 
 class Mode(enum.StrEnum):
-    """What kind of step a plan is. Derived from the slices, for readers and pictures; no rule depends on it."""
+    """What kind of step a plan is. Derived from the slices, for readers and pictures;
+    no rule depends on it.
+    """
 
     EXTEND = "extend"  # prompts only
     DECODE = "decode"  # one token for each of some running requests
@@ -147,8 +149,10 @@ class StepResult:
     tokens[i]    the token sampled for plan.extend[i], or None where the prompt is not complete yet
     duration     seconds the step took (measured by a runner, predicted by a simulator)
     logprobs[i]  {token id: Logprob} where the request asked for it; None if nobody did
-    foretold[i]  the same for each token of its prompt that the slice's tokens foretell, where it asked for that
-    stages       when each stage of a pipeline began and ended its part, in seconds before the result came (so negative)
+    foretold[i]  the same for each token of its prompt that the slice's tokens foretell, where it asked for
+    that
+    stages       when each stage of a pipeline began and ended its part, in seconds before the result came (so
+    negative)
     """
 
     tokens: list[int | None]
@@ -159,7 +163,9 @@ class StepResult:
 
 
 class PlanError(RuntimeError):
-    """A plan that breaks a rule. ``rule`` names it; the message says which request, by how much, and what to do."""
+    """A plan that breaks a rule. ``rule`` names it; the message says which request, by how much,
+    and what to do.
+    """
 
     def __init__(self, rule: str, message: str) -> None:
         super().__init__(f"rule '{rule}' broken: {message}")

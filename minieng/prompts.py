@@ -1,4 +1,6 @@
-"""What a user may type as a prompt, and the token ids it becomes. Every mistake is named before anything is queued."""
+"""What a user may type as a prompt, and the token ids it becomes.
+Every mistake is named before anything is queued.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,18 @@ from typing import Any
 from .job import MOST_SECONDS
 from .params import FLOAT_MAX, shown
 
-# Text; token ids, in a list or an array of any library; chat messages; {"prompt": …} or {"prompt_token_ids": …}.
+# Text; token ids, in a list or an array of any library; chat messages; {"prompt": …} or {"prompt_token_ids":
+# …}.
 Prompt = str | Sequence[int] | list[dict] | dict[str, Any]
 PROMPT_KEYS = ("prompt", "prompt_token_ids")
 
 
-def tokens_of(prompt: Prompt, tokenizer: Any, vocab_size: int, model_name: str) -> tuple[str | None, list[int]]:
-    """Text (if there is one) and token ids of a prompt of any kind. Raises ValueError naming what is wrong with it."""
+def tokens_of(
+    prompt: Prompt, tokenizer: Any, vocab_size: int, model_name: str
+) -> tuple[str | None, list[int]]:
+    """Text (if there is one) and token ids of a prompt of any kind.
+    Raises ValueError naming what is wrong with it.
+    """
     text, token_ids = None, prompt
     if isinstance(prompt, dict):
         text, token_ids = unwrapped(prompt)
@@ -29,8 +36,14 @@ def tokens_of(prompt: Prompt, tokenizer: Any, vocab_size: int, model_name: str) 
         raise ValueError("the prompt is empty: there is no token to continue from")
     bad = next((t for t in token_ids if not 0 <= t < vocab_size), None)
     if bad is not None:
-        where = "" if text is None else f" in {text!r:.60}, where the tokenizer put it: the two do not belong together"
-        raise ValueError(f"token id {shown(bad)} is out of range: the vocabulary has {vocab_size} tokens{where}")
+        where = (
+            ""
+            if text is None
+            else f" in {text!r:.60}, where the tokenizer put it: the two do not belong together"
+        )
+        raise ValueError(
+            f"token id {shown(bad)} is out of range: the vocabulary has {vocab_size} tokens{where}"
+        )
     return text, token_ids
 
 
@@ -66,7 +79,9 @@ def plain_ids(tokens: Any) -> list[int]:
         found = [t.tolist() if hasattr(t, "tolist") else t for t in found]
         if all(isinstance(t, int) and not isinstance(t, bool) for t in found):
             return found
-    raise ValueError(f"prompt {tokens!r:.60}: must be a string, a list of token ids, or a list of chat messages")
+    raise ValueError(
+        f"prompt {tokens!r:.60}: must be a string, a list of token ids, or a list of chat messages"
+    )
 
 
 def valid_text(text: str) -> str:
@@ -74,18 +89,24 @@ def valid_text(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as problem:
-        raise ValueError(f"the prompt holds a lone surrogate at character {problem.start}: not text") from None
+        raise ValueError(
+            f"the prompt holds a lone surrogate at character {problem.start}: not text"
+        ) from None
     return text
 
 
 def as_list(prompts: Any) -> list:
-    """A lone prompt becomes a list of one. A list of numbers is one prompt, a list of messages is one conversation."""
+    """A lone prompt becomes a list of one. A list of numbers is one prompt,
+    a list of messages is one conversation.
+    """
     if hasattr(prompts, "tolist"):
         prompts = prompts.tolist()
     if isinstance(prompts, (str, dict)):
         return [prompts]
     if not isinstance(prompts, (list, tuple)):
-        raise ValueError(f"prompts={prompts!r:.60}: must be a string, token ids, chat messages, or a list of these")
+        raise ValueError(
+            f"prompts={prompts!r:.60}: must be a string, token ids, chat messages, or a list of these"
+        )
     if not prompts:
         raise ValueError("prompts is an empty list: there is nothing to generate")
     messages = all(isinstance(p, dict) and not is_wrapped(p) for p in prompts)
@@ -98,7 +119,9 @@ def is_number(value: Any) -> bool:
 
 
 def bad_word_tokens(words: Sequence[str], tokenizer: Any) -> list[list[int]]:
-    """Each word as the tokens that write it at the beginning of a text, and behind a space where those differ."""
+    """Each word as the tokens that write it at the beginning of a text,
+    and behind a space where those differ.
+    """
     found: list[list[int]] = []
     for word in words:
         for text in (word.lstrip(), " " + word.lstrip()):
@@ -122,7 +145,9 @@ def each_of(name: str, value: Any, count: int, kind: Any) -> list:
 
 
 def names_of(request_ids: Sequence[str], count: int, taken: set[str]) -> list[str]:
-    """The names that were given to ``count`` prompts. Raises ValueError if one is no name, or is taken already."""
+    """The names that were given to ``count`` prompts. Raises ValueError if one is no name,
+    or is taken already.
+    """
     ids = list(request_ids)
     if len(ids) != count:
         raise ValueError(f"{len(ids)} request_ids for {count} prompts: give one for each")

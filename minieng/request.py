@@ -23,8 +23,9 @@ class Status(enum.Enum):
 class Request:
     """One sequence inside the engine: tokens, how far they are computed, and where their KV lies.
 
-    A prefix of ``token_ids`` has KV: it lies in the slots of ``block_table``, of which entry i is the block of slots
-    [i·block_size, (i+1)·block_size). Token t lies in slot ``pad + t``; packed requests have ``pad = 0``.
+    A prefix of ``token_ids`` has KV: it lies in the slots of ``block_table``, of which entry i is the block
+    of slots [i·block_size, (i+1)·block_size). Token t lies in slot ``pad + t``; packed requests have ``pad =
+    0``.
     """
 
     __slots__ = (
@@ -147,7 +148,7 @@ class Request:
     @property
     def is_decode(self) -> bool:
         """Only the token that was sampled last lacks its KV. A name for pictures; no rule depends on it."""
-        return len(self.token_ids) - self.num_computed_tokens == 1 and len(self.token_ids) > self.num_prompt_tokens
+        return self.num_computed_tokens == len(self.token_ids) - 1 >= self.num_prompt_tokens
 
     @property
     def is_done(self) -> bool:
@@ -172,14 +173,16 @@ class Request:
                 self.finish_reason, self.stop_reason = "stop", token
 
     def __repr__(self) -> str:
-        return f"Request({self.request_id!r}, {self.num_computed_tokens}/{self.num_tokens} tokens, {self.status.value})"
+        done = f"{self.num_computed_tokens}/{self.num_tokens}"
+        return f"Request({self.request_id!r}, {done} tokens, {self.status.value})"
 
 
 @dataclass
 class RequestMetrics:
     """Times in seconds on the engine's clock. ``token_times[i]`` is when output token i came.
 
-    ``num_cached_tokens`` of the prompt's tokens were found in the cache when its first sample was first let in.
+    ``num_cached_tokens`` of the prompt's tokens were found in the cache when its first sample was first let
+    in.
     """
 
     arrival_time: float
@@ -225,9 +228,10 @@ class Logprob(float):
 class CompletionOutput:
     """One of the ``n`` texts of a prompt. ``finish_reason`` is "stop", "length" or "abort".
 
-    ``stop_reason`` is the stop string, or the token of ``stop_token_ids``, that ended the text; of an aborted request
-    "deadline" or "queue full" if it was turned away; None for the model's own end and all else. ``logprobs[i]`` maps token id to
-    ``Logprob`` for output token i, and ``cumulative_logprob`` is the sum over the tokens chosen (None unless asked for).
+    ``stop_reason`` is the stop string, or the token of ``stop_token_ids``, that ended the text; of an aborted
+    request "deadline" or "queue full" if it was turned away; None for the model's own end and all else.
+    ``logprobs[i]`` maps token id to ``Logprob`` for output token i, and ``cumulative_logprob`` is the sum
+    over the tokens chosen (None unless asked for).
     """
 
     index: int
@@ -269,7 +273,7 @@ class TokenEvent:
 def as_tokens(bad_words: Sequence[Sequence[int]], params: SamplingParams) -> list[tuple[int, ...]]:
     """The tokens of ``params.bad_words``; ValueError if the words are there and their tokens are not."""
     if params.bad_words and not bad_words:
-        raise ValueError(f"bad_words={list(params.bad_words)}: a request needs their tokens too: bad_words=[[…], …]")
+        raise ValueError(f"bad_words={list(params.bad_words)}: give their tokens too: bad_words=[[…], …]")
     return [tuple(word) for word in bad_words]
 
 
@@ -282,6 +286,8 @@ def longest_text(prompt_tokens: int, max_tokens: int | None, max_model_len: int 
 
 
 def sample_key(seed: int | None, default_seed: int, request_id: str, sample_index: int) -> bytes:
-    """What a request's noise depends on: its own seed, or else the engine's seed and its id; and which of n it is."""
+    """What a request's noise depends on: its own seed, or else the engine's seed and its id;
+    and which of n it is.
+    """
     text = f"seed {seed}" if seed is not None else f"engine {default_seed} request {request_id}"
     return f"{text} sample {sample_index}".encode()

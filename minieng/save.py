@@ -12,7 +12,8 @@ from typing import Any
 def writable(text: str) -> Path:
     """A file's path, for argparse's ``type``: an error with the reason if nothing can be written there.
 
-    It is tried by opening it. What lies there is left as it is; a file that was not there is not there afterwards.
+    It is tried by opening it. What lies there is left as it is; a file that was not there is not there
+    afterwards.
     """
     path = Path(text)
     try:
@@ -28,7 +29,9 @@ def writable(text: str) -> Path:
         if new:
             path.unlink()
     except OSError as problem:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be written ({problem.strerror}): name another file") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot be written ({problem.strerror}): name another file"
+        ) from None
     return path
 
 

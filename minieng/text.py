@@ -23,29 +23,36 @@ class NoTokenizer:
 class TextStream:
     """The growing text of one request.
 
-    A token need not be a whole character, and its text may depend on the token before it; so a window that began
-    at a safe place is decoded anew at each token, and text is released when it cannot change any more. The first
-    window begins a few tokens before the output: some tokenizers drop the space in front of whatever they decode first.
+    A token need not be a whole character, and its text may depend on the token before it; so a window that
+    began at a safe place is decoded anew at each token, and text is released when it cannot change any more.
+    The first window begins a few tokens before the output: some tokenizers drop the space in front of
+    whatever they decode first.
 
-    A stop string ends the text where it is complete for the first time, wherever the tokens break. One that is complete
-    within the first ``min_tokens`` tokens does not count.
+    A stop string ends the text where it is complete for the first time, wherever the tokens break. One that
+    is complete within the first ``min_tokens`` tokens does not count.
     """
 
     def __init__(self, tokenizer: Any, request: Request) -> None:
         self.tokenizer, self.request = tokenizer, request
         self.text, self.shown, self.ended = "", 0, False
-        self._taken = self._whole = request.num_prompt_tokens  # tokens decoded; of those, the last that ended a character
+        # Tokens decoded; of those, the last that ended a character.
+        self._taken = self._whole = request.num_prompt_tokens
         self._window = max(0, self._whole - CONTEXT)
         before = self._decode(request.token_ids[self._window : self._whole])
-        if before.endswith(HOLD_BACK):  # the prompt breaks off inside a character: its rest is no part of the answer
+        # The prompt breaks off inside a character: its rest is no part of the answer.
+        if before.endswith(HOLD_BACK):
             self._window, before = self._whole, ""
-        self._released = len(before)  # characters of the window's text that are in ``text``, or are the prompt's
+        # Characters of the window's text that are in ``text``, or are the prompt's.
+        self._released = len(before)
         self._searched = 0  # a stop string counts if it ends behind this place
 
     def push(self) -> bool:
-        """Take in the tokens that have come since. True if the text ends at a stop string, which is cut off."""
+        """Take in the tokens that have come since. True if the text ends at a stop string,
+        which is cut off.
+        """
         stops, last = self.request.params.stop, len(self._tokens())
-        while self._taken < last and not self.ended:  # with stop strings one by one: the result depends on the text alone
+        # With stop strings one by one: the result depends on the text alone.
+        while self._taken < last and not self.ended:
             self._take(self._taken + 1 if stops else last)
         return self.ended
 
@@ -67,7 +74,9 @@ class TextStream:
         return part
 
     def _take(self, last: int) -> None:
-        """Decode up to token ``last``, release the characters that are whole, and look for stop strings in them."""
+        """Decode up to token ``last``, release the characters that are whole,
+        and look for stop strings in them.
+        """
         self._taken = last
         now = self._decode(self.request.token_ids[self._window : last])
         whole = now.rstrip(HOLD_BACK)
@@ -81,7 +90,9 @@ class TextStream:
             self._searched = len(self.text)
 
     def _stops_count(self) -> bool:
-        """Whether a stop string that is complete now ends the text: behind the first ``min_tokens`` tokens."""
+        """Whether a stop string that is complete now ends the text:
+        behind the first ``min_tokens`` tokens.
+        """
         return self._taken - self.request.num_prompt_tokens > self.request.params.min_tokens
 
     def _release(self, now: str) -> bool:
@@ -104,9 +115,15 @@ class TextStream:
             self.request.finish_reason, self.ended = "stop", True
 
     def _tokens(self) -> list[int]:
-        """The tokens whose text counts: a token that ended the request is not shown, unless that was asked for."""
+        """The tokens whose text counts: a token that ended the request is not shown,
+        unless that was asked for.
+        """
         request = self.request
-        ended = request.finish_reason == "stop" and not self.ended and not request.params.include_stop_str_in_output
+        ended = (
+            request.finish_reason == "stop"
+            and not self.ended
+            and not request.params.include_stop_str_in_output
+        )
         return request.token_ids[:-1] if ended else request.token_ids
 
     def _decode(self, tokens: list[int]) -> str:

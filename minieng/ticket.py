@@ -1,4 +1,6 @@
-"""A ticket: what somebody holds whose prompts are in the engine. It is asked for what has come; it computes nothing."""
+"""A ticket: what somebody holds whose prompts are in the engine. It is asked for what has come;
+it computes nothing.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ class Ticket:
     groups  for each prompt its samples, as requests
     """
 
-    def __init__(self, groups: list[list[Request]], answers: Answers, forget: Callable[[list[list[Request]]], None]) -> None:
+    def __init__(
+        self, groups: list[list[Request]], answers: Answers, forget: Callable[[list[list[Request]]], None]
+    ) -> None:
         self.groups, self._answers, self._forget = groups, answers, forget
         self._left = deque(self.requests)
         self._seen: dict[Request, int | None] = dict.fromkeys(self._left, 0)
@@ -31,19 +35,24 @@ class Ticket:
     @property
     def done(self) -> bool:
         """Whether all have left the engine."""
-        while self._left and self._left[0].status is Status.FINISHED:  # all must end, so it is enough to look at one
+        # All must end, so it is enough to look at one.
+        while self._left and self._left[0].status is Status.FINISHED:
             self._left.popleft()
         return not self._left
 
     def events(self) -> Iterator[TokenEvent]:
-        """The tokens that have come since this was asked before. The last of a text bears the reason why it ended."""
+        """The tokens that have come since this was asked before.
+        The last of a text bears the reason why it ended.
+        """
         for request in list(self._seen):
             yield from self._answers.events(request, self._seen)
             if self._seen[request] is None:
                 del self._seen[request]
 
     def outputs(self) -> list[RequestOutput]:
-        """The answers, in the order of the prompts: whole when ``done``. Not after ``close()``, which drops the texts."""
+        """The answers, in the order of the prompts: whole when ``done``. Not after ``close()``,
+        which drops the texts.
+        """
         return [self._answers.output(group) for group in self.groups]
 
     def close(self) -> None:

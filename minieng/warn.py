@@ -1,4 +1,6 @@
-"""Warnings that point at the reader's line: at whoever called minieng, however deep inside the reason was found."""
+"""Warnings that point at the reader's line: at whoever called minieng,
+however deep inside the reason was found.
+"""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@
     Workload.synthetic(100, uniform(16, 256), exponential(128, most=512), rate=4.0, burstiness=0.5)
     Workload.from_csv("my_trace.csv").head(500).scaled(rate=8.0)
 
-Lengths are in tokens, times in seconds after the start, rates in requests a second. All random draws come from
-Python's own generator, so that a seed gives the same requests wherever Python runs.
+Lengths are in tokens, times in seconds after the start, rates in requests a second. All random draws come
+from Python's own generator, so that a seed gives the same requests wherever Python runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ AZURE_FILES = ("azure_conv_2023.csv", "AzureLLMInferenceTrace_conv.csv")
 DEFAULT_SIZE, MOST_JOBS = 100, 1_000_000
 
 
-# -- workloads ----------------------------------------------------------------------------------------------------
+# -- workloads ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,22 @@ class Workload:
 
     @classmethod
     def preset(
-        cls, name: str, n: int = DEFAULT_SIZE, rate: float | None = None, burstiness: float | None = None, seed: int = 0
+        cls,
+        name: str,
+        n: int = DEFAULT_SIZE,
+        rate: float | None = None,
+        burstiness: float | None = None,
+        seed: int = 0,
     ) -> Workload:
-        """One of PRESETS, at its own rate and burstiness unless others are given; or "azure_conv", the trace itself."""
+        """One of PRESETS, at its own rate and burstiness unless others are given; or "azure_conv",
+        the trace itself.
+        """
         if name == "azure_conv":
             return cls.named(str(_azure_file()), n, rate, burstiness)
         if name not in PRESETS:
-            raise ValueError(f"no workload {name!r}: choose {', '.join(PRESETS)}, azure_conv, or the path of a CSV file")
+            raise ValueError(
+                f"no workload {name!r}: choose {', '.join(PRESETS)}, azure_conv, or the path of a CSV file"
+            )
         preset = PRESETS[name]
         return cls.synthetic(
             n, preset.prompt, preset.output, rate=preset.rate if rate is None else rate,
@@ -74,20 +83,30 @@ class Workload:
 
     @classmethod
     def named(
-        cls, name: str, n: int | None = None, rate: float | None = None, burstiness: float | None = None, seed: int = 0
+        cls,
+        name: str,
+        n: int | None = None,
+        rate: float | None = None,
+        burstiness: float | None = None,
+        seed: int = 0,
     ) -> Workload:
-        """A preset or the path of a CSV, as a command line gives it. ``n=None``: 100 jobs, or the whole file."""
+        """A preset or the path of a CSV, as a command line gives it. ``n=None``: 100 jobs,
+        or the whole file.
+        """
         if not name.endswith(".csv"):
             return cls.preset(name, DEFAULT_SIZE if n is None else n, rate, burstiness, seed)
         if burstiness is not None:
-            raise ValueError(f"burstiness={burstiness}: {name} has its own arrivals; only their rate can be changed")
+            raise ValueError(
+                f"burstiness={burstiness}: {name} has its own arrivals; only their rate can be changed"
+            )
         workload = cls.from_csv(name)
         workload = workload if n is None else workload.head(n)
         return workload if rate is None else workload.scaled(rate)
 
     @classmethod
     def from_csv(cls, path: str | Path) -> Workload:
-        """Read ``arrival_s,prompt_tokens,output_tokens[,user,priority,deadline]``; lines after a # are comments.
+        """Read ``arrival_s,prompt_tokens,output_tokens[,user,priority,deadline]``;
+        lines after a # are comments.
 
         The Azure traces as they are published (TIMESTAMP,ContextTokens,GeneratedTokens) are read as well.
         Raises ValueError naming the line of each bad row (the first five).
@@ -111,18 +130,28 @@ class Workload:
         return Workload(self.name, self.jobs[:n])
 
     def scaled(self, rate: float) -> Workload:
-        """The same pattern of arrivals, faster or slower. Raises ValueError if all come at once: no pattern."""
+        """The same pattern of arrivals, faster or slower. Raises ValueError if all come at once:
+        no pattern.
+        """
         if not rate > 0:
             raise ValueError(f"rate={rate}: must be above 0 (inf is allowed)")
         if math.isinf(self.rate) and not math.isinf(rate):
-            raise ValueError(f"{self.name!r} has all its arrivals at 0, they cannot be spread to {rate}/s: make it with a rate")
+            raise ValueError(
+                f"{self.name!r} has all its arrivals at 0, they cannot be spread to {rate}/s: make it with "
+                "a rate"
+            )
         if len(self) / rate > MOST_SECONDS:
-            raise ValueError(f"rate={rate}: {len(self)} requests would take more than {MOST_SECONDS:,.0f} s: raise the rate")
+            raise ValueError(
+                f"rate={rate}: {len(self)} requests would take more than {MOST_SECONDS:,.0f} s: raise the "
+                "rate"
+            )
         factor = 0.0 if math.isinf(rate) else self.rate / rate
         return Workload(self.name, tuple(job._replace(arrival_s=job.arrival_s * factor) for job in self))
 
     def shortened(self, factor: float) -> Workload:
-        """All lengths times ``factor``, at least 1: a data centre's traffic at the size of a small machine."""
+        """All lengths times ``factor``, at least 1:
+        a data centre's traffic at the size of a small machine.
+        """
         if not 0 < factor < math.inf:
             raise ValueError(f"factor={factor}: must be above 0")
         longest = max((max(job.prompt_tokens, job.output_tokens) for job in self), default=0)
@@ -132,11 +161,16 @@ class Workload:
         def cut(tokens: int) -> int:
             return max(1, round(tokens * factor))
 
-        jobs = (job._replace(prompt_tokens=cut(job.prompt_tokens), output_tokens=cut(job.output_tokens)) for job in self)
+        jobs = (
+            job._replace(prompt_tokens=cut(job.prompt_tokens), output_tokens=cut(job.output_tokens))
+            for job in self
+        )
         return Workload(self.name, tuple(jobs))
 
     def prompts(self, vocab_size: int, seed: int = 0) -> list[list[int]]:
-        """Random token ids for each job. No two of vocab_size jobs begin alike, so no prefix is shared by chance."""
+        """Random token ids for each job. No two of vocab_size jobs begin alike,
+        so no prefix is shared by chance.
+        """
         rng, vocabulary = Random(seed), range(vocab_size)
         first = rng.sample(vocabulary, vocab_size)
         rest = [rng.choices(vocabulary, k=job.prompt_tokens - 1) for job in self]
@@ -153,16 +187,22 @@ class Workload:
 
     def __str__(self) -> str:
         count = max(1, len(self))
-        prompt, output = sum(job.prompt_tokens for job in self) / count, sum(job.output_tokens for job in self) / count
+        prompt, output = (
+            sum(job.prompt_tokens for job in self) / count,
+            sum(job.output_tokens for job in self) / count,
+        )
         pace = "all at once" if math.isinf(self.rate) else f"{self.rate:.2f} a second"
-        return f"{self.name}: {len(self)} requests, {pace}, mean {prompt:.0f} prompt and {output:.0f} output tokens"
+        means = f"mean {prompt:.0f} prompt and {output:.0f} output tokens"
+        return f"{self.name}: {len(self)} requests, {pace}, {means}"
 
 
-# -- presets ------------------------------------------------------------------------------------------------------
+# -- presets ------------------------------------------------------------------------------------------------
 
 
 class Preset(NamedTuple):
-    """Distributions, arrivals and where the numbers come from. CV: coefficient of variation, 1/√burstiness."""
+    """Distributions, arrivals and where the numbers come from. CV: coefficient of variation,
+    1/√burstiness.
+    """
 
     prompt: Lengths
     output: Lengths
@@ -172,13 +212,14 @@ class Preset(NamedTuple):
 
 
 PRESETS = {
-    "ladder": Preset(uniform(16, 128), exponential(32, most=96), 2.0, 1.0, "ours: the workload that the lessons share"),
-    "uniform_short": Preset(uniform(16, 48), fixed(32), 4.0, 1.0, "ours: short and alike, a static batch's best case"),
-    "mixed_length": Preset(uniform(16, 256), uniform(16, 128), 4.0, 1.0, "ours: the lengths of benchmarks/cpu_peers"),
-    "bursty": Preset(uniform(16, 256), uniform(16, 128), 4.0, 0.25, "ours: mixed_length, its gaps with a CV of 2"),
-    "chat": Preset(
+    "ladder": Preset(uniform(16, 128), exponential(32, most=96), 2.0, 1.0,
+    "ours: the workload that the lessons share"), "uniform_short": Preset(uniform(16, 48), fixed(32), 4.0,
+    1.0, "ours: short and alike, a static batch's best case"), "mixed_length": Preset(uniform(16, 256),
+    uniform(16, 128), 4.0, 1.0, "ours: the lengths of benchmarks/cpu_peers"), "bursty": Preset(uniform(16,
+    256), uniform(16, 128), 4.0, 0.25, "ours: mixed_length, its gaps with a CV of 2"), "chat": Preset(
         lognormal(1155, 0.985, 8192), lognormal(211, 0.859, 1000), 5.53, 0.84,
-        "Azure LLM inference trace 2023, conversation (Splitwise, ISCA 2024): 19,366 requests, CV of gaps 1.09",
+        "Azure LLM inference trace 2023, conversation (Splitwise, ISCA 2024): 19,366 requests, CV of gaps "
+        "1.09",
     ),
     "code": Preset(
         lognormal(2048, 1.360, 8192), lognormal(27.9, 0.847, 1000), 2.57, 0.0058,
@@ -190,25 +231,33 @@ PRESETS = {
     ),
     "sharegpt": Preset(
         lognormal(161.31, 1.2, 1024), lognormal(337.99, 1.0, 1024), 2.0, 1.0,
-        "ShareGPT in the vLLM paper, SOSP 2023, figures 11 and 13: means 161.31, 337.99; the deviations are assumed",
+        "ShareGPT in the vLLM paper, SOSP 2023, figures 11 and 13: means 161.31, 337.99; the deviations are "
+        "assumed",
     ),
     "alpaca": Preset(
         lognormal(19.31, 0.5, 512), lognormal(58.45, 1.0, 512), 30.0, 1.0,
-        "Alpaca in the vLLM paper, SOSP 2023, figures 11 and 13: means 19.31, 58.45; the deviations are assumed",
+        "Alpaca in the vLLM paper, SOSP 2023, figures 11 and 13: means 19.31, 58.45; the deviations are "
+        "assumed",
     ),
 }  # fmt: skip
 
 
-# -- files --------------------------------------------------------------------------------------------------------
+# -- files --------------------------------------------------------------------------------------------------
 
 
 def _azure_file() -> Path:
-    """The Azure conversation trace, in the folder that MINIENG_TRACES names. Raises ValueError saying how to get it."""
+    """The Azure conversation trace, in the folder that MINIENG_TRACES names.
+    Raises ValueError saying how to get it.
+    """
     folder = os.environ.get("MINIENG_TRACES")
     found = [path for name in AZURE_FILES if folder and (path := Path(folder) / name).exists()]
     if found:
         return found[0]
-    where = f"the folder {folder} (MINIENG_TRACES) holds neither" if folder else "MINIENG_TRACES names no folder with"
+    where = (
+        f"the folder {folder} (MINIENG_TRACES) holds neither"
+        if folder
+        else "MINIENG_TRACES names no folder with"
+    )
     raise ValueError(
         f"azure_conv: {where} {AZURE_FILES[0]} nor {AZURE_FILES[1]}. Download {AZURE_FILES[1]} from "
         "https://github.com/Azure/AzurePublicDataset (data, CC-BY-4.0) and set MINIENG_TRACES to its folder; "

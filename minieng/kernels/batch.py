@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-Rows = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # q_starts, kv_starts and kv_ends as int32 tensors on the device
+# q_starts, kv_starts and kv_ends as int32 tensors on the device.
+Rows = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @dataclass
@@ -21,12 +22,14 @@ class Batch:
     tables      [S, blocks] int32 block ids, filled up with 0
     logit_rows  [E] int64: packed positions whose logits are needed
     width       tokens in a row if the batch is a rectangle, else 0
-    decode_rows given by who captures a graph of decodes: the rows' numbers, in place of the three lists, whose own
-                are not to be read; every row then has one token, and the tables are as wide as the longest may be
+    decode_rows given by who captures a graph of decodes: the rows' numbers, in place of the three lists,
+                whose own are not to be read; every row then has one token, and the tables are as wide as the
+                longest may be
 
     What a backend computes in a step's first layer and uses in all of them:
     rows        the lists as tensors (Triton)
-    kinds       launches of the attention kernel: for rows of one token (True), for longer ones (False) (Triton)
+    kinds       launches of the attention kernel: for rows of one token (True), for longer ones (False)
+    (Triton)
     parts       where pieces of long rows are put down: sums, largest scores, weights (Triton)
     masks       mask, blocks and context of the rectangles of (width, rows, window) (padded)
     step        the rows, cut into tasks for the threads (native)
@@ -45,7 +48,9 @@ class Batch:
     rows: Rows | None = None
     kinds: tuple[bool, ...] | None = None
     parts: tuple[torch.Tensor, ...] | None = None
-    masks: dict[tuple[int, int, int | None], tuple[torch.Tensor, torch.Tensor, int]] = field(default_factory=dict)
+    masks: dict[tuple[int, int, int | None], tuple[torch.Tensor, torch.Tensor, int]] = field(
+        default_factory=dict
+    )
     step: Any = None
 
     @property

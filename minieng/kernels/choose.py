@@ -1,4 +1,6 @@
-"""Which way of attending this machine gets: the first candidate that agrees with plain torch on the real shapes."""
+"""Which way of attending this machine gets:
+the first candidate that agrees with plain torch on the real shapes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Attention:
     def __init__(self, backend: Backend, why: str, ops: Any = PLAIN) -> None:
         self.backend, self.why, self.ops = backend, why, ops
 
-    def paged_attention(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
+    def paged_attention(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch
+    ) -> torch.Tensor:
         """Store k and v [T, kv_heads, head_dim] in their slots, then attend with q [T, heads, head_dim].
 
         q and k are rotated already. Returns [T, heads, head_dim].
@@ -37,7 +41,9 @@ class Attention:
 
 
 def candidates(device: torch.device, asked: str) -> list[Backend]:
-    """Backends to try, best first. An asked-for one comes first, then what is behind it in the list and is for this device."""
+    """Backends to try, best first. An asked-for one comes first,
+    then what is behind it in the list and is for this device.
+    """
     names, plain = list(BACKENDS), BACKENDS["torch"]
     if asked == "auto":
         found = [backend for backend in BACKENDS.values() if suits(backend, device)]
@@ -70,9 +76,17 @@ def passed_over(chosen: Backend, device: torch.device) -> str:
 
 
 def choose_attention(
-    asked: str, device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int, block_size: int
+    asked: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    block_size: int,
 ) -> Attention:
-    """The first candidate that agrees with plain torch on this model's shapes; a warning for each that does not."""
+    """The first candidate that agrees with plain torch on this model's shapes;
+    a warning for each that does not.
+    """
     check_name(asked)
     found = candidates(device, asked)
     limit = 1e-4 if dtype == torch.float32 else 3e-2
@@ -83,7 +97,8 @@ def choose_attention(
             reason = f"{type(problem).__name__}: {problem}"
         else:
             if error < limit:
-                why = f"agrees with plain torch to {error:.0e} on this model's shapes{passed_over(backend, device)}"
+                why = f"agrees with plain torch to {error:.0e} on this model's shapes"
+                why += passed_over(backend, device)
                 return Attention(backend, why, choose_ops(backend.ops, device, dtype, head_dim, limit))
             reason = f"it is off by {error:.1e} on this model's shapes"
         warn(f"attention backend {backend.name!r} is not used: {reason}; falling back to {following.name!r}")
@@ -106,9 +121,16 @@ def choose_ops(ops: Any, device: torch.device, dtype: torch.dtype, head_dim: int
 
 
 def self_test(
-    backend: Backend, device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int, block_size: int
+    backend: Backend,
+    device: torch.device,
+    dtype: torch.dtype,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    block_size: int,
 ) -> float:
-    """Largest difference from softmax(q·k)·v written out, over a mixed batch of decodes, a prompt and a chunk.
+    """Largest difference from softmax(q·k)·v written out, over a mixed batch of decodes,
+    a prompt and a chunk.
 
     The cache is filled by the backend's own ``store``, in a random order.
     """
@@ -125,13 +147,18 @@ def self_test(
     for n, _ in rows:
         q_starts.append(q_starts[-1] + n)
     q = torch.randn((q_starts[-1], heads, head_dim), generator=generator).to(device, dtype)
-    nothing, slots = torch.empty(0, dtype=torch.int64), torch.randperm(k.shape[0] * block_size, generator=generator).to(device)
+    nothing, slots = (
+        torch.empty(0, dtype=torch.int64),
+        torch.randperm(k.shape[0] * block_size, generator=generator).to(device),
+    )
     keys, values = (x.flatten(0, 1)[slots] for x in (k, v))
     batch = Batch(nothing, nothing, slots, q_starts, [0] * len(rows), [c for _, c in rows], tables, nothing)
     backend.store(keys, values, layer, batch)
     got, worst = backend.attend(q, layer, batch), 0.0
     for row, (n, context) in enumerate(rows):
-        keys, values = (x[tables[row].to(device, torch.int64)].flatten(0, 1)[:context].float() for x in (k, v))
+        keys, values = (
+            x[tables[row].to(device, torch.int64)].flatten(0, 1)[:context].float() for x in (k, v)
+        )
         keys, values = (x.repeat_interleave(heads // kv_heads, 1).transpose(0, 1) for x in (keys, values))
         query = q[q_starts[row] : q_starts[row + 1]].float().transpose(0, 1)
         scores = query @ keys.transpose(1, 2) * layer.scale
@@ -153,8 +180,13 @@ def ops_self_test(ops: Any, device: torch.device, dtype: torch.dtype, head_dim: 
     cos, sin = noise(5, 1, head_dim), noise(5, 1, head_dim)
     both = x.clone(), x.clone()
     pairs = [(ops.add_norm(both[0], delta, weight, 1e-5), PLAIN.add_norm(both[1], delta, weight, 1e-5)), both]
-    pairs += [(ops.rms_norm(x, weight, 1e-5), PLAIN.rms_norm(x, weight, 1e-5)), (ops.silu_mul(gate_up), PLAIN.silu_mul(gate_up))]
+    pairs += [
+        (ops.rms_norm(x, weight, 1e-5), PLAIN.rms_norm(x, weight, 1e-5)),
+        (ops.silu_mul(gate_up), PLAIN.silu_mul(gate_up)),
+    ]
     for q_norm, k_norm in ((None, None), norms):
         got = ops.norm_rotate(wide.clone()[:, :6], 4, q_norm, k_norm, 1e-5, cos, sin)
         pairs.append((got, PLAIN.norm_rotate(wide[:, :6], 4, q_norm, k_norm, 1e-5, cos, sin)))
-    return max(float(((got.float() - want.float()).abs() / (1 + want.float().abs())).max()) for got, want in pairs)
+    return max(
+        float(((got.float() - want.float()).abs() / (1 + want.float().abs())).max()) for got, want in pairs
+    )

@@ -6,13 +6,17 @@ import ctypes
 import re
 from typing import Any
 
-NUMBERS = {"int64_t": ctypes.c_int64, "int32_t": ctypes.c_int32, "int": ctypes.c_int, "float": ctypes.c_float, "void": None}
+NUMBERS = {
+    "int64_t": ctypes.c_int64, "int32_t": ctypes.c_int32, "int": ctypes.c_int, "float": ctypes.c_float,
+    "void": None,
+}  # fmt: skip
 STRUCT = re.compile(r"^struct (\w+) \{(.*?)^\};", re.DOTALL | re.MULTILINE)
 FUNCTION = re.compile(r"^EXPORT (\w+) (\w+)\((.*?)\) \{", re.DOTALL | re.MULTILINE)
 
 
 class Declarations:
-    """The structs of some C source as ctypes classes, and the argument types and answer of its EXPORT functions.
+    """The structs of some C source as ctypes classes,
+    and the argument types and answer of its EXPORT functions.
 
     A pointer to a struct stays one, so that ctypes refuses any other; pointers to numbers are addresses.
     Structs with arrays or unions in them are none that Python hands over, and left out.
@@ -26,7 +30,10 @@ class Declarations:
                 fields = [field for line in body.split(";") for field in self.declared(line)]
                 self.structs[name] = type(name, (ctypes.Structure,), {"_fields_": fields})
         self.functions = {
-            name: ([self.declared(argument)[0][1] for argument in arguments.split(",") if argument != "void"], NUMBERS[answer])
+            name: (
+                [self.declared(argument)[0][1] for argument in arguments.split(",") if argument != "void"],
+                NUMBERS[answer],
+            )
             for answer, name, arguments in FUNCTION.findall(source)
         }
 

@@ -1,10 +1,11 @@
 """Matrix products with weights packed for this processor, where that is faster.
 
 torch's fp32 ``F.linear`` re-reads the weight in an order that suits no CPU at 2 to 128 rows. Laid out once
-("packed"), a weight streams through memory once and the product takes a half to a quarter of the time. Two packed
-forms exist: oneDNN's, which inductor uses too, and our own kernel (native/products.h), which keeps weights that were published
-in bfloat16 as such and widens them in registers: the numbers are the same, and half as many bytes come from memory.
-Which form to use is timed when the first model is loaded; where one is missing, wrong or slower, plain ``F.linear`` stays.
+("packed"), a weight streams through memory once and the product takes a half to a quarter of the time. Two
+packed forms exist: oneDNN's, which inductor uses too, and our own kernel (native/products.h), which keeps
+weights that were published in bfloat16 as such and widens them in registers: the numbers are the same, and
+half as many bytes come from memory. Which form to use is timed when the first model is loaded; where one is
+missing, wrong or slower, plain ``F.linear`` stays.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ def every_form(weight: torch.Tensor, bias: torch.Tensor | None = None) -> list[L
 @functools.cache
 def fastest_form(dtype: torch.dtype) -> type[Linear]:
     """Time all forms on a middling layer, best of several; a form that disagrees with plain torch is out."""
-    x, weight, bias = (torch.randn(shape).to(dtype) for shape in ((max(ROWS_TIMED), 512), (1024, 512), (1024,)))
+    x, weight, bias = (
+        torch.randn(shape).to(dtype) for shape in ((max(ROWS_TIMED), 512), (1024, 512), (1024,))
+    )
     want, limit = F.linear(x, weight, bias), 1e-3 if dtype == torch.float32 else 1.0
     times: dict[type[Linear], float] = {}
     for layer in every_form(weight, bias):
@@ -113,7 +116,9 @@ class PackedModule(torch.nn.Module):
 
 
 def pack_linears(model: torch.nn.Module) -> torch.nn.Module:
-    """Replace every ``torch.nn.Linear`` of a CPU model by a packed one, in place; a no-op where packing is slower."""
+    """Replace every ``torch.nn.Linear`` of a CPU model by a packed one, in place;
+    a no-op where packing is slower.
+    """
     for name, child in list(model.named_children()):
         if type(child) is torch.nn.Linear:
             if child.weight.device.type == "cpu" and fastest_form(child.weight.dtype) is not Linear:

@@ -1,6 +1,7 @@
 """The C kernels: compiled once with the system's compiler, kept in the user's cache, called through ctypes.
 
-No compiler, no kernel: the functions then raise RuntimeError saying why, and attention and products fall back to torch.
+No compiler, no kernel: the functions then raise RuntimeError saying why, and attention and products fall back
+to torch.
 """
 
 from __future__ import annotations
@@ -29,8 +30,13 @@ if TYPE_CHECKING:
 
 TASKS_A_THREAD = 4  # below that, heads are shared out too
 SOURCE = Path(__file__).with_name("native") / "layers.c"  # includes the others
-SOURCES = [SOURCE.with_name(name) for name in ("vectors.h", "products.h", "attention.h", "rows.h", "layers.c")]
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-fopenmp", "-fvisibility=hidden")
+SOURCES = [
+    SOURCE.with_name(name) for name in ("vectors.h", "products.h", "attention.h", "rows.h", "layers.c")
+]
+FLAGS = (
+    "-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-fopenmp",
+    "-fvisibility=hidden",
+)  # fmt: skip
 
 
 def cache_dir() -> Path:
@@ -42,8 +48,8 @@ def cache_dir() -> Path:
 def keep_freed_memory() -> None:
     """Ask glibc to keep large freed buffers instead of giving them back to the system.
 
-    A step's activations are a few MiB; mapped anew at each layer, their page faults cost more than the arithmetic
-    (SiLU of 512 x 1536 numbers: 2.7 ms, and 0.4 ms with this). Other C libraries are left alone.
+    A step's activations are a few MiB; mapped anew at each layer, their page faults cost more than the
+    arithmetic (SiLU of 512 x 1536 numbers: 2.7 ms, and 0.4 ms with this). Other C libraries are left alone.
     """
     mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
     if platform.libc_ver()[0] == "glibc":
@@ -67,7 +73,9 @@ def library(dtype: torch.dtype) -> ctypes.CDLL:
         raise RuntimeError("no C compiler found (cc, gcc or clang)")
     flags = [*FLAGS, *(["-DBF16"] if dtype == torch.bfloat16 else [])]
     texts = [file.read_bytes() for file in SOURCES]
-    key = hashlib.sha256(b"\0".join([*texts, " ".join(flags).encode(), _machine().encode(), compiler.encode()]))
+    key = hashlib.sha256(
+        b"\0".join([*texts, " ".join(flags).encode(), _machine().encode(), compiler.encode()])
+    )
     target = cache_dir() / f"native-{key.hexdigest()[:16]}.so"
     if not target.exists():
         _compile(compiler, flags, target)
@@ -85,7 +93,9 @@ Cache, Task, Step, Weight, LayerWeights, Forward = (
 )
 
 
-def address(name: str, x: torch.Tensor, dtype: torch.dtype, *shape: int | None, rows_apart: bool = False) -> int:
+def address(
+    name: str, x: torch.Tensor, dtype: torch.dtype, *shape: int | None, rows_apart: bool = False
+) -> int:
     """Where a tensor's numbers lie, if it is what C code will take it for; else RuntimeError. None: any size.
 
     rows_apart  the rows may be parts of a wider matrix; else all lies in one piece
@@ -97,12 +107,16 @@ def address(name: str, x: torch.Tensor, dtype: torch.dtype, *shape: int | None, 
         return x.data_ptr()
     sizes = ", ".join("any" if size is None else str(size) for size in shape)
     have = f"{x.dtype} {list(x.shape)} with strides {list(x.stride())} on {x.device}"
-    raise RuntimeError(f"the C kernel takes {name} as {dtype} [{sizes}], in one piece, on a CPU; this one is {have}")
+    raise RuntimeError(
+        f"the C kernel takes {name} as {dtype} [{sizes}], in one piece, on a CPU; this one is {have}"
+    )
 
 
 def fits_any(have: Sequence[int], shape: Sequence[int | None]) -> bool:
     """Whether sizes are the wanted ones, of which None is any."""
-    return len(have) == len(shape) and all(want in (None, size) for want, size in zip(shape, have, strict=True))
+    return len(have) == len(shape) and all(
+        want in (None, size) for want, size in zip(shape, have, strict=True)
+    )
 
 
 def cache_of(layer: LayerKV, dtype: torch.dtype) -> ctypes.Structure:
@@ -129,49 +143,67 @@ def _compile(compiler: str, flags: list[str], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         part, built = Path(folder) / "native.o", Path(folder) / target.name
-        for command in (["-c", *flags, "-o", part, SOURCE], ["-shared", "-fopenmp", "-o", built, part, "-lm"]):
+        for command in (
+            ["-c", *flags, "-o", part, SOURCE],
+            ["-shared", "-fopenmp", "-o", built, part, "-lm"],
+        ):
             done = subprocess.run([compiler, *map(str, command)], capture_output=True, text=True)
             if done.returncode:
-                reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit status {done.returncode}"
+                reason = (
+                    done.stderr.strip().splitlines()[-1]
+                    if done.stderr.strip()
+                    else f"exit status {done.returncode}"
+                )
                 raise RuntimeError(f"{compiler} failed: {reason}")
         os.replace(built, target)
 
 
 def native_attention(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
-    """Attention of all rows over their paged keys. q [T, H, D] → [T, H, D]. Raises RuntimeError if it cannot."""
+    """Attention of all rows over their paged keys. q [T, H, D] → [T, H, D].
+    Raises RuntimeError if it cannot.
+    """
     kernel = library(q.dtype)
     q = q if q.stride()[1:] == (q.shape[2], 1) else q.contiguous()
     where = address("q", q, q.dtype, batch.q_starts[-1], None, layer.k.shape[3], rows_apart=True)
     out, step = q.new_empty(q.shape), step_of(batch, q.shape[1], layer)
-    if kernel.native_attention(step, cache_of(layer, q.dtype), where, q.stride(0), out.data_ptr(), out.stride(0)):
+    if kernel.native_attention(
+        step, cache_of(layer, q.dtype), where, q.stride(0), out.data_ptr(), out.stride(0)
+    ):
         raise MemoryError(f"no memory for the scores of {step.longest} keys")
     return out
 
 
 def step_of(batch: Batch, heads: int, layer: LayerKV) -> Any:
-    """The batch's rows, cut into tasks for the threads, those with most to do first. The same for all layers of a step."""
+    """The batch's rows, cut into tasks for the threads, those with most to do first.
+    The same for all layers of a step.
+    """
     if batch.step is None:
         block_size, kv_heads, dim = layer.k.shape[1:]
         if heads % kv_heads:
-            raise RuntimeError(f"the C kernel needs as many query heads for each K/V head: {heads} are no multiple of {kv_heads}")
+            raise RuntimeError(
+                f"the C kernel needs as many query heads for each K/V head: {heads} are no multiple of "
+                f"{kv_heads}"
+            )
         tables = address("block tables", batch.tables, torch.int32, batch.num_rows, None)
         if max(batch.kv_ends) > batch.tables.shape[1] * block_size:
             raise RuntimeError(
-                f"{max(batch.kv_ends)} slots are filled, the block tables name {batch.tables.shape[1]} × {block_size}"
+                f"{max(batch.kv_ends)} slots are filled, the block tables name {batch.tables.shape[1]} × "
+                f"{block_size}"
             )
         tasks = tasks_of(batch, max(1, library(layer.k.dtype).native_panel_width() // (heads // kv_heads)))
         longest = max(end + count - 1 - min(start, end - 1) for _, _, count, start, end in tasks)
         together = kv_heads if len(tasks) >= TASKS_A_THREAD * torch.get_num_threads() else 1
-        batch.step = Step(tables, (Task * len(tasks))(*tasks), batch.tables.shape[1], len(tasks), longest, together,
-                          heads, kv_heads, dim, block_size)  # fmt: skip
+        batch.step = Step(tables, (Task * len(tasks))(*tasks), batch.tables.shape[1], len(tasks), longest,
+                          together, heads, kv_heads, dim, block_size)  # fmt: skip
     return batch.step
 
 
 def tasks_of(batch: Batch, most: int) -> list[tuple[int, int, int, int, int]]:
-    """(row, first token, tokens, first slot that is no padding, one past the last slot that the first token sees) of tasks.
+    """(row, first token, tokens, first slot that is no padding,
+    one past the last slot that the first token sees) of tasks.
 
-    A task is up to ``most`` tokens of a row. None holds padding and real tokens: these are then cut, and so added up,
-    as in a packed batch, and come out the same to the last bit.
+    A task is up to ``most`` tokens of a row. None holds padding and real tokens: these are then cut, and so
+    added up, as in a packed batch, and come out the same to the last bit.
     """
     tasks = []
     for row, (first, last) in enumerate(itertools.pairwise(batch.q_starts)):
@@ -184,7 +216,9 @@ def tasks_of(batch: Batch, most: int) -> list[tuple[int, int, int, int, int]]:
 
 
 def native_store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
-    """Write keys and values [T, kv_heads, dim] into their slots [T]: a few hundred bytes each, cheaper than a torch call."""
+    """Write keys and values [T, kv_heads, dim] into their slots [T]: a few hundred bytes each,
+    cheaper than a torch call.
+    """
     k, v = (x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous() for x in (k, v))
     shape = (len(k), *layer.k.shape[2:])
     keys, values = (address(name, x, k.dtype, *shape, rows_apart=True) for name, x in (("k", k), ("v", v)))
@@ -198,14 +232,20 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     """``ops.rms_norm`` in one pass. x [..., width], contiguous."""
     x, width = x.contiguous(), x.shape[-1]
     out, norm = torch.empty_like(x), address("the norm's weight", weight, x.dtype, width)
-    library(x.dtype).native_norm(address("x", x, x.dtype, *x.shape), norm, out.data_ptr(), x.numel() // width, width, eps)
+    library(x.dtype).native_norm(
+        address("x", x, x.dtype, *x.shape), norm, out.data_ptr(), x.numel() // width, width, eps
+    )
     return out
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """``ops.rotate``, in place. x [T, heads, D], whose rows may be part of a wider matrix; cos, sin [T, 1, D]."""
+    """``ops.rotate``, in place. x [T, heads, D], whose rows may be part of a wider matrix; cos, sin [T,
+    1, D].
+    """
     rows, heads, dim = x.shape
-    cosine, sine = (address(name, table, x.dtype, rows, 1, dim) for name, table in (("cos", cos), ("sin", sin)))
+    cosine, sine = (
+        address(name, table, x.dtype, rows, 1, dim) for name, table in (("cos", cos), ("sin", sin))
+    )
     where = address("x", x, x.dtype, rows, heads, dim, rows_apart=True)
     library(x.dtype).native_rotate(where, cosine, sine, rows, heads, dim, x.stride(0))
     return x
@@ -215,20 +255,26 @@ def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
     """``ops.silu_mul`` in one pass. gate_up [T, 2 · width] → [T, width]."""
     rows, width = gate_up.shape[0], gate_up.shape[1] // 2
     out = gate_up.new_empty(rows, width)
-    library(out.dtype).native_silu(address("gate_up", gate_up, out.dtype, rows, 2 * width), out.data_ptr(), rows, width)
+    library(out.dtype).native_silu(
+        address("gate_up", gate_up, out.dtype, rows, 2 * width), out.data_ptr(), rows, width
+    )
     return out
 
 
 class Panels:
-    """A weight [out, in] and its bias [out], laid out for ``linear``: [⌈out / P⌉, in, P], filled up with zeros.
+    """A weight [out, in] and its bias [out], laid out for ``linear``: [⌈out / P⌉, in, P],
+    filled up with zeros.
 
-    P is 48 where the processor has AVX-512, else 16. A weight whose numbers are all bfloat16 ones takes half the room:
-    [⌈out / P⌉, ⌈in / 2⌉, P] words, the earlier input in the lower half. Raises RuntimeError if there is no kernel here.
+    P is 48 where the processor has AVX-512, else 16. A weight whose numbers are all bfloat16 ones takes half
+    the room: [⌈out / P⌉, ⌈in / 2⌉, P] words, the earlier input in the lower half. Raises RuntimeError if
+    there is no kernel here.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         if weight.dtype != torch.float32:
-            raise RuntimeError(f"the C kernel multiplies float32, not {weight.dtype}: oneDNN has instructions for the others")
+            raise RuntimeError(
+                f"the C kernel multiplies float32, not {weight.dtype}: oneDNN has instructions for the others"
+            )
         wide = library(weight.dtype).native_panel_width()
         self.out_features, self.in_features = weight.shape
         words = F.pad(weight, (0, self.in_features % 2, 0, -self.out_features % wide)).view(torch.int32)
@@ -236,8 +282,12 @@ class Panels:
         words = (words[:, ::2] >> 16) & 0xFFFF | words[:, 1::2] if halves else words[:, : self.in_features]
         panels = words.unflatten(0, (-1, wide)).transpose(1, 2).contiguous()
         self.panels, self.nbytes = panels if halves else panels.view(torch.float32), 2 if halves else 4
-        self.bias = F.pad(weight.new_zeros(self.out_features) if bias is None else bias, (0, -self.out_features % wide))
-        self.address = Weight(self.panels.data_ptr(), self.bias.data_ptr(), halves, self.in_features, self.out_features)
+        self.bias = F.pad(
+            weight.new_zeros(self.out_features) if bias is None else bias, (0, -self.out_features % wide)
+        )
+        self.address = Weight(
+            self.panels.data_ptr(), self.bias.data_ptr(), halves, self.in_features, self.out_features
+        )
 
     def element_size(self) -> int:
         """Bytes of a weight."""
@@ -247,10 +297,14 @@ class Panels:
 def linear(x: torch.Tensor, weight: Panels) -> torch.Tensor:
     """x·Wᵀ + b. x [T, in] in fp32; returns [T, out]."""
     if x.dtype != torch.float32 or x.shape[1] != weight.in_features:
-        raise RuntimeError(f"x is {x.dtype} {list(x.shape)}, the weight torch.float32 with {weight.in_features} inputs")
+        raise RuntimeError(
+            f"x is {x.dtype} {list(x.shape)}, the weight torch.float32 with {weight.in_features} inputs"
+        )
     x = x.contiguous()
     out = x.new_empty(len(x), weight.out_features)
-    library(x.dtype).native_product(address("x", x, x.dtype, *x.shape), weight.address, out.data_ptr(), len(x))
+    library(x.dtype).native_product(
+        address("x", x, x.dtype, *x.shape), weight.address, out.data_ptr(), len(x)
+    )
     return out
 
 
@@ -268,21 +322,31 @@ def layer_weights(layers: Sequence[Any]) -> ctypes.Array:
 
 
 def native_layers(
-    weights: ctypes.Array, x: torch.Tensor, inner: int, cos, sin, eps: float, heads: int, kv: list[LayerKV], batch: Batch
+    weights: ctypes.Array,
+    x: torch.Tensor,
+    inner: int,
+    cos,
+    sin,
+    eps: float,
+    heads: int,
+    kv: list[LayerKV],
+    batch: Batch,
 ):
-    """``decoder.Decoder.hidden`` after the embedding, without a way back to Python in between; packed or a rectangle.
+    """``decoder.Decoder.hidden`` after the embedding, without a way back to Python in between;
+    packed or a rectangle.
 
-    x [T, hidden] is overwritten; inner: numbers of gate or up; cos, sin [T, D]; heads: for queries. Returns [E, hidden].
+    x [T, hidden] is overwritten; inner: numbers of gate or up; cos, sin [T, D]; heads: for queries. Returns
+    [E, hidden].
     """
     kernel, step = library(x.dtype), step_of(batch, heads, kv[0])
     if len(kv) != len(weights):
         raise RuntimeError(f"there are {len(weights)} layers and caches for {len(kv)}")
     (tokens, hidden), wanted = x.shape, len(batch.logit_rows)
     call = Forward(
-        layers=weights, caches=(Cache * len(kv))(*(cache_of(layer, x.dtype) for layer in kv)), step=ctypes.pointer(step),
-        x=address("x", x, torch.float32, batch.q_starts[-1], hidden),
-        cosine=address("cos", cos, x.dtype, tokens, step.dim), sine=address("sin", sin, x.dtype, tokens, step.dim),
-        slots=address("slots", batch.slots, torch.int64, tokens),
+        layers=weights, caches=(Cache * len(kv))(*(cache_of(layer, x.dtype) for layer in kv)),
+        step=ctypes.pointer(step), x=address("x", x, torch.float32, batch.q_starts[-1], hidden),
+        cosine=address("cos", cos, x.dtype, tokens, step.dim), sine=address("sin", sin, x.dtype, tokens,
+        step.dim), slots=address("slots", batch.slots, torch.int64, tokens),
         wanted=address("logit rows", batch.logit_rows, torch.int64, wanted),
         num_layers=len(kv), tokens=tokens, num_wanted=wanted, hidden=hidden, inner=inner, eps=eps,
     )  # fmt: skip

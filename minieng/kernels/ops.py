@@ -30,19 +30,25 @@ def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
 
 
 class Plain(NamedTuple):
-    """What lies between the matrix products, in torch. ``native`` has the same in C, ``triton_ops`` on a GPU."""
+    """What lies between the matrix products, in torch. ``native`` has the same in C,
+    ``triton_ops`` on a GPU.
+    """
 
     rms_norm: Callable = rms_norm
     rotate: Callable = rotate
     silu_mul: Callable = silu_mul
 
-    def add_norm(self, x: torch.Tensor, delta: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    def add_norm(
+        self, x: torch.Tensor, delta: torch.Tensor, weight: torch.Tensor, eps: float
+    ) -> torch.Tensor:
         """x += delta, in place; its norm is returned."""
         x += delta
         return self.rms_norm(x, weight, eps)
 
     def norm_rotate(self, qk: torch.Tensor, heads: int, q_norm, k_norm, eps: float, cos, sin) -> torch.Tensor:
-        """Queries [T, heads, D] and behind them keys, normed where the model has weights for that, then rotated."""
+        """Queries [T, heads, D] and behind them keys, normed where the model has weights for that,
+        then rotated.
+        """
         if q_norm is not None:
             q, k = qk[:, :heads], qk[:, heads:]
             qk = torch.cat((self.rms_norm(q, q_norm, eps), self.rms_norm(k, k_norm, eps)), 1)

@@ -1,4 +1,6 @@
-"""Paged attention in plain torch: one request after the other ("torch"), or rectangles with a mask ("padded")."""
+"""Paged attention in plain torch: one request after the other ("torch"),
+or rectangles with a mask ("padded").
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,20 @@ def torch_store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) 
 
 
 def torch_settle(cache: torch.Tensor, pairs: torch.Tensor) -> None:
-    """Copy the first slot of block ``pairs[0, i]`` to that of block ``pairs[1, i]``, in all layers. cache: kv/tensors.py."""
+    """Copy the first slot of block ``pairs[0, i]`` to that of block ``pairs[1, i]``, in all layers. cache:
+    kv/tensors.py.
+    """
     source, target = pairs
     cache[:, :, target, 0] = cache[:, :, source, 0]
 
 
-def dense_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, mask: torch.Tensor | None) -> torch.Tensor:
+def dense_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerKV, mask: torch.Tensor | None
+) -> torch.Tensor:
     """Attention of rows over their own keys, which lie side by side.
 
-    q [B, n, H, D], k and v [B, c, Hkv, D], mask [B, 1, n, c] (True: may be seen) or None. Returns [B, n, H, D].
+    q [B, n, H, D], k and v [B, c, Hkv, D], mask [B, 1, n, c] (True: may be seen) or None. Returns [B, n, H,
+    D].
     """
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     if layer.softcap is None:
@@ -74,12 +81,16 @@ def attend_row(row: int, q: torch.Tensor, out: torch.Tensor, layer: LayerKV, bat
     values = v.transpose(0, 1)[:, None].expand(-1, group, -1, -1)
     fresh = n > 1 and n == end - start  # is_causal is aligned to the top left, so only then
     mask = visible(n, end - start, None, q.device) if n > 1 and not fresh else None
-    got = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, is_causal=fresh, scale=layer.scale)
+    got = F.scaled_dot_product_attention(
+        query, keys, values, attn_mask=mask, is_causal=fresh, scale=layer.scale
+    )
     out[first:last].view(n, kv_heads, group, dim).copy_(got.permute(2, 0, 1, 3))
 
 
 def visible(n: int, context: int, window: int | None, device: torch.device) -> torch.Tensor:
-    """[1, 1, n, context] mask of the last n of ``context`` tokens: nobody sees the future, nor past the window."""
+    """[1, 1, n, context] mask of the last n of ``context`` tokens: nobody sees the future,
+    nor past the window.
+    """
     query = torch.arange(context - n, context, device=device)[:, None]
     key = torch.arange(context, device=device)[None]
     seen = key <= query
@@ -99,7 +110,8 @@ def attend_padded(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor
     for group in (np.flatnonzero(lengths == 1), np.flatnonzero(lengths > 1)):
         if len(group):
             width = int(lengths[group].max())
-            column = np.arange(width)[None] - (width - lengths[group])[:, None]  # right-aligned, like the keys
+            # right-aligned, like the keys.
+            column = np.arange(width)[None] - (width - lengths[group])[:, None]
             index = (np.asarray(batch.q_starts)[group, None] + column.clip(0)).reshape(-1)
             keep = np.flatnonzero(column >= 0)
             # counted here, where the host knows all of it: a mask on a GPU would have to be waited for
@@ -109,7 +121,8 @@ def attend_padded(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor
 
 
 def rectangle(q: torch.Tensor, rows: list[int], width: int, layer: LayerKV, batch: Batch) -> torch.Tensor:
-    """Rows of equal width over gathered and masked keys. q [len(rows)·width, H, D], right-aligned; so the result.
+    """Rows of equal width over gathered and masked keys. q [len(rows)·width, H, D], right-aligned;
+    so the result.
 
     The mask has as many numbers as the scores: it is made where they are, from two numbers a row.
     """
@@ -124,7 +137,8 @@ def rectangle(q: torch.Tensor, rows: list[int], width: int, layer: LayerKV, batc
         seen = (slot <= position) & (slot >= starts)
         if layer.window is not None:
             seen &= slot > position - layer.window
-        seen |= (position < starts) & (slot == position.clamp(min=0))  # padding sees one slot: a softmax over nothing is NaN
+        # Padding sees one slot: a softmax over nothing is NaN.
+        seen |= (position < starts) & (slot == position.clamp(min=0))
         blocks = batch.tables[which, : -(-context // layer.k.shape[1])].to(torch.int64)
         batch.masks[key] = seen[:, None], blocks, context
     mask, blocks, context = batch.masks[key]
@@ -149,7 +163,8 @@ def attend_decodes(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tenso
     if layer.window is not None:
         seen &= slot >= ends - layer.window
     seen |= (ends <= 0) & (slot == 0)  # a padding row sees one slot: a softmax over nothing is NaN
-    query = q.view(rows, kv_heads, heads // kv_heads, dim)  # the heads of a K/V head as rows: K is not repeated
+    # The heads of a K/V head as rows: K is not repeated.
+    query = q.view(rows, kv_heads, heads // kv_heads, dim)
     if layer.softcap is None:
         out = F.scaled_dot_product_attention(query, k, v, attn_mask=seen[:, None, None], scale=layer.scale)
     else:

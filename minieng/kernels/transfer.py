@@ -1,7 +1,7 @@
 """Numbers between host and device without making the host wait, except where it asks for the answer.
 
-A copy from ordinary host memory stops the program until it is done; one from pinned memory does not. PyTorch keeps
-a pinned buffer until the copies from it are over, so none of these need an event of their own.
+A copy from ordinary host memory stops the program until it is done; one from pinned memory does not. PyTorch
+keeps a pinned buffer until the copies from it are over, so none of these need an event of their own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def on_device(values: Any, dtype: torch.dtype, device: torch.device) -> torch.Te
 
 
 def to_host(tensor: torch.Tensor) -> torch.Tensor:
-    """A host copy that is valid once the stream has come this far (an event recorded after this call tells)."""
+    """A host copy that is valid once the stream has come this far (an event
+    recorded after this call tells).
+    """
     if not gpu.is_gpu(tensor.device):
         return tensor.clone()
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)

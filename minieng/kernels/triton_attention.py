@@ -1,21 +1,23 @@
 """Paged attention on a GPU: one kernel that stores, one that attends, one that joins the parts of long rows.
 
-The attention kernel serves prompts, chunks and decodes alike; decodes in a launch of their own, since their blocks are
-small. One program handles BLOCK_M query rows of one K/V head. A row is one query token with one of the head's query
-heads, so a decode of a model with grouped queries fills the tensor core's 16 rows at least in part, and each key is
-read once for all of them:
+The attention kernel serves prompts, chunks and decodes alike; decodes in a launch of their own, since their
+blocks are small. One program handles BLOCK_M query rows of one K/V head. A row is one query token with one of
+the head's query heads, so a decode of a model with grouped queries fills the tensor core's 16 rows at least
+in part, and each key is read once for all of them:
 
     rows of a program     token 0: head 0, head 1, (padding) · token 1: head 0, head 1, (padding) · …
     keys                  walked in tiles through the block table, from the first visible slot to the last
-    long decode rows      cut every SPLIT slots, or into MAX_PIECES if that is more; ``_join`` puts the pieces together
+    long decode rows      cut every SPLIT slots, or into MAX_PIECES if that is more; ``_join`` puts the pieces
+    together
 
-What decides how a row is summed up (block and tile size, where it is cut) is a constant or follows from the row's own length, so
-a result never depends on the neighbours in the batch. How many programs share a row's pieces does depend on them (few
-rows: one piece each), but each piece is summed by itself, so that changes nothing but the time it takes.
-The grid is an upper bound computed from sizes the host knows: nothing waits for the GPU.
+What decides how a row is summed up (block and tile size, where it is cut) is a constant or follows from the
+row's own length, so a result never depends on the neighbours in the batch. How many programs share a row's
+pieces does depend on them (few rows: one piece each), but each piece is summed by itself, so that changes
+nothing but the time it takes. The grid is an upper bound computed from sizes the host knows: nothing waits
+for the GPU.
 
-Loads are made float32 before any arithmetic but the matrix products: Triton's interpreter, in which these kernels
-are tested without a GPU, is silently wrong on bfloat16.
+Loads are made float32 before any arithmetic but the matrix products: Triton's interpreter, in which these
+kernels are tested without a GPU, is silently wrong on bfloat16.
 """
 
 from __future__ import annotations
@@ -42,31 +44,47 @@ WARPS, STAGES = 4, 3
 
 @triton.jit
 def _store(k, v, k_cache, v_cache, slots, k_stride, v_stride, WIDTH: tl.constexpr, PADDED: tl.constexpr):
-    """Copy one token's keys and values, WIDTH numbers each, to its slot. Slot −1 (a padding row of a graph) is skipped."""
+    """Copy one token's keys and values, WIDTH numbers each, to its slot. Slot −1 (a padding row of a graph)
+    is skipped.
+    """
     token = tl.program_id(0).to(tl.int64)
     slot = tl.load(slots + token).to(tl.int64)
     if slot < 0:
         return
     column = tl.arange(0, PADDED)
     inside = column < WIDTH
-    tl.store(k_cache + slot * WIDTH + column, tl.load(k + token * k_stride + column, mask=inside), mask=inside)
-    tl.store(v_cache + slot * WIDTH + column, tl.load(v + token * v_stride + column, mask=inside), mask=inside)
+    tl.store(
+        k_cache + slot * WIDTH + column, tl.load(k + token * k_stride + column, mask=inside), mask=inside
+    )
+    tl.store(
+        v_cache + slot * WIDTH + column, tl.load(v + token * v_stride + column, mask=inside), mask=inside
+    )
 
 
 @triton.jit(do_not_specialize=["num_pairs"])
-def _settle(cache, pairs, num_pairs, plane_stride, WIDTH: tl.constexpr, BLOCK_SIZE: tl.constexpr, PADDED: tl.constexpr):
-    """Copy slot 0 of block pairs[0, i] to block pairs[1, i] in one plane: the keys or the values of one layer."""
+def _settle(
+    cache, pairs, num_pairs, plane_stride, WIDTH: tl.constexpr, BLOCK_SIZE: tl.constexpr, PADDED: tl.constexpr
+):
+    """Copy slot 0 of block pairs[0, i] to block pairs[1, i] in one plane:
+    the keys or the values of one layer.
+    """
     pair, plane = tl.program_id(0), tl.program_id(1).to(tl.int64)
     source, target = tl.load(pairs + pair).to(tl.int64), tl.load(pairs + num_pairs + pair).to(tl.int64)
     column = tl.arange(0, PADDED)
     inside = column < WIDTH
     at = cache + plane * plane_stride + column
-    tl.store(at + target * (BLOCK_SIZE * WIDTH), tl.load(at + source * (BLOCK_SIZE * WIDTH), mask=inside), mask=inside)
+    tl.store(
+        at + target * (BLOCK_SIZE * WIDTH),
+        tl.load(at + source * (BLOCK_SIZE * WIDTH), mask=inside),
+        mask=inside,
+    )
 
 
 @triton.jit
 def _row_of(starts, block, num_rows, BLOCK_Q: tl.constexpr):
-    """The request whose query block this is: the last row r with starts[r] // BLOCK_Q + r <= block (binary search)."""
+    """The request whose query block this is:
+    the last row r with starts[r] // BLOCK_Q + r <= block (binary search).
+    """
     low, high = 0, num_rows
     while high - low > 1:
         middle = (low + high) // 2
@@ -103,17 +121,18 @@ def _capped(scores, softcap):
 
 @triton.jit(do_not_specialize=["num_rows", "table_stride", "max_pieces"])
 def _attend(
-    q, k_cache, v_cache, out, part, part_max, part_sum, tables, starts, kv_starts, kv_ends, num_rows, q_stride, table_stride,
-    max_pieces, scale, softcap,
-    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, GROUP: tl.constexpr, GROUP_PADDED: tl.constexpr, DIM: tl.constexpr,
-    DIM_PADDED: tl.constexpr, BLOCK_SIZE: tl.constexpr, BLOCK_M: tl.constexpr, TILE: tl.constexpr, SPLIT: tl.constexpr,
-    MAX_PIECES: tl.constexpr, EXACT: tl.constexpr, DECODES: tl.constexpr,
-    CAPPED: tl.constexpr, WINDOW: tl.constexpr,
+    q, k_cache, v_cache, out, part, part_max, part_sum, tables, starts, kv_starts, kv_ends, num_rows,
+    q_stride, table_stride, max_pieces, scale, softcap,
+    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, GROUP: tl.constexpr, GROUP_PADDED: tl.constexpr,
+    DIM: tl.constexpr, DIM_PADDED: tl.constexpr, BLOCK_SIZE: tl.constexpr, BLOCK_M: tl.constexpr,
+    TILE: tl.constexpr, SPLIT: tl.constexpr, MAX_PIECES: tl.constexpr, EXACT: tl.constexpr,
+    DECODES: tl.constexpr, CAPPED: tl.constexpr, WINDOW: tl.constexpr,
 ):  # fmt: skip
     """softmax(q·kᵀ)·v for one block of query rows, over all visible keys or piece by piece.
 
-    q, out [T, HEADS, DIM]; caches [blocks, BLOCK_SIZE, KV_HEADS, DIM]; tables [rows, table_stride]; starts [rows + 1].
-    part [rows, HEADS, max_pieces, DIM], part_max and part_sum [rows, HEADS, max_pieces]: where pieces of long rows go.
+    q, out [T, HEADS, DIM]; caches [blocks, BLOCK_SIZE, KV_HEADS, DIM]; tables [rows, table_stride]; starts
+    [rows + 1]. part [rows, HEADS, max_pieces, DIM], part_max and part_sum [rows, HEADS, max_pieces]: where
+    pieces of long rows go.
     DECODES: a program for each row, and only those of one token are computed; else only the longer ones.
     """
     block, head = tl.program_id(0), tl.program_id(1)
@@ -170,7 +189,9 @@ def _attend(
             safe = tl.where(higher == float("-inf"), 0.0, higher)  # a row that has seen nothing yet
             weight = tl.exp(scores - safe[:, None])
             shrink = tl.exp(top - safe)
-            value = tl.load(v_cache + at[:, None] + column[None], mask=held[:, None] & inside[None], other=0.0)
+            value = tl.load(
+                v_cache + at[:, None] + column[None], mask=held[:, None] & inside[None], other=0.0
+            )
             gained = _product(weight.to(value.dtype), value, EXACT)
             result = result * shrink[:, None] + gained
             total = total * shrink + tl.sum(weight, 1)
@@ -179,7 +200,11 @@ def _attend(
         if pieces == 1:
             result = result / tl.where(total == 0, 1.0, total)[:, None]
             at = (first + token).to(tl.int64) * (HEADS * DIM) + where_to * DIM
-            tl.store(out + at[:, None] + column[None], result.to(out.dtype.element_ty), mask=real[:, None] & inside[None])
+            tl.store(
+                out + at[:, None] + column[None],
+                result.to(out.dtype.element_ty),
+                mask=real[:, None] & inside[None],
+            )
         else:
             at = (row.to(tl.int64) * HEADS + where_to) * max_pieces + piece
             tl.store(part + at[:, None] * DIM + column[None], result, mask=real[:, None] & inside[None])
@@ -207,18 +232,30 @@ def _join(
     total = tl.sum(share * tl.load(part_sum + at, mask=there, other=0.0), 0)
     values = tl.load(part + at[:, None] * DIM + column[None], mask=there[:, None] & inside[None], other=0.0)
     result = tl.sum(values * share[:, None], 0) / total
-    tl.store(out + (first.to(tl.int64) * HEADS + head) * DIM + column, result.to(out.dtype.element_ty), mask=inside)
+    tl.store(
+        out + (first.to(tl.int64) * HEADS + head) * DIM + column, result.to(out.dtype.element_ty), mask=inside
+    )
 
 
 def triton_store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
     """Write the step's keys and values [T, kv_heads, dim] into their slots; slot −1 is skipped."""
     if k.is_cuda and triton.knobs.runtime.interpret:
-        raise RuntimeError("TRITON_INTERPRET=1 is set in this process, so Triton computes on the host: unset it")
+        raise RuntimeError(
+            "TRITON_INTERPRET=1 is set in this process, so Triton computes on the host: unset it"
+        )
     width = k.shape[1] * k.shape[2]
     k, v = (x if x[0].is_contiguous() else x.contiguous() for x in (k, v))
     if len(k):
         _store[(len(k),)](
-            k, v, layer.k, layer.v, batch.slots, k.stride(0), v.stride(0), WIDTH=width, PADDED=triton.next_power_of_2(width)
+            k,
+            v,
+            layer.k,
+            layer.v,
+            batch.slots,
+            k.stride(0),
+            v.stride(0),
+            WIDTH=width,
+            PADDED=triton.next_power_of_2(width),
         )
 
 
@@ -227,12 +264,19 @@ def triton_settle(cache: torch.Tensor, pairs: torch.Tensor) -> None:
     layers, _, _, size, kv_heads, dim = cache.shape
     width = kv_heads * dim
     _settle[(pairs.shape[1], 2 * layers)](
-        cache, pairs, pairs.shape[1], cache.stride(1), WIDTH=width, BLOCK_SIZE=size, PADDED=triton.next_power_of_2(width)
+        cache,
+        pairs,
+        pairs.shape[1],
+        cache.stride(1),
+        WIDTH=width,
+        BLOCK_SIZE=size,
+        PADDED=triton.next_power_of_2(width),
     )
 
 
 def triton_attend(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
-    """Backend "triton". q [T, heads, dim]; the step's keys and values are stored already. Returns [T, heads, dim].
+    """Backend "triton". q [T, heads, dim]; the step's keys and values are stored already. Returns [T,
+    heads, dim].
 
     Launches with tensors only where ``batch.decode_rows`` has them already, so that a CUDA graph can hold it.
     """
@@ -254,10 +298,10 @@ def triton_attend(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor
         blocks = rows if decodes else tokens // (block_m // group_padded) + rows
         shared = min(pieces, max(1, PROGRAMS // (blocks * kv_heads))) if decodes else 1
         _attend[(blocks, kv_heads, shared)](
-            q, layer.k, layer.v, out, part, part_max, part_sum, batch.tables, starts, kv_starts, kv_ends, rows, q.stride(0),
-            batch.tables.stride(0), pieces, layer.scale, layer.softcap or 0.0,
-            HEADS=heads, KV_HEADS=kv_heads, GROUP=heads // kv_heads, GROUP_PADDED=group_padded, BLOCK_SIZE=block_size,
-            BLOCK_M=block_m, EXACT=exact, DECODES=decodes,
+            q, layer.k, layer.v, out, part, part_max, part_sum, batch.tables, starts, kv_starts, kv_ends,
+            rows, q.stride(0), batch.tables.stride(0), pieces, layer.scale, layer.softcap or 0.0,
+            HEADS=heads, KV_HEADS=kv_heads, GROUP=heads // kv_heads, GROUP_PADDED=group_padded,
+            BLOCK_SIZE=block_size, BLOCK_M=block_m, EXACT=exact, DECODES=decodes,
             CAPPED=layer.softcap is not None, WINDOW=layer.window or 0, **dims,
             num_warps=WARPS if block_m * padded <= 64 * 128 else 2 * WARPS, num_stages=STAGES,
         )  # fmt: skip
@@ -268,12 +312,16 @@ def triton_attend(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor
 
 @functools.cache
 def tensor_cores(device: torch.device) -> bool:
-    """Whether Triton multiplies half precision on the tensor cores: not before sm_80. The interpreter does as later GPUs do."""
+    """Whether Triton multiplies half precision on the tensor cores: not before sm_80.
+    The interpreter does as later GPUs do.
+    """
     return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def kinds(batch: Batch, tokens: int) -> tuple[bool, ...]:
-    """The launches that the step needs, in their order: for rows longer than one token (False), for the others (True)."""
+    """The launches that the step needs, in their order: for rows longer than one token (False),
+    for the others (True).
+    """
     if batch.kinds is None:
         ones = tokens == batch.num_rows or any(b - a == 1 for a, b in itertools.pairwise(batch.q_starts))
         batch.kinds = (*(() if tokens == batch.num_rows else (False,)), *((True,) if ones else ()))
@@ -285,13 +333,21 @@ def row_numbers(batch: Batch, device: torch.device) -> Rows:
     if batch.decode_rows is not None:
         return batch.decode_rows
     if batch.rows is None:
-        starts, kv_starts, kv_ends = (on_device(x, torch.int32, device) for x in (batch.q_starts, batch.kv_starts, batch.kv_ends))
+        starts, kv_starts, kv_ends = (
+            on_device(x, torch.int32, device) for x in (batch.q_starts, batch.kv_starts, batch.kv_ends)
+        )
         batch.rows = starts, kv_starts, kv_ends
     return batch.rows
 
 
-def parts(batch: Batch, size: tuple[int, int, int], dim: int, device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Where pieces of long rows are put down: sums, largest scores, weights. All layers of a step use the same."""
+def parts(
+    batch: Batch, size: tuple[int, int, int], dim: int, device: torch.device
+) -> tuple[torch.Tensor, ...]:
+    """Where pieces of long rows are put down: sums, largest scores, weights.
+    All layers of a step use the same.
+    """
     if batch.parts is None:
-        batch.parts = tuple(torch.empty(shape, dtype=torch.float32, device=device) for shape in ((*size, dim), size, size))
+        batch.parts = tuple(
+            torch.empty(shape, dtype=torch.float32, device=device) for shape in ((*size, dim), size, size)
+        )
     return batch.parts

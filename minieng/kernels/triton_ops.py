@@ -1,7 +1,7 @@
 """What lies between the matrix products, on a GPU: one kernel each where plain torch needs three to eight.
 
-The same names and the same rounding as ``ops.Plain``: sums in float32, results rounded to the model's precision
-where torch rounds them.
+The same names and the same rounding as ``ops.Plain``: sums in float32, results rounded to the model's
+precision where torch rounds them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,17 @@ def _add_norm(x, delta, weight, out, width, eps, ADD: tl.constexpr, PADDED: tl.c
 
 @triton.jit
 def _norm_rotate(
-    qk, q_norm, k_norm, cos, sin, heads, stride, eps, NORM: tl.constexpr, DIM: tl.constexpr, HALF_PADDED: tl.constexpr
+    qk,
+    q_norm,
+    k_norm,
+    cos,
+    sin,
+    heads,
+    stride,
+    eps,
+    NORM: tl.constexpr,
+    DIM: tl.constexpr,
+    HALF_PADDED: tl.constexpr,
 ):
     """One head of one token, in place. Its halves are loaded apart, since each is rotated with the other."""
     token, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
@@ -38,7 +48,10 @@ def _norm_rotate(
     column = tl.arange(0, HALF_PADDED)
     inside = column < HALF
     at = qk + token * stride + head * DIM + column
-    low, high = tl.load(at, mask=inside, other=0.0).to(tl.float32), tl.load(at + HALF, mask=inside, other=0.0).to(tl.float32)
+    low, high = (
+        tl.load(at, mask=inside, other=0.0).to(tl.float32),
+        tl.load(at + HALF, mask=inside, other=0.0).to(tl.float32),
+    )
     kind = qk.dtype.element_ty
     if NORM:
         root = tl.sqrt((tl.sum(low * low, 0) + tl.sum(high * high, 0)) / DIM + eps)
@@ -52,7 +65,10 @@ def _norm_rotate(
         high = ((high / root).to(kind).to(tl.float32) * w_high).to(kind).to(tl.float32)
     where = token * DIM + column
     c_low, s_low = tl.load(cos + where, mask=inside, other=0.0), tl.load(sin + where, mask=inside, other=0.0)
-    c_high, s_high = tl.load(cos + where + HALF, mask=inside, other=0.0), tl.load(sin + where + HALF, mask=inside, other=0.0)
+    c_high, s_high = (
+        tl.load(cos + where + HALF, mask=inside, other=0.0),
+        tl.load(sin + where + HALF, mask=inside, other=0.0),
+    )
     turned = (low * c_low.to(tl.float32)).to(kind).to(tl.float32) + high * s_low.to(tl.float32)
     tl.store(at, turned.to(kind), mask=inside)
     turned = (high * c_high.to(tl.float32)).to(kind).to(tl.float32) + low * s_high.to(tl.float32)
@@ -92,13 +108,18 @@ def _norm(x: torch.Tensor, delta: torch.Tensor | None, weight: torch.Tensor, eps
     return out
 
 
-def norm_rotate(qk: torch.Tensor, heads: int, q_norm, k_norm, eps: float, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Queries [T, heads, D] and behind them keys, part of a wider matrix: normed if there are weights, then rotated, in place."""
+def norm_rotate(
+    qk: torch.Tensor, heads: int, q_norm, k_norm, eps: float, cos: torch.Tensor, sin: torch.Tensor
+) -> torch.Tensor:
+    """Queries [T, heads, D] and behind them keys, part of a wider matrix: normed if there are weights,
+    then rotated, in place.
+    """
     tokens, count, dim = qk.shape
     if tokens:
         _norm_rotate[(tokens, count)](
-            qk, q_norm if q_norm is not None else qk, k_norm if k_norm is not None else qk, cos, sin, heads, qk.stride(0), eps,
-            NORM=q_norm is not None, DIM=dim, HALF_PADDED=triton.next_power_of_2(dim // 2), num_warps=1,
+            qk, q_norm if q_norm is not None else qk, k_norm if k_norm is not None else qk, cos, sin, heads,
+            qk.stride(0), eps, NORM=q_norm is not None, DIM=dim, HALF_PADDED=triton.next_power_of_2(dim // 2),
+            num_warps=1,
         )  # fmt: skip
     return qk
 

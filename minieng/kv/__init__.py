@@ -1,4 +1,6 @@
-"""The paged KV cache: which block belongs to whom (blocks), how many a plan needs (allocator), the memory itself (tensors)."""
+"""The paged KV cache: which block belongs to whom (blocks), how many a plan needs (allocator),
+the memory itself (tensors).
+"""
 
 from .allocator import RESERVATIONS, KVCache, Ledger, Shared
 from .blocks import BlockPool, OutOfBlocks, block_hash

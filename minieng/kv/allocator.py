@@ -4,8 +4,8 @@ While a plan is made nothing may change, so blocks are *counted* on a ledger. Wh
 cache names them, in an order that makes the count exact: shared prefixes are held first, victims give back
 next, new blocks are taken last, request by request in the plan's order.
 
-A newcomer also shares blocks that an earlier request of the same plan fills in this very step: in each layer all
-keys and values of a step are stored before any are read.
+A newcomer also shares blocks that an earlier request of the same plan fills in this very step: in each layer
+all keys and values of a step are stored before any are read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from ..request import Request
 from .blocks import ROOT, BlockPool, block_hash
 
 NO_BLOCKS: list[int] = []
-Due = tuple[Request, int]  # a block that a request fills in the step that is planned: whose, and which of its table
+# a block that a request fills in the step that is planned: whose, and which of its table
+Due = tuple[Request, int]
 
 
 class Shared(NamedTuple):
@@ -47,7 +48,8 @@ def known_length(request: Request) -> int:
 
 
 # How many slots of KV a request reserves when it is admitted; 0 means "as it grows" (PagedAttention).
-# One less than the tokens of the text: the last is sampled, but nothing comes after it that would read its KV.
+# One less than the tokens of the text: the last is sampled, but nothing comes after it that would read its
+# KV.
 RESERVATIONS: dict[str, Callable[[Request], int]] = {
     "paged": lambda r: 0,
     "reserve_max": lambda r: r.max_num_tokens - 1,
@@ -79,13 +81,15 @@ class Ledger:
     def shared_beside(self, request: Request, n: int) -> Shared:
         """What a waiting request would share if it computes ``n`` tokens itself.
 
-        A plan need not know of the blocks that it fills itself: who computes more than ``todo`` shares fewer of those.
+        A plan need not know of the blocks that it fills itself: who computes more than ``todo`` shares fewer
+        of those.
         """
         found, over = self.shared(request), n - self.todo(request)
         if over <= 0 or not found.due:
             return found
         fewer = min(len(found.due), -(-over // self._block_size))
-        return Shared(found.blocks, found.num_tokens - fewer * self._block_size, found.due[: len(found.due) - fewer])
+        due = found.due[: len(found.due) - fewer]
+        return Shared(found.blocks, found.num_tokens - fewer * self._block_size, due)
 
     def todo(self, request: Request) -> int:
         """Tokens that the request has yet to compute, what it would share taken off. Never less than one."""
@@ -100,7 +104,8 @@ class Ledger:
     def need(self, request: Request, n: int, span: int = 0) -> int:
         """Free blocks that ``n`` more tokens of the request would use up.
 
-        ``span``: the request becomes a row of a padded rectangle of that many slots (no prefix is shared then).
+        ``span``: the request becomes a row of a padded rectangle of that many slots (no prefix is shared
+        then).
         """
         table, size = request.block_table, self._block_size
         if table:
@@ -127,7 +132,8 @@ class Ledger:
 
         Once per request and plan: a second call does not know of the first.
         """
-        if n == 1 and request.block_table and (place := (request.pad + request.num_computed_tokens) % self._block_size):
+        place = (request.pad + request.num_computed_tokens) % self._block_size
+        if n == 1 and place and request.block_table:
             # The common case, a decode inside a block that it has: nothing to count.
             if place == self._block_size - 1 and request.num_computed_tokens < request.num_prompt_tokens:
                 self._expect(request, 1)  # not a decode but the last token of a prompt
@@ -152,7 +158,9 @@ class Ledger:
         self._held[request] = shared
 
     def _expect(self, request: Request, n: int) -> None:
-        """Blocks that the request fills with its next ``n`` tokens may be shared by those who are counted after it."""
+        """Blocks that the request fills with its next ``n`` tokens may be shared
+        by those who are counted after it.
+        """
         start = request.num_computed_tokens + self._held.get(request, NOTHING_SHARED).num_tokens
         first, end = start // self._block_size, (start + n) // self._block_size
         if first < end and self.cache.enable_prefix_caching and not request.pad:
@@ -163,7 +171,8 @@ class Ledger:
     def give_back(self, request: Request) -> None:
         """A victim: all that it holds in the cache or has taken on this ledger."""
         self._gone.add(request)
-        self._found.clear()  # nobody starts from a sibling that goes, or waits for a block that it would have filled
+        # nobody starts from a sibling that goes, or waits for a block that it would have filled
+        self._found.clear()
         self._due = {key: due for key, due in self._due.items() if due[0] is not request}
         self.free += self._new.pop(request, 0)
         for block in request.block_table or self._held.pop(request, NOTHING_SHARED).blocks:
@@ -198,16 +207,20 @@ class KVCache:
         return Ledger(self)
 
     def never_fits(self, request: Request) -> int | None:
-        """Slots the request needs at its longest if that is more than the whole cache has; None if it fits."""
+        """Slots the request needs at its longest if that is more than the whole cache has;
+        None if it fits.
+        """
         longest = max(request.max_num_tokens - 1, request.num_prompt_tokens, self.reservation(request))
         blocks = -(-longest // self.block_size)  # the last token is sampled but never needs KV
         return longest if blocks > self.pool.num_blocks else None
 
     # -- what a waiting request would share -------------------------------------------------------------
 
-    def lookup(self, request: Request, gone: Collection[Request] = (), due: Mapping[bytes, Due] | None = None) -> Shared:
-        """All of a sibling's prompt (n > 1), else the longest known prefix; nothing for one that was swapped out, or
-        wants to know what the model says of its prompt.
+    def lookup(
+        self, request: Request, gone: Collection[Request] = (), due: Mapping[bytes, Due] | None = None
+    ) -> Shared:
+        """All of a sibling's prompt (n > 1), else the longest known prefix; nothing for one that was swapped
+        out, or wants to know what the model says of its prompt.
 
         gone: victims of the same plan, who are no siblings to start from any more.
         due: what will be known of the same plan, by content.
@@ -239,13 +252,16 @@ class KVCache:
         """Names of the content of its first blocks."""
         hashes, size = request.block_hashes, self.block_size
         for i in range(len(hashes), num_blocks):
-            hashes.append(block_hash(hashes[-1] if hashes else ROOT, request.token_ids[i * size : (i + 1) * size]))
+            parent = hashes[-1] if hashes else ROOT
+            hashes.append(block_hash(parent, request.token_ids[i * size : (i + 1) * size]))
         return hashes[:num_blocks]
 
     # -- carrying a plan out ----------------------------------------------------------------------------
 
     def attach(self, request: Request, shared: Shared) -> None:
-        """Admission, first half: hold what is shared, so that nobody can evict it any more. (See also ``borrow``.)"""
+        """Admission, first half: hold what is shared, so that nobody can evict it any more.
+        (See also ``borrow``.)
+        """
         hit = shared.num_tokens - len(shared.due) * self.block_size
         for block in shared.blocks:
             self.pool.share(block)
@@ -265,7 +281,9 @@ class KVCache:
         request.num_computed_tokens += len(due) * self.block_size
 
     def grow(self, request: Request, n: int, moves: Moves) -> tuple[int, int] | None:
-        """Name the blocks for ``n`` more tokens; copy a shared block that is about to be written: (old, new) of the copy."""
+        """Name the blocks for ``n`` more tokens; copy a shared block that is about to be written: (old, new)
+        of the copy.
+        """
         table, start = request.block_table, request.pad + request.num_computed_tokens
         missing = -(-max(start + n, request.span) // self.block_size) - len(table)
         first, copied = start // self.block_size, None
@@ -275,7 +293,8 @@ class KVCache:
             self.pool.release([table[first]])
             table[first] = copied[1]
         elif first < len(table):
-            self.pool.forget(table[first])  # taken over from a sibling that went, known for what that one wrote
+            # taken over from a sibling that went, known for what that one wrote
+            self.pool.forget(table[first])
         for _ in range(missing):
             table.append(self.pool.take())
         if request.host_blocks:  # swapped out before: the old content comes back first
@@ -285,7 +304,9 @@ class KVCache:
         return copied
 
     def publish(self, request: Request) -> None:
-        """Blocks that are full by now may be shared by later prompts. Padded rows are not aligned, so never."""
+        """Blocks that are full by now may be shared by later prompts.
+        Padded rows are not aligned, so never.
+        """
         if not self.enable_prefix_caching or request.pad:
             return
         full = request.num_computed_tokens // self.block_size
@@ -320,7 +341,8 @@ class KVCache:
     def check_invariants(self, requests: Iterable[Request], under_way: Collection[Request] = ()) -> None:
         """Raises AssertionError if a block is lost, or shared where it would be written.
 
-        under_way: whose step is in flight. They may share what they write in it, with others of the same step.
+        under_way: whose step is in flight. They may share what they write in it, with others of the same
+        step.
         """
         requests = list(requests)
         self.pool.check_invariants([r.block_table for r in requests])
@@ -330,6 +352,6 @@ class KVCache:
                 raise AssertionError(f"{r} has computed more tokens than it has")
             if end > slots and not r.host_blocks:
                 raise AssertionError(f"{r} has computed past its blocks")
-            shared = [block for block in r.block_table[end // self.block_size :] if self.pool.refs[block] != 1]
+            shared = [b for b in r.block_table[end // self.block_size :] if self.pool.refs[b] != 1]
             if shared and r not in under_way:
                 raise AssertionError(f"{r.request_id} would write block {shared[0]}, which is shared")

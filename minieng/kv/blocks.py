@@ -25,7 +25,9 @@ ROOT = b""
 
 
 def block_hash(parent: bytes, tokens: Sequence[int]) -> bytes:
-    """Name of a full block: 16 bytes over its own tokens and, through ``parent``, over all tokens before it."""
+    """Name of a full block: 16 bytes over its own tokens and, through ``parent``,
+    over all tokens before it.
+    """
     return hashlib.blake2b(parent + array("q", tokens).tobytes(), digest_size=16).digest()
 
 
@@ -40,7 +42,7 @@ class BlockPool:
         if num_blocks < 1:
             raise ValueError(f"num_blocks={num_blocks}: the cache needs at least one block")
         if num_blocks > MOST_BLOCKS:
-            raise ValueError(f"num_blocks={num_blocks:,}: at most {MOST_BLOCKS:,} can be counted here: raise block_size")
+            raise ValueError(f"num_blocks={num_blocks:,}: at most {MOST_BLOCKS:,} here: raise block_size")
         self.num_blocks = num_blocks
         self.refs = [0] * num_blocks
         self.hash_of: list[bytes | None] = [None] * num_blocks
@@ -73,7 +75,9 @@ class BlockPool:
         self.refs[block] += 1
 
     def release(self, blocks: Sequence[int]) -> None:
-        """A table lets go of its blocks. Tail first, so that the tail of a prefix is evicted before its head."""
+        """A table lets go of its blocks. Tail first,
+        so that the tail of a prefix is evicted before its head.
+        """
         for block in reversed(blocks):
             if self.refs[block] < 1:
                 raise OutOfBlocks(f"block {block} was freed twice")
@@ -84,7 +88,9 @@ class BlockPool:
                     self.free_queue.move_to_end(block, last=False)
 
     def publish(self, block: int, key: bytes) -> None:
-        """A full block's content is known from now on. Of two blocks with one content the first stays the known one."""
+        """A full block's content is known from now on.
+        Of two blocks with one content the first stays the known one.
+        """
         if key not in self.by_hash:
             self.by_hash[key] = block
             self.hash_of[block] = key
@@ -107,7 +113,8 @@ class BlockPool:
         return hits
 
     def check_invariants(self, tables: Sequence[Sequence[int]]) -> None:
-        """Counts agree with the block tables of all requests; every block is exactly one of free, cached, owned.
+        """Counts agree with the block tables of all requests; every block is exactly one of free,
+        cached, owned.
 
         Raises AssertionError naming what does not hold, under ``python -O`` too.
         """
@@ -117,12 +124,13 @@ class BlockPool:
                 raise AssertionError(f"a table holds a block twice: {table}")
             for block in table:
                 held[block] += 1
-        owned = [b for b in range(self.num_blocks) if self.refs[b]]
+        every = list(range(self.num_blocks))
+        owned = [b for b in every if self.refs[b]]
         rules = {  # no bare asserts: python -O leaves them out
             "a reference count differs from the number of tables that hold the block": held == self.refs,
-            "free + cached + owned is not the pool": sorted([*self.free_queue, *owned]) == list(range(self.num_blocks)),
+            "free + cached + owned is not the pool": sorted([*self.free_queue, *owned]) == every,
             "the prefix index points astray": all(self.hash_of[b] == key for key, b in self.by_hash.items()),
-            "a hash without an index entry": len(self.by_hash) == sum(key is not None for key in self.hash_of),
+            "a hash without an index entry": len(self.by_hash) == self.num_blocks - self.hash_of.count(None),
         }
         if broken := [rule for rule, kept in rules.items() if not kept]:
             raise AssertionError("; ".join(broken))

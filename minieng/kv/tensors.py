@@ -35,18 +35,21 @@ class KVShape:
 
 
 class KVTensors:
-    """The cache's tensors. ``layer(i)`` gives K and V of one layer as [blocks, block_size, kv_heads, head_dim].
+    """The cache's tensors. ``layer(i)`` gives K and V of one layer as [blocks, block_size,
+    kv_heads, head_dim].
 
-    Behind the ``num_blocks`` blocks that the pool names lie ``num_spare_blocks`` that only the runner knows (graphs.py).
+    Behind the ``num_blocks`` blocks that the pool names lie ``num_spare_blocks`` that only the runner knows
+    (graphs.py).
     """
 
     def __init__(
-        self, shape: KVShape, num_blocks: int, block_size: int, device: torch.device, num_host_blocks: int = 0,
-        num_spare_blocks: int = 0,
+        self, shape: KVShape, num_blocks: int, block_size: int, device: torch.device,
+        num_host_blocks: int = 0, num_spare_blocks: int = 0,
     ) -> None:  # fmt: skip
         self.shape, self.num_blocks, self.block_size = shape, num_blocks, block_size
         self.num_spare_blocks = num_spare_blocks
-        size = (shape.num_layers, 2, num_blocks + num_spare_blocks, block_size, shape.num_kv_heads, shape.head_dim)
+        slots = num_blocks + num_spare_blocks, block_size
+        size = (shape.num_layers, 2, *slots, shape.num_kv_heads, shape.head_dim)
         self.cache = zeros(size, shape.dtype, device)
         self.host = zeros((num_host_blocks, shape.num_layers, 2, *size[3:]), shape.dtype, torch.device("cpu"))
 
@@ -64,10 +67,13 @@ class KVTensors:
 
 
 def zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Zeroed memory. On a CPU pages that are never written stay unclaimed, where torch.zeros writes them all."""
+    """Zeroed memory. On a CPU pages that are never written stay unclaimed,
+    where torch.zeros writes them all.
+    """
     if device.type != "cpu":
         return torch.zeros(size, dtype=dtype, device=device)
-    words: np.ndarray = np.zeros(math.prod(size), {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}[dtype.itemsize])
+    word = {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}[dtype.itemsize]
+    words: np.ndarray = np.zeros(math.prod(size), word)
     return torch.from_numpy(words).view(dtype).view(size)
 
 
@@ -80,8 +86,8 @@ def main_memory() -> float:
 
 
 def choose_num_blocks(
-    shape: KVShape, block_size: int, device: torch.device, longest: int, memory_fraction: float, asked: int | None,
-    work: int = 0,
+    shape: KVShape, block_size: int, device: torch.device, longest: int, memory_fraction: float,
+    asked: int | None, work: int = 0,
 ) -> int:  # fmt: skip
     """How many blocks fit: what was asked for, else 1 GiB on a CPU, else what a GPU has left.
 
@@ -93,10 +99,11 @@ def choose_num_blocks(
     if asked is not None:
         there = torch.cuda.mem_get_info(device)[0] if gpu.is_gpu(device) else main_memory()
         if asked * block_bytes > there:
-            raise ValueError(
-                f"num_blocks={asked} are {asked * block_bytes / 2**30:,.1f} GiB of KV, the memory for it is {there / 2**30:.1f} "
-                "GiB: lower num_blocks, or leave it out and it is chosen"
+            what = (
+                f"num_blocks={asked} are {asked * block_bytes / 2**30:,.1f} GiB of KV, the memory for it is "
             )
+            what += f"{there / 2**30:.1f} GiB: lower num_blocks, or leave it out and it is chosen"
+            raise ValueError(what)
         return asked
     room = CPU_CACHE_BYTES
     if gpu.is_gpu(device):
@@ -104,8 +111,6 @@ def choose_num_blocks(
         room = free - int((1 - memory_fraction) * total) - work
     blocks = min(room // block_bytes, -(-longest // block_size))
     if blocks < 1:
-        raise ValueError(
-            f"no memory for KV: {room / 2**20:.0f} MiB left, one block takes {block_bytes / 2**20:.2f} MiB; "
-            "raise memory_fraction, lower block_size, or close another engine"
-        )
+        what = f"no memory for KV: {room / 2**20:.0f} MiB left, one block takes {block_bytes / 2**20:.2f} MiB"
+        raise ValueError(f"{what}; raise memory_fraction, lower block_size, or close another engine")
     return blocks

@@ -1,4 +1,6 @@
-"""Models: what a paper shows (decoder, weights), and what carries a plan out (runner, graphs, sampler, load)."""
+"""Models: what a paper shows (decoder, weights), and what carries a plan out (runner, graphs,
+sampler, load).
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Chat templates are programs that come with a model: they run in a child process, for a bounded time, in bounded memory.
+"""Chat templates are programs that come with a model: they run in a child process, for a bounded time,
+in bounded memory.
 
-Their sandbox (Jinja's) keeps them from files and from Python's inside, but a loop in it may be endless, and 9**(9**9) is
-computed in C, where no thread can stop it. One child serves the whole process; one that is late is killed.
+Their sandbox (Jinja's) keeps them from files and from Python's inside, but a loop in it may be endless, and
+9**(9**9) is computed in C, where no thread can stop it. One child serves the whole process; one that is late
+is killed.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from typing import Any
 from ..hub.shelf import ModelError
 
 START_SECONDS, SECONDS, MEMORY = 120.0, 5.0, 4 << 30
-OF_THE_CALL = {"tokenize", "chat_template", "return_tensors", "return_dict", "padding", "truncation", "max_length",
-               "return_assistant_tokens_mask", "tokenizer_kwargs"}  # fmt: skip
+OF_THE_CALL = {"tokenize", "chat_template", "return_tensors", "return_dict", "padding", "truncation",
+               "max_length", "return_assistant_tokens_mask", "tokenizer_kwargs"}  # fmt: skip
 _lock = threading.Lock()
 _child: Child | None = None
 
@@ -30,7 +32,9 @@ def bounded(tokenizer: Any) -> Any:
 
 
 def apply(tokenizer: Any, conversation: list, *, tokenize: bool = True, **options: Any) -> Any:
-    """``apply_chat_template``; ModelError if the template is late, too large, or breaks out. The text is the child's."""
+    """``apply_chat_template``; ModelError if the template is late, too large, or breaks out.
+    The text is the child's.
+    """
     given = {name: value for name, value in options.items() if name not in OF_THE_CALL}
     template = tokenizer.get_chat_template(options.get("chat_template"), options.get("tools"))
     chats = conversation if conversation and isinstance(conversation[0], list) else [conversation]
@@ -49,9 +53,13 @@ def render(job: dict, what: str) -> list[str]:
             _child = Child()
         answer = _child.ask(json.dumps(job, default=str), SECONDS)
     if answer is None:
-        raise ModelError(f"{what} does not end within {SECONDS:.0f} s: write the prompt as text, or mend the template")
+        raise ModelError(
+            f"{what} does not end within {SECONDS:.0f} s: write the prompt as text, or mend the template"
+        )
     if "problem" in answer:
-        raise ModelError(f"{what} fails ({answer['problem']:.200}): change the messages, or write the prompt as text")
+        raise ModelError(
+            f"{what} fails ({answer['problem']:.200}): change the messages, or write the prompt as text"
+        )
     return answer["texts"]
 
 
@@ -59,10 +67,13 @@ class Child:
     """A Python that answers a line of JSON with a line of JSON."""
 
     def __init__(self) -> None:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OPENBLAS_NUM_THREADS": "1"}
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+            "OPENBLAS_NUM_THREADS": "1",
+        }
         self.process = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import serve; serve()"], env=environment, text=True, encoding="utf-8",
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [sys.executable, "-c", f"from {__name__} import serve; serve()"], env=environment, text=True,
+            encoding="utf-8", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         if self.ask("null", START_SECONDS) is None:
             raise ModelError("no process for chat templates could be started: write the prompt as text")
@@ -89,7 +100,9 @@ class Child:
 
 
 def serve() -> None:
-    """The child's side, until its input ends. It ends itself when it has computed far too long: its parent may be gone."""
+    """The child's side, until its input ends. It ends itself when it has computed far too long:
+    its parent may be gone.
+    """
     from transformers.utils.chat_template_utils import render_jinja_template
 
     with open(os.devnull) as nothing:  # the template's own process reads nothing but jobs

@@ -1,8 +1,8 @@
 """The Llama family's forward pass on packed tokens: Llama, SmolLM2, Mistral, Qwen2, Qwen3.
 
-All requests' tokens of a step lie one after the other in one [T, hidden] matrix. Only attention knows where one
-request ends and the next begins; everything else is done for all tokens at once. Q, K and V share one matrix
-product, gate and up another.
+All requests' tokens of a step lie one after the other in one [T, hidden] matrix. Only attention knows where
+one request ends and the next begins; everything else is done for all tokens at once. Q, K and V share one
+matrix product, gate and up another.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def supports(config: Any) -> str | None:
     """None if this forward is right for the model, else what it lacks."""
     if config.model_type not in FAMILY:
         return f"model type {config.model_type!r} is not of the Llama family"
-    stray = {"llama": ("sliding_window", "layer_types"), "mistral": ("layer_types",)}.get(config.model_type, ())
+    stray = {"llama": ("sliding_window", "layer_types"), "mistral": ("layer_types",)}.get(
+        config.model_type, ()
+    )
     if found := [name for name in stray if getattr(config, name, None)]:
         return f"{found[0]}, which transformers' model has no place for but its cache goes by"
     if config.hidden_act != "silu":
@@ -57,15 +59,20 @@ def geometry(config: Any) -> tuple[int, int, int]:
 class Decoder:
     """A loaded model: ``forward(batch, kv, attention)`` gives the logits of the rows that asked for them.
 
-    layers  those that are loaded, with the embedding if the first of the model is among them and with the last norm
-            and the head if the last is (default: all). A stage of a pipeline has a part, ``kv`` one cache for each.
+    layers  those that are loaded, with the embedding if the first of the model is among them and with the
+            last norm and the head if the last is (default: all). A stage of a pipeline has a part, ``kv`` one
+            cache for each.
     """
 
-    def __init__(self, path: Path, config: Any, dtype: torch.dtype, device: torch.device, layers: range | None = None) -> None:
+    def __init__(
+        self, path: Path, config: Any, dtype: torch.dtype, device: torch.device, layers: range | None = None
+    ) -> None:
         weights, count = Weights(path, config, dtype, device), config.num_hidden_layers
         layers = range(count) if layers is None else layers
         if not layers or layers.step != 1 or layers.start < 0 or layers.stop > count:
-            raise ValueError(f"layers={layers}: {path} has layers 0 to {count - 1}, choose some that follow each other")
+            raise ValueError(
+                f"layers={layers}: {path} has layers 0 to {count - 1}, choose some that follow each other"
+            )
         first, last = layers.start == 0, layers.stop == count
         self.config, self.dtype, self.device, self.eps = config, dtype, device, config.rms_norm_eps
         self.heads, self.kv_heads, self.head_dim = geometry(config)
@@ -93,22 +100,30 @@ class Decoder:
 
     @property
     def weight_nbytes(self) -> int:
-        """Bytes of a weight in memory: 2 where it was published in half precision and stays so, even to compute in fp32."""
+        """Bytes of a weight in memory: 2 where it was published in half precision and stays so,
+        even to compute in fp32.
+        """
         return self.layers[0].gate_up.weight_nbytes
 
     @torch.inference_mode()
-    def forward(self, batch: Batch, kv: list[LayerKV], attention: Attention, before: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits [E, vocabulary] of the positions in ``batch.logit_rows``; without a head, ``hidden`` of all tokens.
+    def forward(
+        self, batch: Batch, kv: list[LayerKV], attention: Attention, before: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Logits [E, vocabulary] of the positions in ``batch.logit_rows``; without a head,
+        ``hidden`` of all tokens.
 
         before  [T, hidden], overwritten: what the layers before these made, where there is no embedding
         """
         x = self.hidden(batch, kv, attention, before)
         return x if self.lm_head is None else self.logits(x, attention)
 
-    def hidden(self, batch: Batch, kv: list[LayerKV], attention: Attention, before: torch.Tensor | None = None) -> torch.Tensor:
+    def hidden(
+        self, batch: Batch, kv: list[LayerKV], attention: Attention, before: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """What the layers make of the tokens in ``batch.logit_rows``: [E, hidden], before the last norm.
 
-        After the model's last attention nobody asks for the others any more. native.native_layers is the same in C.
+        After the model's last attention nobody asks for the others any more. native.native_layers is the same
+        in C.
         """
         ops, delta = attention.ops, None
         x: torch.Tensor = before if self.embedding is None else F.embedding(batch.token_ids, self.embedding)
@@ -132,7 +147,9 @@ class Decoder:
         return x
 
     def runs_whole(self, attention: Attention) -> bool:
-        """Whether ``native.native_layers`` computes the layers: it needs products and attention to be its own."""
+        """Whether ``native.native_layers`` computes the layers:
+        it needs products and attention to be its own.
+        """
         return attention.backend.whole_layers and self.in_panels is not None
 
     @functools.cached_property
@@ -147,8 +164,8 @@ class Decoder:
         return self.lm_head(attention.ops.rms_norm(x, self.norm, self.eps))
 
     def project_and_attend(
-        self, layer: Layer, h: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, cache: LayerKV, batch: Batch,
-        attention: Attention,
+        self, layer: Layer, h: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, cache: LayerKV,
+        batch: Batch, attention: Attention,
     ) -> torch.Tensor:  # fmt: skip
         """Project, rotate, attend over the paged cache. h [T, hidden] → [T, heads · head_dim]."""
         heads = layer.qkv(h).view(len(h), -1, self.head_dim)  # queries, then keys, then values

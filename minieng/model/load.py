@@ -1,4 +1,6 @@
-"""From a model's name to a runner: weights, tokenizer, limits, cache and attention, each chosen for this machine."""
+"""From a model's name to a runner: weights, tokenizer, limits, cache and attention,
+each chosen for this machine.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,10 @@ class Loaded:
     eos_token_ids: list[int]
 
 
-def load(name: str, config: EngineConfig, largest_step: LargestStep, rectangles: bool = False, layers: Layers = None) -> Loaded:
+def load(
+    name: str, config: EngineConfig, largest_step: LargestStep, rectangles: bool = False,
+    layers: Layers = None,
+) -> Loaded:  # fmt: skip
     """Load a model for an engine. Raises ValueError (ModelError) naming what is wrong and what to do.
 
     largest_step, rectangles  of the ``Scheduler`` that will plan for it
@@ -69,11 +74,16 @@ def load(name: str, config: EngineConfig, largest_step: LargestStep, rectangles:
 
 
 def load_here(
-    name: str, config: EngineConfig, device: torch.device, largest_step: LargestStep, rectangles: bool, layers: Layers
+    name: str,
+    config: EngineConfig,
+    device: torch.device,
+    largest_step: LargestStep,
+    rectangles: bool,
+    layers: Layers,
 ) -> Loaded:
     """``load`` on a device that has been chosen and, if it is a GPU, is the current one."""
-    # Huge pages for torch's large tensors on Linux, read when torch first allocates: streaming the weights of a small
-    # model through a CPU at every step is 5 % faster with them.
+    # Huge pages for torch's large tensors on Linux, read when torch first allocates: streaming the weights of
+    # a small model through a CPU at every step is 5 % faster with them.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     path = resolve(name)
     hf_config = load_config(path)
@@ -88,18 +98,27 @@ def load_here(
         gpu.leave_out_cudnn()
     else:
         keep_freed_memory()  # of the steps to come; what loading freed has gone back to the system
-    attention = choose_attention(config.attention, device, dtype, model.heads, model.kv_heads, model.head_dim, config.block_size)
+    attention = choose_attention(
+        config.attention, device, dtype, model.heads, model.kv_heads, model.head_dim, config.block_size
+    )
     most = largest_step(config, max_model_len)
     tensors = make_cache(model, attention, config, max_model_len, most, max_model_len if rectangles else 0)
     model.reach(min(max_model_len, tensors.num_blocks * config.block_size))
     runner = ModelRunner(model, tensors, attention)
     if gpu.is_gpu(device):
         capture(runner, config, max_model_len)
-    return Loaded(path, bounded(load_tokenizer(path)), runner, max_model_len, text.vocab_size, eos_of(path, text))
+    return Loaded(
+        path, bounded(load_tokenizer(path)), runner, max_model_len, text.vocab_size, eos_of(path, text)
+    )
 
 
 def make_cache(
-    model: Decoder | Adapter, attention: Attention, config: EngineConfig, max_model_len: int, most: int, width: int = 0
+    model: Decoder | Adapter,
+    attention: Attention,
+    config: EngineConfig,
+    max_model_len: int,
+    most: int,
+    width: int = 0,
 ) -> KVTensors:
     """The cache, as large as asked or as memory allows beside a step of ``most`` tokens (``warm_up``)."""
     device, size, work, spare = model.device, config.block_size, 0, 0
@@ -121,12 +140,18 @@ def make_cache(
 
 @torch.inference_mode()
 def warm_up(
-    model: Decoder | Adapter, attention: Attention, config: EngineConfig, max_model_len: int, most: int, width: int = 0
+    model: Decoder | Adapter,
+    attention: Attention,
+    config: EngineConfig,
+    max_model_len: int,
+    most: int,
+    width: int = 0,
 ) -> int:
-    """Bytes that a step of ``most`` tokens takes besides weights and KV: it is run once, on a cache of one block.
+    """Bytes that a step of ``most`` tokens takes besides weights and KV: it is run once,
+    on a cache of one block.
 
-    width  tokens of its rows where the scheduler plans rectangles, else 0: prompts and one decode, packed. Either way
-           it is what will be planned, and every kernel of such steps is compiled.
+    width  tokens of its rows where the scheduler plans rectangles, else 0: prompts and one decode, packed.
+           Either way it is what will be planned, and every kernel of such steps is compiled.
     """
     tokens, device, size = min(most, MOST_PROFILED), model.device, config.block_size
     model.reach(max_model_len)
@@ -134,14 +159,21 @@ def warm_up(
     k, v = cache
     kv = [LayerKV(k, v, model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)]
     batch = step_of(tokens, width, max_model_len, config, device)
-    asked = [Request(str(i), [0], SamplingParams(temperature=1.0, top_p=0.9)) for i in range(len(batch.logit_rows))]
+    asked = [
+        Request(str(i), [0], SamplingParams(temperature=1.0, top_p=0.9)) for i in range(len(batch.logit_rows))
+    ]
     gpu.give_back(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     full = False
     try:
-        first, last = (getattr(model, name, True) is not None for name in ("embedding", "lm_head"))  # stage of a pipeline
-        x = None if first else torch.zeros(len(batch.slots), model.config.hidden_size, dtype=model.dtype, device=device)
+        # Stage of a pipeline.
+        first, last = (getattr(model, name, True) is not None for name in ("embedding", "lm_head"))
+        x = (
+            None
+            if first
+            else torch.zeros(len(batch.slots), model.config.hidden_size, dtype=model.dtype, device=device)
+        )
         logits = model.forward(batch, kv, attention, x)
         if last:
             choose(logits, asked)
@@ -184,7 +216,10 @@ def capture(runner: ModelRunner, config: EngineConfig, max_model_len: int) -> No
     elif not attention.backend.capturable:
         runner.no_graphs = f"no: attention backend {attention.backend.name!r} asks the host for numbers"
     else:
-        rows, longest = max(config.max_num_seqs, config.batch_size), min(max_model_len, tensors.num_blocks * config.block_size)
+        rows, longest = (
+            max(config.max_num_seqs, config.batch_size),
+            min(max_model_len, tensors.num_blocks * config.block_size),
+        )
         try:
             runner.decodes = Decodes(model, tensors, runner.kv, attention, rows, longest, Cuda(model.device))
         except RuntimeError as problem:  # out of memory, too
@@ -192,7 +227,9 @@ def capture(runner: ModelRunner, config: EngineConfig, max_model_len: int) -> No
             warn(f"no CUDA graphs, every step is launched piece by piece: {problem!s:.300}")
 
 
-def shared_model(path: Path, hf_config: Any, dtype: torch.dtype, device: torch.device, layers: Layers) -> Decoder | Adapter:
+def shared_model(
+    path: Path, hf_config: Any, dtype: torch.dtype, device: torch.device, layers: Layers
+) -> Decoder | Adapter:
     """The weights, once for all engines of the process that use them."""
     key = (str(path), dtype, str(device), layers)
     with _lock:
@@ -207,7 +244,8 @@ def shared_model(path: Path, hf_config: Any, dtype: torch.dtype, device: torch.d
 def choose_device(asked: str) -> torch.device:
     """ "auto" is a GPU if there is one. Raises ValueError for a device that is not there."""
     if asked in ("auto", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())  # by its number: weights are shared by device
+        # By its number: weights are shared by device.
+        return torch.device("cuda", torch.cuda.current_device())
     if asked == "auto":
         return torch.device("cpu")
     try:
@@ -217,7 +255,9 @@ def choose_device(asked: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"device={asked!r}: minieng runs on cpu and cuda")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device={asked!r}: this machine has {torch.cuda.device_count()} CUDA devices; use device='cpu'")
+        raise ValueError(
+            f"device={asked!r}: this machine has {torch.cuda.device_count()} CUDA devices; use device='cpu'"
+        )
     return device
 
 
@@ -237,15 +277,21 @@ def host_blocks(config: EngineConfig, shape: KVShape, device_blocks: int) -> int
     """Blocks of swap space: as many as swap_space_gb holds, and no more than there is to swap."""
     if config.preemption != "swap":
         return 0
-    return min(int(config.swap_space_gb * 2**30) // (shape.bytes_per_token * config.block_size), device_blocks)
+    return min(
+        int(config.swap_space_gb * 2**30) // (shape.bytes_per_token * config.block_size), device_blocks
+    )
 
 
 def eos_of(path: Path, config: Any) -> list[int]:
-    """Token ids that end a text: the generation config's, which is the later word, else the model config's."""
+    """Token ids that end a text: the generation config's, which is the later word,
+    else the model config's.
+    """
     from transformers import GenerationConfig
 
     found = None
     if (path / "generation_config.json").exists():
-        found = GenerationConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False).eos_token_id
+        found = GenerationConfig.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        ).eos_token_id
     found = getattr(config, "eos_token_id", None) if found is None else found
     return [] if found is None else [found] if isinstance(found, int) else list(found)

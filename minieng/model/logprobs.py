@@ -27,7 +27,8 @@ def log_probabilities(logits: torch.Tensor, token: int, count: int) -> dict[int,
 
 
 class PromptRows:
-    """The rows of a batch at which tokens of prompts are foretold, for the requests that want to know of theirs.
+    """The rows of a batch at which tokens of prompts are foretold,
+    for the requests that want to know of theirs.
 
     batch  the same one, with logits at these rows besides those that were asked for
     """
@@ -45,7 +46,9 @@ class PromptRows:
         self.batch = replace(batch, logit_rows=on_device(every, torch.int64, self.own.device))
 
     def part(self, logits: torch.Tensor) -> tuple[torch.Tensor, list[list[dict[int, Logprob]] | None]]:
-        """The logits that were asked for without this, and for each slice of the plan what it tells of its prompt."""
+        """The logits that were asked for without this,
+        and for each slice of the plan what it tells of its prompt.
+        """
         told: list[list[dict[int, Logprob]] | None] = [None] * self.num_slices
         for i, (request, _, _) in self.asked.items():
             begin, count = request.num_computed_tokens + 1, request.params.prompt_logprobs or 0
@@ -57,7 +60,8 @@ class PromptRows:
 
 
 def asked(plan: Plan) -> dict[int, tuple[Request, int, int]]:
-    """Index in the plan → (request, its tokens in the step, how many of these foretell a token of its prompt).
+    """Index in the plan → (request, its tokens in the step,
+    how many of these foretell a token of its prompt).
 
     Samples of one prompt share what the first was told.
     """

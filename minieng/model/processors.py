@@ -1,7 +1,8 @@
 """What requests ask to be done to their logits before temperature, filters and the choice.
 
-In vLLM's order: tokens that cannot be chosen (not among those allowed, the last token of a bad word, an end of the
-text that comes too early), then biases, then penalties. A row's logits depend on its own request alone.
+In vLLM's order: tokens that cannot be chosen (not among those allowed, the last token of a bad word, an end
+of the text that comes too early), then biases, then penalties. A row's logits depend on its own request
+alone.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from ..request import Request
 
 
 def process(logits: torch.Tensor, requests: list[Request], ahead: int = 0) -> torch.Tensor:
-    """The logits [E, vocabulary] that are chosen from; those that came, untouched, if nobody asks for anything.
+    """The logits [E, vocabulary] that are chosen from; those that came, untouched,
+    if nobody asks for anything.
 
-    ahead  tokens that the requests will have got before this one, and that are not on the host yet: no request may
-           then have ``follows_text``
+    ahead  tokens that the requests will have got before this one, and that are not on the host yet: no
+           request may then have ``follows_text``
     """
     asking = [row for row, request in enumerate(requests) if request.params.moves_logits]
     if not asking:
@@ -75,7 +77,9 @@ def penalise(row: torch.Tensor, request: Request) -> None:
     if params.repetition_penalty != 1.0:
         held = on_device(request.token_ids, torch.int64, row.device)
         known = row[held]
-        row[held] = torch.where(known < 0, known * params.repetition_penalty, known / params.repetition_penalty)
+        row[held] = torch.where(
+            known < 0, known * params.repetition_penalty, known / params.repetition_penalty
+        )
     if (params.presence_penalty or params.frequency_penalty) and request.num_output_tokens:
         made = on_device(request.output_token_ids, torch.int64, row.device)
         count = torch.zeros_like(row).index_add_(0, made, torch.ones_like(made, dtype=row.dtype))

@@ -1,7 +1,7 @@
 """Runs a plan on a model: lays the tokens out, calls the forward pass, samples.
 
-The runner knows plans and tensors. Whether a request is new, resumed or half done makes no difference to it: each
-slice is "tokens c … c+n of this request", and whoever reaches its last token gets a new one.
+The runner knows plans and tensors. Whether a request is new, resumed or half done makes no difference to it:
+each slice is "tokens c … c+n of this request", and whoever reaches its last token gets a new one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from .sampler import sample
 class ModelRunner:
     """The executor that really computes. One model, one cache; the model's weights may be shared with others.
 
-    decodes  the fast way for plans that are decodes only (graphs.py), or None; ``no_graphs`` says why there is none
+    decodes  the fast way for plans that are decodes only (graphs.py), or None; ``no_graphs`` says why there
+    is none
     """
 
     def __init__(self, model: Decoder | Adapter, tensors: KVTensors, attention: Attention) -> None:
@@ -39,7 +40,10 @@ class ModelRunner:
         self.decodes: Decodes | None = None
         self.no_graphs = "no: they are for a GPU"
         self._here = gpu.here(self.device)
-        self.kv = [LayerKV(*tensors.layer(i), model.scales[i], model.windows[i], model.softcap) for i in range(model.num_layers)]
+        self.kv = [
+            LayerKV(*tensors.layer(i), model.scales[i], model.windows[i], model.softcap)
+            for i in range(model.num_layers)
+        ]
 
     @property
     def kv_nbytes_per_token(self) -> int:
@@ -50,7 +54,9 @@ class ModelRunner:
         return torch.cuda.get_device_name(self.device) if gpu.is_gpu(self.device) else str(self.device)
 
     def facts(self) -> dict[str, str]:
-        """What runs here, for ``explain()``: device, precision, and how attention and matrix products are done."""
+        """What runs here, for ``explain()``: device, precision,
+        and how attention and matrix products are done.
+        """
         forward = type(self.model).__name__
         linears: Any = Linear
         if isinstance(self.model, Decoder):
@@ -75,7 +81,9 @@ class ModelRunner:
                 return self.compute(plan, begin) if result is None else result
         except torch.OutOfMemoryError as full:
             gpu.let_go(full)
-            full.add_note("minieng: lower memory_fraction, max_num_seqs, max_prefill_tokens or max_num_batched_tokens")
+            full.add_note(
+                "minieng: lower memory_fraction, max_num_seqs, max_prefill_tokens or max_num_batched_tokens"
+            )
             raise
 
     def close(self) -> None:
@@ -92,7 +100,9 @@ class ModelRunner:
         logprobs: list[dict[int, Logprob] | None] | None = None
         foretold: list[list[dict[int, Logprob]] | None] | None = None
         if plan.extend:
-            emitting = [i for i, (r, n) in enumerate(plan.extend) if r.num_computed_tokens + n == len(r.token_ids)]
+            emitting = [
+                i for i, (r, n) in enumerate(plan.extend) if r.num_computed_tokens + n == len(r.token_ids)
+            ]
             batch = self.packed(plan, emitting) if plan.rows is None else self.rectangle(plan)
             prompts = PromptRows(plan, batch) if asked(plan) else None
             logits = self.model.forward(prompts.batch if prompts else batch, self.kv, self.attention)
@@ -158,8 +168,8 @@ class ModelRunner:
         return self.batch(token_ids, positions, slots, starts, pads, [end] * count, plan.rows, rows, width)
 
     def batch(
-        self, token_ids: list[int], positions: list[int], slots: list[int], starts: list[int], pads: list[int],
-        ends: list[int], requests: list[Request], rows: list[int], width: int,
+        self, token_ids: list[int], positions: list[int], slots: list[int], starts: list[int],
+        pads: list[int], ends: list[int], requests: list[Request], rows: list[int], width: int,
     ) -> Batch:  # fmt: skip
         size = self.tensors.block_size
         blocks = -(-max(ends) // size)

@@ -24,7 +24,9 @@ NONE = -1  # in place of a token, where logits are no numbers
 
 def noise_key(request: Request, ahead: int = 0) -> tuple[int, int]:
     """Two 32-bit numbers for this request at the position that is sampled now, or ``ahead`` tokens later."""
-    digest = hashlib.blake2b(request.sample_key + struct.pack("<q", request.num_tokens + ahead), digest_size=8).digest()
+    digest = hashlib.blake2b(
+        request.sample_key + struct.pack("<q", request.num_tokens + ahead), digest_size=8
+    ).digest()
     return struct.unpack("<ii", digest)
 
 
@@ -40,13 +42,14 @@ def exponential_noise(keys: list[tuple[int, int]], size: int, device: torch.devi
     key = on_device(keys, torch.int32, device)
     column = torch.arange(size, dtype=torch.int32, device=device)[None] * -1640531527  # 2^32 / golden ratio
     bits = mix(mix(column ^ key[:, :1]) ^ key[:, 1:])
-    uniform = ((bits >> 9) & 0x7FFFFF).float().add_(0.5).mul_(2.0**-23)  # 23 bits: one more, and 1.0 would appear
+    # 23 bits: one more, and 1.0 would appear.
+    uniform = ((bits >> 9) & 0x7FFFFF).float().add_(0.5).mul_(2.0**-23)
     return uniform.log_().neg_()
 
 
 def filter_logits(logits: torch.Tensor, requests: list[Request]) -> torch.Tensor:
-    """Keep each row's tokens that are likely enough: min_p, then top_k (0: all), then of those left the fewest whose
-    probability reaches top_p. The most likely one stays, whatever the numbers become in fp32.
+    """Keep each row's tokens that are likely enough: min_p, then top_k (0: all), then of those left the
+    fewest whose probability reaches top_p. The most likely one stays, whatever the numbers become in fp32.
     """
     values, index = logits.sort(dim=-1, descending=True)
     size, device = values.shape[-1], logits.device
@@ -74,10 +77,13 @@ def refuse_nan(tokens: list[int], dtype: torch.dtype) -> None:
     """Raise FloatingPointError if there is a row without a token."""
     if NONE in tokens:
         name = str(dtype).removeprefix("torch.")
-        remedy = "dtype='float32'" + (" (or 'bfloat16' on a GPU of sm_80 and later)" if dtype == torch.float16 else "")
+        remedy = "dtype='float32'" + (
+            " (or 'bfloat16' on a GPU of sm_80 and later)" if dtype == torch.float16 else ""
+        )
         raise FloatingPointError(
             f"the model's logits are not finite: a layer computed in {name}, whose largest number is "
-            f"{torch.finfo(dtype).max:.5g}, overflowed, or a weight is no number; use {remedy}, or fetch the model again"
+            f"{torch.finfo(dtype).max:.5g}, overflowed, or a weight is no number; use {remedy}, or fetch "
+            "the model again"
         )
 
 
@@ -99,19 +105,27 @@ def choose(logits: torch.Tensor, requests: list[Request], ahead: int = 0) -> tor
     return best(logits).index_copy_(0, rows, draw(logits[rows], [requests[row] for row in drawn], ahead))
 
 
-def sample(logits: torch.Tensor, requests: list[Request]) -> tuple[list[int], list[dict[int, Logprob] | None] | None]:
-    """Tokens for rows of logits [E, vocabulary], and the log-probabilities that were asked for (None if none were)."""
+def sample(
+    logits: torch.Tensor, requests: list[Request]
+) -> tuple[list[int], list[dict[int, Logprob] | None] | None]:
+    """Tokens for rows of logits [E, vocabulary],
+    and the log-probabilities that were asked for (None if none were).
+    """
     chosen = as_list(choose(logits, requests))
     refuse_nan(chosen, logits.dtype)
     counts = [r.params.logprobs for r in requests]
     if all(count is None for count in counts):
         return chosen, None
     rows = zip(logits, chosen, counts, strict=True)
-    return chosen, [None if count is None else log_probabilities(row, token, count) for row, token, count in rows]
+    return chosen, [
+        None if count is None else log_probabilities(row, token, count) for row, token, count in rows
+    ]
 
 
 def draw(logits: torch.Tensor, requests: list[Request], ahead: int = 0) -> torch.Tensor:
-    """Sample by the exponential race: argmax of p / noise is distributed as p, and needs no sync with a device."""
+    """Sample by the exponential race: argmax of p / noise is distributed as p,
+    and needs no sync with a device.
+    """
     heat = [max(COLDEST, r.params.temperature) for r in requests]
     logits = (logits - logits.amax(-1, keepdim=True)) / on_device(heat, torch.float32, logits.device)[:, None]
     if any(r.params.filters for r in requests):

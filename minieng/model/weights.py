@@ -1,4 +1,6 @@
-"""A model's numbers: read from safetensors one at a time, laid out for the products, and the table of its rotation."""
+"""A model's numbers: read from safetensors one at a time, laid out for the products,
+and the table of its rotation.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,11 @@ HEAD = "lm_head.weight"
 
 
 class Weights:
-    """The tensors of a directory's safetensors files, read one at a time so that no second copy of them all exists.
+    """The tensors of a directory's safetensors files,
+    read one at a time so that no second copy of them all exists.
 
-    The config decides which are read, as in transformers: a tensor that it has no place for is left unused (and
-    told of), one that it asks for must be there in its shape.
+    The config decides which are read, as in transformers: a tensor that it has no place for is left unused
+    (and told of), one that it asks for must be there in its shape.
     """
 
     def __init__(self, path: Path, config: Any, dtype: torch.dtype, device: torch.device) -> None:
@@ -29,11 +32,13 @@ class Weights:
             del self.wanted[HEAD]
         for name, shape in self.wanted.items():
             if name not in self.stored:
-                raise ModelError(f"{path}: the weights lack {name}, which config.json asks for: fetch the model again")
+                raise ModelError(
+                    f"{path}: the weights lack {name}, which config.json asks for: fetch the model again"
+                )
             if self.stored[name].shape != shape:
                 raise ModelError(
-                    f"{path}: config.json asks for {name} of shape {shape}, the weights hold {self.stored[name].shape}: "
-                    "they do not belong together, fetch the model again"
+                    f"{path}: config.json asks for {name} of shape {shape}, the weights hold "
+                    f"{self.stored[name].shape}: they do not belong together, fetch the model again"
                 )
         tell_unused(path, self.stored.keys() - self.wanted.keys())
 
@@ -52,7 +57,9 @@ class Weights:
 
 
 def places(path: Path, config: Any) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight that a config asks for: from transformers' own model of one layer, without memory."""
+    """Name and shape of every weight that a config asks for: from transformers' own model of one layer,
+    without memory.
+    """
     from transformers import AutoModelForCausalLM
 
     settings = config.to_dict() | {"num_hidden_layers": 1}
@@ -60,9 +67,13 @@ def places(path: Path, config: Any) -> dict[str, tuple[int, ...]]:
         settings["layer_types"] = settings["layer_types"][:1]
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(type(config).from_dict(settings), trust_remote_code=False)
+            model = AutoModelForCausalLM.from_config(
+                type(config).from_dict(settings), trust_remote_code=False
+            )
     except Exception as problem:
-        raise ModelError(f"{path}: config.json makes no model ({problem!s:.150}): download or copy the model again") from problem
+        raise ModelError(
+            f"{path}: config.json makes no model ({problem!s:.150}): download or copy the model again"
+        ) from problem
     first = "model.layers.0."
     found: dict[str, tuple[int, ...]] = {}
     for name, tensor in model.state_dict().items():
@@ -84,7 +95,8 @@ class Layer:
             return linear(torch.cat([weights.need(f"{prefix}.{name}.weight") for name in names]), bias)
 
         self.input_norm, self.post_norm = (
-            weights.need(f"{prefix}.{name}.weight") for name in ("input_layernorm", "post_attention_layernorm")
+            weights.need(f"{prefix}.{name}.weight")
+            for name in ("input_layernorm", "post_attention_layernorm")
         )
         self.q_norm, self.k_norm = get("self_attn.q_norm.weight"), get("self_attn.k_norm.weight")
         self.qkv = merged("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
@@ -92,7 +104,9 @@ class Layer:
         self.gate_up, self.down = merged("mlp.gate_proj", "mlp.up_proj"), merged("mlp.down_proj")
 
 
-def rope_table(config: Any, positions: int, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+def rope_table(
+    config: Any, positions: int, device: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
     """cos and sin [positions, head_dim], scaled as the config says; for ``rotate``.
 
     The frequencies come from transformers, which knows every scaling; the angles are computed in fp32.

@@ -5,8 +5,8 @@
     E2EL   the request left − arrival. A row of a static batch leaves with the batch, and its text with it
     TPOT   (E2EL − TTFT) / (output tokens − 1); none for a single token
 
-TTFT and ITL go by when a token was computed, as if it were streamed at once. So a static batch looks as good as it
-can there, and what its short rows wait for its long ones shows in E2EL and TPOT.
+TTFT and ITL go by when a token was computed, as if it were streamed at once. So a static batch looks as good
+as it can there, and what its short rows wait for its long ones shows in E2EL and TPOT.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def samples(requests: Iterable[Request], which: str) -> list[float]:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Of values in ascending order, linear between the two nearest: numpy's default. ``percent`` from 0 to 100."""
+    """Of values in ascending order, linear between the two nearest: numpy's default.
+    ``percent`` from 0 to 100.
+    """
     place = (len(ordered) - 1) * (percent / 100)
     below = min(int(place), len(ordered) - 2) if len(ordered) > 1 else 0
     low, high, share = ordered[below], ordered[min(below + 1, len(ordered) - 1)], place - below

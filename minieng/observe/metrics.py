@@ -1,6 +1,8 @@
-"""What a run was worth: the figures of ``vllm bench serve`` under its names, and what the trace says of waste.
+"""What a run was worth: the figures of ``vllm bench serve`` under its names,
+and what the trace says of waste.
 
-The latencies of one request (TTFT, TPOT, ITL, E2EL) are defined in ``latency``, shares of seats, cache and stages in ``waste``.
+The latencies of one request (TTFT, TPOT, ITL, E2EL) are defined in ``latency``, shares of seats, cache and
+stages in ``waste``.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from .record import StepRecord
 
 __all__ = [
-    "OBJECTIVES", "PERCENTILES", "Latency", "Metrics", "check_goodput", "e2el", "is_good", "itl", "ladder_table",
-    "live_rows", "parse_goodput", "table", "tpot", "ttft",
+    "OBJECTIVES", "PERCENTILES", "Latency", "Metrics", "check_goodput", "e2el", "is_good", "itl",
+    "ladder_table", "live_rows", "parse_goodput", "table", "tpot", "ttft",
 ]  # fmt: skip
 OBJECTIVES = ("ttft", "tpot", "e2el")
 LATENCIES = ("ttft", "tpot", "itl", "e2el")
@@ -35,7 +37,9 @@ JSON_NAMES = {  # what a file says for a field here
 
 
 def parse_goodput(pairs: Iterable[str]) -> dict[str, float]:
-    """["ttft:200", "tpot:50"] → {"ttft": 200.0, "tpot": 50.0}, in milliseconds. Raises ValueError for anything else."""
+    """["ttft:200", "tpot:50"] → {"ttft": 200.0, "tpot": 50.0}, in milliseconds.
+    Raises ValueError for anything else.
+    """
     goals: dict[str, float] = {}
     for pair in pairs:
         name, _, value = pair.partition(":")
@@ -62,7 +66,9 @@ def is_good(request: Request, goals: Mapping[str, float]) -> bool:
 
 
 class Figure:
-    """A figure of a latency under the name that ``vllm bench serve`` gives it: ``mean_ttft_ms`` is ``ttft.mean``."""
+    """A figure of a latency under the name that ``vllm bench serve`` gives it:
+    ``mean_ttft_ms`` is ``ttft.mean``.
+    """
 
     def __init__(self, what: str, latency: str) -> None:
         self.what, self.latency = what, latency
@@ -91,11 +97,13 @@ class Metrics:
     idle_seats               share of seats · steps in which no live row was computed
     busy_seats               share of seats · duration in which a live row was computed
     recomputed_tokens        computed again after a preemption
-    cache_hit_tokens         found in the prefix cache instead of being computed, when a request was first let in
+    cache_hit_tokens         found in the prefix cache instead of being computed, when a request was first let
+    in
     cache_hit_tokens_again   the same when it was let in again after a preemption: no hits of its prompt
     kv_used, kv_reserved     mean share of the cache's slots, over the time of all steps
     kv_wasted                share of the reserved slots that held no token
-    bubble                   share of the stages' time in which they had nothing to do; None where there are no stages
+    bubble                   share of the stages' time in which they had nothing to do; None where there are
+    no stages
     """
 
     name: str
@@ -172,8 +180,9 @@ class Metrics:
 
     @classmethod
     def of(
-        cls, requests: Sequence[Request], trace: Iterable[StepRecord], duration: float, *, config: EngineConfig | None = None,
-        refused: int = 0, goodput: Mapping[str, float] | None = None, name: str = "",
+        cls, requests: Sequence[Request], trace: Iterable[StepRecord], duration: float, *,
+        config: EngineConfig | None = None, refused: int = 0, goodput: Mapping[str, float] | None = None,
+        name: str = "",
     ) -> Metrics:  # fmt: skip
         """From the requests that were let in, finished or aborted, and the trace of the run.
 
@@ -190,18 +199,22 @@ class Metrics:
         return cls(
             name=name, duration=duration,
             completed=len(done), failed=len(requests) - len(done) + refused, refused=refused,
-            total_input=inputs, total_output=outputs, request_throughput=len(done) / seconds, request_goodput=good,
-            output_throughput=outputs / seconds, total_token_throughput=(inputs + outputs) / seconds,
-            max_output_tokens_per_s=_best_second(done), max_concurrent_requests=_most_at_once(done),
-            **waste(list(trace), seconds, config or EngineConfig()),
-            **latencies,
+            total_input=inputs, total_output=outputs, request_throughput=len(done) / seconds,
+            request_goodput=good, output_throughput=outputs / seconds,
+            total_token_throughput=(inputs + outputs) / seconds, max_output_tokens_per_s=_best_second(done),
+            max_concurrent_requests=_most_at_once(done), **waste(list(trace), seconds,
+            config or EngineConfig()), **latencies,
         )  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, under the names of the file that ``vllm bench serve --save-result`` writes; ours beside them."""
+        """For JSON, under the names of the file that ``vllm bench serve --save-result`` writes;
+        ours beside them.
+        """
         values = asdict(self)
         spread = {name: values.pop(name) for name in LATENCIES}
-        latencies = {f"{what}_{name}_ms": ms for name, figures in spread.items() for what, ms in figures.items()}
+        latencies = {
+            f"{what}_{name}_ms": ms for name, figures in spread.items() for what, ms in figures.items()
+        }
         return {JSON_NAMES.get(name, name): value for name, value in values.items()} | latencies
 
     def __str__(self) -> str:
@@ -274,14 +287,19 @@ def _name(column: tuple) -> str:
 
 def table(runs: Sequence[Metrics]) -> str:
     """Plain text, one row a run. Goodput, failures and bubbles have a column only if there are any."""
-    hidden = {"good/s": all(m.request_goodput is None for m in runs), "failed": not any(m.failed for m in runs)}
+    hidden = {
+        "good/s": all(m.request_goodput is None for m in runs),
+        "failed": not any(m.failed for m in runs),
+    }
     hidden["bubble"] = all(m.bubble is None for m in runs)
-    return _rendered([column for column in COLUMNS if not hidden.get(column[1])], {id(m): (m.name, m) for m in runs})
+    return _rendered(
+        [column for column in COLUMNS if not hidden.get(column[1])], {id(m): (m.name, m) for m in runs}
+    )
 
 
 def ladder_table(runs: Mapping[str, Any], *more: str) -> str:
-    """Plain text, one row a named run (its report or its metrics), five columns: mean TTFT, P99 of ITL, mean E2EL,
-    tokens/s and idle seats.
+    """Plain text, one row a named run (its report or its metrics), five columns: mean TTFT, P99 of ITL, mean
+    E2EL, tokens/s and idle seats.
 
     more  further columns, such as "padding", "done rows", "KV wasted" or "E2EL p95"; "all" for every one
     """
@@ -289,7 +307,9 @@ def ladder_table(runs: Mapping[str, Any], *more: str) -> str:
     unknown = [name for name in more if name not in (*names, "all")]
     if unknown:
         raise ValueError(f"ladder_table: no column {unknown[0]!r}: choose among all, {', '.join(names)}")
-    shown = [column for column, name in zip(LADDER, names, strict=True) if name in (*FIRST, *more) or "all" in more]
+    shown = [
+        column for column, name in zip(LADDER, names, strict=True) if name in (*FIRST, *more) or "all" in more
+    ]
     columns: list[tuple] = []
     room = 0 if "all" in more else 4  # all of them want the whole width
     for i, (top, bottom, width, *rest) in enumerate(shown):
@@ -305,7 +325,8 @@ def _rendered(columns: Sequence[tuple], rows: Mapping[Any, tuple[str, Metrics]])
     ]
     for name, metrics in rows.values():
         cells = [
-            (" " + ("-" if (got := value(metrics)) is None else format(got, form))).rjust(n) for _, _, n, form, value in columns
+            (" " + ("-" if (got := value(metrics)) is None else format(got, form))).rjust(n)
+            for _, _, n, form, value in columns
         ]
         lines.append(name.ljust(wide) + "".join(cells))
     return "\n".join(lines)

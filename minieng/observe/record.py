@@ -19,8 +19,9 @@ class StepRecord:
     tokens      the token that each slice emitted, or None
     padding     positions of a padded rectangle that held padding; finished_rows: those of rows already done
     recomputed  tokens computed again after a preemption
-    cached      tokens that newcomers did not have to compute: found in the prefix cache, with a sibling, or filled by an
-                earlier request of the same step; cached_again: those of newcomers that had been preempted
+    cached      tokens that newcomers did not have to compute: found in the prefix cache, with a sibling, or
+                filled by an earlier request of the same step; cached_again: those of newcomers that had been
+                preempted
     span        slots that each row of a new rectangle holds; column: right edge of the rectangle, in slots
     taken       (request id, blocks) that block tables grew by, shared ones included; see ``Trace.tables``
     copied      (request id, old block, new block): a shared block was copied before it was written
@@ -78,11 +79,14 @@ class StepRecord:
 
     def __str__(self) -> str:
         work = " ".join(f"{request}+{n}" for request, _, n in self.slices)
-        extra = f" | padding {self.padding}, finished rows {self.finished_rows}" if self.rows is not None else ""
+        extra = (
+            f" | padding {self.padding}, finished rows {self.finished_rows}" if self.rows is not None else ""
+        )
         extra += f" | preempt {' '.join(self.preempted)}" if self.preempted else ""
         extra += "".join(f" | refuse {request}: {reason}" for request, reason in self.refused)
         extra += f" | done {' '.join(self.finished)}" if self.finished else ""
-        return f"step {self.step} at {self.start:.3f} s, {self.duration * 1e3:.1f} ms, {self.mode} | {work}{extra}"
+        when = f"step {self.step} at {self.start:.3f} s, {self.duration * 1e3:.1f} ms"
+        return f"{when}, {self.mode} | {work}{extra}"
 
 
 def plan_again(
@@ -119,7 +123,9 @@ class Draft:
     def brief(cls, plan: Plan, start: float, reservation: Reservation) -> Draft:
         """Numbers only: for simulations of so many steps that the names in them would fill memory."""
         recomputed = sum(
-            min(n, r.high_water - r.num_computed_tokens) for r, n in plan.extend if r.high_water > r.num_computed_tokens
+            min(n, r.high_water - r.num_computed_tokens)
+            for r, n in plan.extend
+            if r.high_water > r.num_computed_tokens
         )
         mode = plan.mode.value if plan.num_tokens > len(plan.extend) else "decode"
         return cls(start, reservation, mode, recomputed=recomputed)

@@ -45,7 +45,9 @@ class Trace:
         """To be called between reservation and execution."""
         return (Draft.of if self.detail else Draft.brief)(plan, now, reservation)
 
-    def add(self, draft: Draft, plan: Plan, result: StepResult, finished: list[str], state: dict) -> StepRecord:
+    def add(
+        self, draft: Draft, plan: Plan, result: StepResult, finished: list[str], state: dict
+    ) -> StepRecord:
         self.dropped += len(self.steps) == self.limit
         reserved = draft.reservation
         record = StepRecord(
@@ -136,6 +138,6 @@ class Trace:
         """Read a file that ``save`` wrote. Raises TraceError saying what is wrong with any other."""
         head, requests, steps = trace_file.read(path)
         return cls(
-            limit=max(len(steps), len(requests), 1), detail=head["detail"], steps=deque(steps), dropped=head["dropped"],
-            meta=head["meta"], requests={r.request_id: r for r in requests},
+            limit=max(len(steps), len(requests), 1), detail=head["detail"], steps=deque(steps),
+            dropped=head["dropped"], meta=head["meta"], requests={r.request_id: r for r in requests},
         )  # fmt: skip

@@ -31,8 +31,12 @@ class TraceError(ValueError):
     """The file is no trace, or not a whole one."""
 
 
-def write(path: str | Path, head: dict[str, Any], requests: Collection[Request], steps: Collection[StepRecord]) -> None:
-    """Write a trace. ``head``: what the first line says besides the numbers of lines. The file appears whole or not at all."""
+def write(
+    path: str | Path, head: dict[str, Any], requests: Collection[Request], steps: Collection[StepRecord]
+) -> None:
+    """Write a trace. ``head``: what the first line says besides the numbers of lines.
+    The file appears whole or not at all.
+    """
     path = Path(path)
     head = {"schema": SCHEMA, "version": VERSION, "requests": len(requests), "steps": len(steps)} | head
     part = path.with_name(path.name + ".part")
@@ -43,7 +47,9 @@ def write(path: str | Path, head: dict[str, Any], requests: Collection[Request],
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], list[Request], list[StepRecord]]:
-    """What was written: head, requests, steps. Raises TraceError naming the file, the line and what is wrong there."""
+    """What was written: head, requests, steps. Raises TraceError naming the file,
+    the line and what is wrong there.
+    """
     lines = _lines(path)
     _, first = next(lines, (0, None))
     head = _head(path, first)
@@ -60,12 +66,16 @@ def read(path: str | Path) -> tuple[dict[str, Any], list[Request], list[StepReco
             else:
                 steps.append(step_from_json(entry))
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            raise TraceError(f"{path}, line {number}: not a request or step of a trace ({problem!r})") from None
+            raise TraceError(
+                f"{path}, line {number}: not a request or step of a trace ({problem!r})"
+            ) from None
     for child, parent in parents.items():
         requests[child].fork_of = requests.get(parent)
     found, promised = len(requests) + len(steps), head["requests"] + head["steps"]
     if found != promised or len(steps) != head["steps"]:
-        raise TraceError(f"{path}: truncated: its first line promises {promised} lines, {found} follow: record it again")
+        raise TraceError(
+            f"{path}: truncated: its first line promises {promised} lines, {found} follow: record it again"
+        )
     return head, list(requests.values()), steps
 
 
@@ -78,7 +88,9 @@ def _lines(path: str | Path) -> Iterator[tuple[int, Any]]:
     except UnicodeDecodeError:
         raise TraceError(f"{path}: not a text file, so not a trace") from None
     except json.JSONDecodeError as problem:
-        what = "not a trace file" if number == 1 else "the line is broken off or damaged: record the trace again"
+        what = (
+            "not a trace file" if number == 1 else "the line is broken off or damaged: record the trace again"
+        )
         raise TraceError(f"{path}, line {number}: not JSON ({problem.msg}): {what}") from None
 
 
@@ -87,7 +99,10 @@ def _head(path: str | Path, head: Any) -> dict[str, Any]:
     if not isinstance(head, dict) or head.get("schema") != SCHEMA:
         raise TraceError(f"{path}: not a trace: its first line does not say schema {SCHEMA!r}")
     if head.get("version") != VERSION:
-        raise TraceError(f"{path}: a trace of version {head.get('version')}, this program reads version {VERSION}: update it")
+        raise TraceError(
+            f"{path}: a trace of version {head.get('version')}, this program reads version {VERSION}: "
+            "update it"
+        )
     missing = {"requests", "steps", "dropped", "detail", "meta"} - head.keys()
     if missing:
         raise TraceError(f"{path}, line 1: the first line lacks {', '.join(sorted(missing))}")

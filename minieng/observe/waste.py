@@ -1,4 +1,6 @@
-"""What lay idle in a run: seats of the batch, slots of the cache, stages of a pipeline, and positions that were padding."""
+"""What lay idle in a run: seats of the batch, slots of the cache, stages of a pipeline,
+and positions that were padding.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from .record import StepRecord
 
 
 def waste(steps: list[StepRecord], seconds: float, config: EngineConfig) -> dict[str, Any]:
-    """What the trace says of padding, seats and cache. Seats: batch_size of a padded scheduler, else max_num_seqs."""
+    """What the trace says of padding, seats and cache. Seats: batch_size of a padded scheduler,
+    else max_num_seqs.
+    """
     padding, finished = sum(s.padding for s in steps), sum(s.finished_rows for s in steps)
     positions = sum(s.num_tokens for s in steps) + padding + finished
     padded = any(s.rows is not None for s in steps)
@@ -34,15 +38,18 @@ def waste(steps: list[StepRecord], seconds: float, config: EngineConfig) -> dict
         "preemptions": sum(len(s.preempted) for s in steps),
         "kv_used": used / capacity,
         "kv_reserved": reserved / capacity,
-        "kv_wasted": max(0.0, 1 - used / reserved) if reserved else 0.0,  # a shared block is used more than once
+        # A shared block is used more than once.
+        "kv_wasted": max(0.0, 1 - used / reserved) if reserved else 0.0,
         "bubble": bubble(steps),
     }
 
 
 def bubble(steps: Iterable[StepRecord]) -> float | None:
-    """Share of the time from the first batch to the last in which the stages of a pipeline did nothing, mean over stages.
+    """Share of the time from the first batch to the last in which the stages of a pipeline did nothing,
+    mean over stages.
 
-    None if no step notes what its stages did: there is one process, or the stages are on hosts whose clocks differ.
+    None if no step notes what its stages did: there is one process, or the stages are on hosts whose clocks
+    differ.
     """
     noted = [step.stages for step in steps if step.stages]
     spans = [span for stages in noted for span in stages]
@@ -53,8 +60,8 @@ def bubble(steps: Iterable[StepRecord]) -> float | None:
 
 
 def live_rows(step: StepRecord) -> int:
-    """Rows that computed something for a request that is not done. A trace without detail knows it of rectangles only,
-    and counts everybody who ran for packed steps.
+    """Rows that computed something for a request that is not done. A trace without detail knows it of
+    rectangles only, and counts everybody who ran for packed steps.
     """
     if step.slices:
         return len(step.slices)

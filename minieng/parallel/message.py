@@ -1,8 +1,10 @@
-"""What travels through a pipeline: a batch with all that a stage needs to know, and the tokens that come back.
+"""What travels through a pipeline: a batch with all that a stage needs to know,
+and the tokens that come back.
 
-A stage remembers nothing of a request. Each message says where its tokens stand, in which slots their KV goes, which
-blocks to read, which to copy, and how the next token is chosen. So there is nothing to be forgotten when a request ends.
-vLLM's workers do remember, to save bytes: that pays with thousands of rows. Here 16 rows of 32 blocks are 4 KB.
+A stage remembers nothing of a request. Each message says where its tokens stand, in which slots their KV
+goes, which blocks to read, which to copy, and how the next token is chosen. So there is nothing to be
+forgotten when a request ends. vLLM's workers do remember, to save bytes: that pays with thousands of rows.
+Here 16 rows of 32 blocks are 4 KB.
 """
 
 from __future__ import annotations
@@ -65,7 +67,8 @@ class Message:
 
     moves      blocks to copy first
     own        places in ``rows`` of the requests that get a token, ``choices`` how it is chosen
-    foretold   for each slice that wants to know of its prompt: (index in the plan, places in ``rows``, tokens, how many)
+    foretold   for each slice that wants to know of its prompt: (index in the plan, places in ``rows``,
+    tokens, how many)
     spans      when each stage so far began and ended, in seconds of the machine's clock
     failure    an exception in a stage: the others hand it on
     """
@@ -97,9 +100,14 @@ class Message:
             batch = prompts.batch
             for i, (request, _, count) in prompts.asked.items():
                 begin = request.num_computed_tokens + 1
-                tokens, places = request.token_ids[begin : begin + count], [prompts.place[row] for row in prompts.rows[i]]
+                tokens, places = (
+                    request.token_ids[begin : begin + count],
+                    [prompts.place[row] for row in prompts.rows[i]],
+                )
                 foretold.append((i, places, tokens, request.params.prompt_logprobs or 0))
-        positions, slots, tables = (tensor.cpu().numpy() for tensor in (batch.positions, batch.slots, batch.tables))
+        positions, slots, tables = (
+            tensor.cpu().numpy() for tensor in (batch.positions, batch.slots, batch.tables)
+        )
         return cls(
             plan.moves, positions, slots, tables, batch.q_starts, batch.kv_starts, batch.kv_ends, batch.width,
             batch.logit_rows.tolist(), own, chosen, foretold, len(plan.extend),
@@ -109,7 +117,9 @@ class Message:
         """For a stage without an embedding: it has no use for the tokens themselves."""
         positions, slots = (on_device(values, torch.int64, device) for values in (self.positions, self.slots))
         tables, rows = on_device(self.tables, torch.int32, device), on_device(self.rows, torch.int64, device)
-        return Batch(positions, positions, slots, self.q_starts, self.kv_starts, self.kv_ends, tables, rows, self.width)
+        return Batch(
+            positions, positions, slots, self.q_starts, self.kv_starts, self.kv_ends, tables, rows, self.width
+        )
 
     def answer(self, logits: torch.Tensor | None) -> Answer:
         """What the last stage sends back. logits: [len(rows), vocabulary], None if nothing was computed."""
@@ -120,7 +130,9 @@ class Message:
             answer.foretold = [None] * self.num_slices
         for i, places, tokens, count in self.foretold:
             assert answer.foretold is not None
-            answer.foretold[i] = [log_probabilities(logits[p], t, count) for p, t in zip(places, tokens, strict=True)]
+            answer.foretold[i] = [
+                log_probabilities(logits[p], t, count) for p, t in zip(places, tokens, strict=True)
+            ]
         if self.own:
             if self.foretold:
                 logits = logits[on_device(self.own, torch.int64, logits.device)]
@@ -131,7 +143,9 @@ class Message:
 
 @dataclass
 class Answer:
-    """tokens, logprobs: of the slices that emit, in their order; foretold: of all slices. Else as in ``StepResult``."""
+    """tokens, logprobs: of the slices that emit, in their order; foretold: of all slices.
+    Else as in ``StepResult``.
+    """
 
     spans: list[tuple[float, float]]
     tokens: list[int] = field(default_factory=list)

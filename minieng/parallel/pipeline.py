@@ -1,27 +1,29 @@
 """Several batches in flight, so that every stage of a pipeline has work: groups of requests that take turns.
 
-A request's next token needs its last one, so a request is in one batch at a time. To keep p stages busy it takes p
-batches of different requests. Here they are p groups of those who run: one scheduler, one block pool, and a turn that
-goes round. While it is a group's turn, ``scheduler.running`` is that group, and ``plan`` is asked as ever, so every
-scheduler does, one's own too.
+A request's next token needs its last one, so a request is in one batch at a time. To keep p stages busy it
+takes p batches of different requests. Here they are p groups of those who run: one scheduler, one block pool,
+and a turn that goes round. While it is a group's turn, ``scheduler.running`` is that group, and ``plan`` is
+asked as ever, so every scheduler does, one's own too.
 
     fill   each group that has no batch in flight: plan, reserve, and off to the first stage (``submit``)
     land   wait for the oldest batch in flight (``collect``), and commit it
 
-vLLM does the same in ``step_with_batch_queue``: fill the queue, else block on the oldest. There the first batch may take
-everybody; here each group has its share of the seats, as in SGLang (``pp_max_micro_batch_size``).
+vLLM does the same in ``step_with_batch_queue``: fill the queue, else block on the oldest. There the first
+batch may take everybody; here each group has its share of the seats, as in SGLang
+(``pp_max_micro_batch_size``).
 
 Why this is right, though the cache is shared and plans are made while others are under way:
 
-- Batches pass every stage in the order in which they were begun. So swaps and copies happen in that order on each stage,
-  and a block that one batch gave up may be written by the next, even if the first is not done yet.
-- What a batch computes is known to others when it has landed: progress, tokens, published blocks. All stages have
-  written it by then.
+- Batches pass every stage in the order in which they were begun. So swaps and copies happen in that order on
+  each stage, and a block that one batch gave up may be written by the next, even if the first is not done
+  yet.
+- What a batch computes is known to others when it has landed: progress, tokens, published blocks. All stages
+  have written it by then.
 - Victims come from the group whose turn it is, and nothing of that group is in flight.
 - An abort takes effect at once. The tokens that land for the request later belong to nobody.
-- If memory is so short that a group would have to give up its last request, all groups meet: the others are waited for,
-  and one plan is made for everybody, so that the newest of all goes and the oldest gets on. Else two groups could drive
-  each other's requests out for ever.
+- If memory is so short that a group would have to give up its last request, all groups meet: the others are
+  waited for, and one plan is made for everybody, so that the newest of all goes and the oldest gets on. Else
+  two groups could drive each other's requests out for ever.
 
 No torch: the simulator drives the same groups in virtual time.
 """
@@ -46,7 +48,9 @@ class StageEnded(RuntimeError):
 
 
 class Submitting(Executor, Protocol):
-    """An executor with several plans under way at once. Their results come in the order in which they were submitted."""
+    """An executor with several plans under way at once.
+    Their results come in the order in which they were submitted.
+    """
 
     def submit(self, plan: Plan) -> Any:
         """Send the plan off, and return at once."""
@@ -84,7 +88,9 @@ class PipelineEngine(Engine):
 
     @property
     def depth(self) -> int:
-        """Batches in flight at most; never more than there are seats. Raises ValueError to change it under way."""
+        """Batches in flight at most; never more than there are seats.
+        Raises ValueError to change it under way.
+        """
         return self.scheduler.queues.num_groups
 
     @depth.setter
@@ -92,16 +98,19 @@ class PipelineEngine(Engine):
         if depth < 1:
             raise ValueError(f"depth={depth}: must be at least 1")
         if self.requests:
-            raise ValueError(f"depth={depth}: {len(self.requests)} requests are under way: let them finish first")
+            raise ValueError(
+                f"depth={depth}: {len(self.requests)} requests are under way: let them finish first"
+            )
         while self.flights:
             self._land()
         self.scheduler.queues.num_groups = min(depth, self.config.max_num_seqs)
 
     def step(self, until: float | None = None) -> StepRecord | None:
-        """Fill, then land the oldest flight; returns its record. None if there is no work. ``until``: as in ``Engine``.
+        """Fill, then land the oldest flight; returns its record. None if there is no work. ``until``:
+        as in ``Engine``.
 
-        Raises StageEnded if a stage is gone; all requests are aborted then. A Ctrl-C while it waits leaves all flights
-        in flight: they land in later steps.
+        Raises StageEnded if a stage is gone; all requests are aborted then. A Ctrl-C while it waits leaves
+        all flights in flight: they land in later steps.
         """
         try:
             return self._step(until)
@@ -110,7 +119,9 @@ class PipelineEngine(Engine):
             self.flights.clear()
             while self.requests:  # an abort may let others of a static batch go
                 self.abort(next(iter(self.requests)))
-            raise StageEnded(f"{problem}; its {count} requests were aborted: close this LLM and make a new one") from None
+            raise StageEnded(
+                f"{problem}; its {count} requests were aborted: close this LLM and make a new one"
+            ) from None
 
     def _step(self, until: float | None) -> StepRecord | None:
         while self.requests:
@@ -122,7 +133,10 @@ class PipelineEngine(Engine):
                 for group, plan, now in idle:  # nobody is under way: idling needs a reason
                     self.scheduler.queues.turn = group
                     self.scheduler.check(plan, now)
-                first = min(idle, key=lambda entry: float("inf") if entry[1].wait_until is None else entry[1].wait_until)
+                first = min(
+                    idle,
+                    key=lambda entry: float("inf") if entry[1].wait_until is None else entry[1].wait_until,
+                )
                 self._wait(first[1], first[2], until)
                 if until is not None and self.clock.now() >= until:
                     break
@@ -144,7 +158,9 @@ class PipelineEngine(Engine):
     # -- fill -------------------------------------------------------------------------------------------
 
     def _fill(self, until: float | None) -> list[tuple[int, Plan, float]]:
-        """Begin a batch for every group that has none in flight. Returns (group, plan, time) of those that idle."""
+        """Begin a batch for every group that has none in flight. Returns (group, plan, time)
+        of those that idle.
+        """
         idle: list[tuple[int, Plan, float]] = []
         flying = {flight.group for flight in self.flights}
         if self._meeting and flying:
@@ -203,7 +219,8 @@ class PipelineEngine(Engine):
         return self._checked_plan(now)
 
     def _seats(self, group: int) -> int:
-        """A group's share of the seats, and of those who are here: eight requests are four and four, not eight and none.
+        """A group's share of the seats, and of those who are here: eight requests are four and four,
+        not eight and none.
 
         A rectangle has the size that its scheduler says.
         """
@@ -212,7 +229,9 @@ class PipelineEngine(Engine):
         return share if self.scheduler.rectangles else min(share, -(-here // self.depth))
 
     def _even_out(self, group: int) -> None:
-        """A group with more than its share of those who run gives its newest to smaller ones: some end sooner than others."""
+        """A group with more than its share of those who run gives its newest to smaller ones:
+        some end sooner than others.
+        """
         queues = self.scheduler.queues
         sizes, share = Counter(queues.group_of.values()), -(-len(queues.running) // self.depth)
         if self.scheduler.rectangles or sizes[group] <= share:
@@ -238,17 +257,22 @@ class PipelineEngine(Engine):
             raise
         with uninterrupted():
             self.flights.popleft()
-            gone = [i for i, (request, _) in enumerate(flight.plan.extend) if request.status is not Status.RUNNING]
+            gone = [
+                i for i, (request, _) in enumerate(flight.plan.extend) if request.status is not Status.RUNNING
+            ]
             if gone and len(gone) == len(flight.plan.extend):
                 return None
             for i in gone:
                 result.tokens[i] = None
-            flight.draft.reservation.blocks_free = self.kv.pool.num_free  # what others did since is not this step's
+            # What others did since is not this step's.
+            flight.draft.reservation.blocks_free = self.kv.pool.num_free
             under_way = {request for other in self.flights for request, _ in other.plan.extend}
             return self._commit(flight.plan, result, flight.draft, under_way)
 
     def _start_over(self, plan: Plan) -> None:
-        """A stage has failed: what this plan should have computed is missing. Blocks were moved all the same."""
+        """A stage has failed: what this plan should have computed is missing.
+        Blocks were moved all the same.
+        """
         for request in [r for r, _ in plan.extend if r.status is Status.RUNNING]:
             self.scheduler.queues.preempt(request)
 

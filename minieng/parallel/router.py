@@ -1,5 +1,5 @@
-"""Which replica takes a request. A router sees how loaded each replica is, and nothing of how it works, so one
-object serves the simulator, a process pool and a cluster.
+"""Which replica takes a request. A router sees how loaded each replica is, and nothing of how it works, so
+one object serves the simulator, a process pool and a cluster.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from ..kv.blocks import ROOT, block_hash
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A replica as a router sees it. waiting, running: requests; tokens: of all of them, prompt and output so far."""
+    """A replica as a router sees it. waiting, running: requests; tokens: of all of them,
+    prompt and output so far.
+    """
 
     waiting: int = 0
     running: int = 0
@@ -65,10 +67,12 @@ class PowerOfTwo(Router):
 
 
 class PrefixAffinity(Router):
-    """The replica that was sent the longest prefix of the prompt, if that is ``MATCH`` of it, unless it is overloaded.
+    """The replica that was sent the longest prefix of the prompt, if that is ``MATCH`` of it,
+    unless it is overloaded.
 
-    Overloaded: more than ``IMBALANCE`` requests ahead of the least loaded one. Prefixes are remembered as hashes of
-    blocks of ``BLOCK`` tokens, as the block pool does (SGLang's and Ray's cache-aware routers, simplified).
+    Overloaded: more than ``IMBALANCE`` requests ahead of the least loaded one. Prefixes are remembered as
+    hashes of blocks of ``BLOCK`` tokens, as the block pool does (SGLang's and Ray's cache-aware routers,
+    simplified).
     """
 
     MATCH, IMBALANCE, BLOCK, BLOCKS = 0.5, 32, 16, 64
@@ -81,7 +85,9 @@ class PrefixAffinity(Router):
         while len(self.seen) < len(loads):
             self.seen.append(set())
         keys = self.hashes(prompt)
-        depths = [sum(1 for _ in itertools.takewhile(known.__contains__, keys)) for known in self.seen[: len(loads)]]
+        depths = [
+            sum(1 for _ in itertools.takewhile(known.__contains__, keys)) for known in self.seen[: len(loads)]
+        ]
         counts = [load.waiting + load.running for load in loads]
         best = max(range(len(loads)), key=lambda i: (depths[i], -counts[i]))
         if depths[best] < self.MATCH * max(1, len(keys)) or counts[best] - min(counts) > self.IMBALANCE:

@@ -2,8 +2,8 @@
 
     python -m minieng.parallel.stage        a stage that is not the first
 
-``LLM(stages=2)`` starts the others itself. On several hosts they are started by hand, before or after it, with the
-variables that torchrun has too (docs/PIPELINE.md):
+``LLM(stages=2)`` starts the others itself. On several hosts they are started by hand, before or after it,
+with the variables that torchrun has too (docs/PIPELINE.md):
 
     MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 RANK=1 WORLD_SIZE=2 python -m minieng.parallel.stage
 """
@@ -34,8 +34,8 @@ from .message import Message
 from .wire import START, Wire, find_each_other
 
 KNOBS = (  # of the engine, that a stage loads its part by
-    "device", "dtype", "attention", "block_size", "num_blocks", "memory_fraction", "max_model_len", "max_num_seqs",
-    "batch_size", "preemption", "swap_space_gb",
+    "device", "dtype", "attention", "block_size", "num_blocks", "memory_fraction", "max_model_len",
+    "max_num_seqs", "batch_size", "preemption", "swap_space_gb",
 )  # fmt: skip
 
 
@@ -55,11 +55,15 @@ class Part:
     rectangles: bool
 
     def load(self, rank: int) -> Any:
-        """What ``model.load.load`` gives, with the layers of this stage. On GPUs stage k takes the k-th of its host."""
+        """What ``model.load.load`` gives, with the layers of this stage.
+        On GPUs stage k takes the k-th of its host.
+        """
         config = EngineConfig(**self.knobs, enforce_eager=True)  # graphs are made for whole models
         if config.device != "cpu" and torch.cuda.is_available():
             config = replace(config, device=f"cuda:{os.environ.get('LOCAL_RANK', rank)}")
-        return load(self.name, config, lambda *_: self.most, self.rectangles, range(*self.cuts[rank : rank + 2]))
+        return load(
+            self.name, config, lambda *_: self.most, self.rectangles, range(*self.cuts[rank : rank + 2])
+        )
 
 
 class Stage:
@@ -75,7 +79,9 @@ class Stage:
         if (tensors.num_blocks, len(tensors.host)) != (num_blocks, host_blocks):
             runner.close()  # gives a GPU's memory back
             self.runner = ModelRunner(
-                runner.model, KVTensors(tensors.shape, num_blocks, tensors.block_size, self.device, host_blocks), runner.attention
+                runner.model,
+                KVTensors(tensors.shape, num_blocks, tensors.block_size, self.device, host_blocks),
+                runner.attention,
             )
 
     def compute(self, message: Message, batch: Batch | None, x: torch.Tensor | None) -> torch.Tensor | None:
@@ -89,7 +95,8 @@ class Stage:
             if batch is not None:
                 out = runner.model.forward(batch, runner.kv, runner.attention, x)
             if gpu.is_gpu(self.device):
-                torch.cuda.current_stream().synchronize()  # else it would not be this stage that is busy, but the next
+                # Else it would not be this stage that is busy, but the next.
+                torch.cuda.current_stream().synchronize()
         message.spans.append((begin, time.perf_counter()))
         return out
 
@@ -128,7 +135,9 @@ def sendable(problem: Exception, rank: int) -> Exception:
 
 
 def end_with_parent(folder: Path) -> None:
-    """End as soon as the process that started this one is gone: it holds the other end of stdin and writes nothing."""
+    """End as soon as the process that started this one is gone:
+    it holds the other end of stdin and writes nothing.
+    """
     sys.stdin.buffer.read()
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
@@ -138,7 +147,8 @@ def main() -> None:
     """Come up, load, tell the first stage, and serve."""
     place, parent = os.environ.get("MINIENG_STAGE_STORE"), None
     if place:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first stage, which goes on with this one
+        # Ctrl-C is for the first stage, which goes on with this one.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         parent = threading.Thread(target=end_with_parent, args=(Path(place).parent,), daemon=True)
         parent.start()
     else:
@@ -153,7 +163,11 @@ def main() -> None:
         store.set(f"stage {rank}", json.dumps({"failed": f"{type(problem).__name__}: {problem}"}))
         raise SystemExit(1) from problem
     tensors = stage.runner.tensors
-    here = {"pid": os.getpid(), "device": stage.runner.device_name, "blocks": [tensors.num_blocks, len(tensors.host)]}
+    here = {
+        "pid": os.getpid(),
+        "device": stage.runner.device_name,
+        "blocks": [tensors.num_blocks, len(tensors.host)],
+    }
     store.set(f"stage {rank}", json.dumps(here))
     stage.resize(*json.loads(store.get("blocks")))
     wire = Wire(store, rank, size, stage.hidden, stage.runner.model.dtype, stage.device)

@@ -1,8 +1,8 @@
 """The first stage of a pipeline and the processes of the others: started, watched and ended here.
 
-The first stage is the process that has the engine. It computes its layers in ``submit`` and sends the rest off; a thread
-takes what the last stage sends back, so that ``collect`` can look after the processes, and be stopped with Ctrl-C, while
-it waits.
+The first stage is the process that has the engine. It computes its layers in ``submit`` and sends the rest
+off; a thread takes what the last stage sends back, so that ``collect`` can look after the processes, and be
+stopped with Ctrl-C, while it waits.
 """
 
 from __future__ import annotations
@@ -81,14 +81,21 @@ def cut_layers(costs: list[float], stages: int) -> list[int]:
 
 
 def layer_costs(path: Path, count: int) -> list[float]:
-    """Numbers in the weights of each layer, from the headers of the files. Of the embedding a step reads a few rows only."""
+    """Numbers in the weights of each layer, from the headers of the files.
+    Of the embedding a step reads a few rows only.
+    """
     stored = {name: float(prod(tensor.shape)) for name, tensor in tensors_in(path).items()}
-    costs = [sum(size for name, size in stored.items() if name.startswith(f"model.layers.{i}.")) for i in range(count)]
+    costs = [
+        sum(size for name, size in stored.items() if name.startswith(f"model.layers.{i}."))
+        for i in range(count)
+    ]
     costs[-1] += stored.get(HEAD, stored["model.embed_tokens.weight"])
     return costs
 
 
-def load_stages(name: str, config: EngineConfig, most: Callable[[EngineConfig, int], int], rectangles: bool) -> Loaded:
+def load_stages(
+    name: str, config: EngineConfig, most: Callable[[EngineConfig, int], int], rectangles: bool
+) -> Loaded:
     """As ``model.load.load``, with a runner that has its layers in ``config.stages`` processes.
 
     Raises ValueError for a model that cannot be cut, RuntimeError if a stage does not come up.
@@ -96,11 +103,22 @@ def load_stages(name: str, config: EngineConfig, most: Callable[[EngineConfig, i
     path = resolve(name)
     hf_config = load_config(path)
     if lacking := supports(hf_config):
-        raise ValueError(f"stages={config.stages}: only models of the Llama family can be cut, and {lacking}: use stages=1")
+        raise ValueError(
+            f"stages={config.stages}: only models of the Llama family can be cut, and {lacking}: use stages=1"
+        )
     if config.device.startswith("cuda:"):
-        raise ValueError(f"stages={config.stages}, device={config.device!r}: stage k takes GPU k: use device='cuda'")
-    if config.device != "cpu" and 0 < torch.cuda.device_count() < config.stages and not os.environ.get("MASTER_ADDR"):
-        raise ValueError(f"stages={config.stages}: this machine has {torch.cuda.device_count()} GPUs: use fewer, or device='cpu'")
+        raise ValueError(
+            f"stages={config.stages}, device={config.device!r}: stage k takes GPU k: use device='cuda'"
+        )
+    if (
+        config.device != "cpu"
+        and 0 < torch.cuda.device_count() < config.stages
+        and not os.environ.get("MASTER_ADDR")
+    ):
+        raise ValueError(
+            f"stages={config.stages}: this machine has {torch.cuda.device_count()} GPUs: use fewer, or "
+            "device='cpu'"
+        )
     limit: int = config.max_model_len or hf_config.max_position_embeddings
     cuts = cut_layers(layer_costs(path, hf_config.num_hidden_layers), config.stages)
     part = Part(name, cuts, {knob: getattr(config, knob) for knob in KNOBS}, most(config, limit), rectangles)
@@ -114,7 +132,9 @@ def load_stages(name: str, config: EngineConfig, most: Callable[[EngineConfig, i
 
 
 class Processes:
-    """The other stages' processes: those of this machine, or none if they are started by hand. Ended with this object."""
+    """The other stages' processes: those of this machine, or none if they are started by hand.
+    Ended with this object.
+    """
 
     def __init__(self, part: Part, size: int) -> None:
         self.size, self.reason = size, ""
@@ -133,15 +153,21 @@ class Processes:
         own = {"MINIENG_STAGE_STORE": place, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self.size}
         own["OMP_NUM_THREADS"] = self.threads  # all stages together take as many as one process would
         env = os.environ | {name: str(value) for name, value in own.items()}
-        env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+        env["PYTHONPATH"] = os.pathsep.join(
+            [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
         with open(self.log(rank), "wb") as log:
-            return subprocess.Popen([sys.executable, *COMMAND], stdin=subprocess.PIPE, stdout=log, stderr=log, env=env)
+            return subprocess.Popen(
+                [sys.executable, *COMMAND], stdin=subprocess.PIPE, stdout=log, stderr=log, env=env
+            )
 
     def log(self, rank: int) -> Path:
         return self.folder / f"stage{rank}.log"
 
     def wait_for_all(self) -> list[dict[str, Any]]:
-        """What each stage says of itself once it is loaded. Raises RuntimeError naming one that is not, and why."""
+        """What each stage says of itself once it is loaded.
+        Raises RuntimeError naming one that is not, and why.
+        """
         end, told = time.monotonic() + START.total_seconds(), []
         for rank in range(1, self.size):
             while not self.store.check([f"stage {rank}"]):
@@ -152,7 +178,10 @@ class Processes:
                         break
                     raise
                 if time.monotonic() > end:
-                    raise RuntimeError(f"stage {rank} did not come up within {START}: is it started, with the same MASTER_ADDR?")
+                    raise RuntimeError(
+                        f"stage {rank} did not come up within {START}: is it started, with the same "
+                        "MASTER_ADDR?"
+                    )
                 time.sleep(LOOK / 4)
             told.append(json.loads(self.store.get(f"stage {rank}")))
             if "failed" in told[-1]:
@@ -161,7 +190,8 @@ class Processes:
 
     def watch(self, problem: Exception | None = None) -> None:
         """Raise StageEnded if a process is gone, or if it is known by its connection (``problem``)."""
-        until = time.monotonic() + (1.0 if problem else 0.0)  # the connection may be seen closed before the process is over
+        # The connection may be seen closed before the process is over.
+        until = time.monotonic() + (1.0 if problem else 0.0)
         while not self.reason:
             gone = {rank: code for rank, each in self.running.items() if (code := each.poll()) is not None}
             if gone:
@@ -244,8 +274,14 @@ class Stages:
 
     def facts(self) -> dict[str, str]:
         """What runs here, for ``explain()``."""
-        where = [f"process {os.getpid()} (this one)", *(f"process {each['pid']} on {each['device']}" for each in self.others)]
-        layers = [f"layers {a}-{b - 1} in {name}" for a, b, name in zip(self.cuts, self.cuts[1:], where, strict=False)]
+        where = [
+            f"process {os.getpid()} (this one)",
+            *(f"process {each['pid']} on {each['device']}" for each in self.others),
+        ]
+        layers = [
+            f"layers {a}-{b - 1} in {name}"
+            for a, b, name in zip(self.cuts, self.cuts[1:], where, strict=False)
+        ]
         threads = f"; {self.processes.threads} threads each" if self.device_name == "cpu" else ""
         return self.first.runner.facts() | {"stages": "; ".join(layers) + ", with the head" + threads}
 
@@ -256,10 +292,16 @@ class Stages:
         """Compute the first stage's part, and send it on. Raises StageEnded if a stage is gone."""
         self.processes.watch()
         runner, begin, batch = self.first.runner, time.perf_counter(), None
-        emitting = [i for i, (r, n) in enumerate(plan.extend) if r.num_computed_tokens + n == len(r.token_ids)]
+        emitting = [
+            i for i, (r, n) in enumerate(plan.extend) if r.num_computed_tokens + n == len(r.token_ids)
+        ]
         message = Message(plan.moves)
         if plan.extend:
-            batch = runner.packed(plan, emitting) if plan.rows is None else own_rows(plan, runner.rectangle(plan), emitting)
+            batch = (
+                runner.packed(plan, emitting)
+                if plan.rows is None
+                else own_rows(plan, runner.rectangle(plan), emitting)
+            )
             message = Message.of(plan, batch, emitting)
         x = self.first.compute(message, batch, None)
         sent = Sent(plan, emitting, begin)
@@ -328,7 +370,9 @@ class Stages:
 
 
 def listen(connect: Callable[[], Wire], source: int, inbox: queue.SimpleQueue) -> None:
-    """Connect, then put down what the last stage sends; an exception if it sends no more. Runs in a thread."""
+    """Connect, then put down what the last stage sends; an exception if it sends no more.
+    Runs in a thread.
+    """
     try:
         wire = connect()
         inbox.put(wire)

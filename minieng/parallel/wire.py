@@ -1,8 +1,9 @@
-"""How the stages of a pipeline find each other and talk: torch.distributed, without its process-wide default group.
+"""How the stages of a pipeline find each other and talk: torch.distributed,
+without its process-wide default group.
 
 A message is a pickle, and the activations beside it. Both travel through gloo between CPUs; between GPUs the
-activations travel through NCCL. As everywhere in torch.distributed, whoever can reach the port can run code in the
-processes: the hosts of a pipeline belong in a network of their own.
+activations travel through NCCL. As everywhere in torch.distributed, whoever can reach the port can run code
+in the processes: the hosts of a pipeline belong in a network of their own.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def find_each_other(place: str, size: int, first: bool) -> dist.Store:
 
 
 def place_of(folder: Path) -> tuple[str, bool]:
-    """MASTER_ADDR and MASTER_PORT if they are set, as for torchrun: then the other stages are started by hand, on
-    other hosts maybe. Else a file in the folder. And whether it is the file.
+    """MASTER_ADDR and MASTER_PORT if they are set, as for torchrun: then the other stages are started by
+    hand, on other hosts maybe. Else a file in the folder. And whether it is the file.
     """
     if host := os.environ.get("MASTER_ADDR"):
         return f"{host}:{os.environ.get('MASTER_PORT', '29500')}", False
@@ -43,7 +44,9 @@ def place_of(folder: Path) -> tuple[str, bool]:
 
 
 def gloo_device(one_machine: bool) -> Any:
-    """Where gloo listens: where nobody else can connect, else at the interface GLOO_SOCKET_IFNAME or the host's own name."""
+    """Where gloo listens: where nobody else can connect,
+    else at the interface GLOO_SOCKET_IFNAME or the host's own name.
+    """
     gloo = dist.ProcessGroupGloo
     if one_machine:
         return gloo.create_device(hostname="127.0.0.1")
@@ -52,16 +55,22 @@ def gloo_device(one_machine: bool) -> Any:
 
 
 class Wire:
-    """One stage's connections. ``receive`` and ``send`` keep the order; nothing is sent before it can be received.
+    """One stage's connections. ``receive`` and ``send`` keep the order;
+    nothing is sent before it can be received.
 
-    Sending returns at once. The tensors are kept until they are gone, which is asked before the next ones are sent:
-    so a stage is at most one batch ahead of the next, and no two wait for each other.
+    Sending returns at once. The tensors are kept until they are gone, which is asked before the next ones are
+    sent: so a stage is at most one batch ahead of the next, and no two wait for each other.
     """
 
-    def __init__(self, store: dist.Store, rank: int, size: int, hidden: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, store: dist.Store, rank: int, size: int, hidden: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
         self.rank, self.size, self.hidden, self.dtype, self.device = rank, size, hidden, dtype, device
         options = dist.ProcessGroupGloo._Options()
-        options._timeout, options._devices = FOREVER, [gloo_device(one_machine=isinstance(store, dist.FileStore))]
+        options._timeout, options._devices = (
+            FOREVER,
+            [gloo_device(one_machine=isinstance(store, dist.FileStore))],
+        )
         self.cpu: Any = dist.ProcessGroupGloo(dist.PrefixStore("gloo", store), rank, size, options)
         self.gpu: Any = None
         if gpu.is_gpu(device):

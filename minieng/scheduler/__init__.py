@@ -29,7 +29,9 @@ def make_scheduler(which: str | Scheduler) -> Scheduler:
 
 
 def check_names(config: EngineConfig) -> None:
-    """Raise ValueError for a name that none of the scheduler's lists holds: better now than when a model is loaded."""
+    """Raise ValueError for a name that none of the scheduler's lists holds:
+    better now than when a model is loaded.
+    """
     make_scheduler(config.scheduler)
     find_order(config.order)
     reservation_of(config.admission)

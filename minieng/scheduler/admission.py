@@ -14,7 +14,9 @@ from .queues import Queues
 
 
 class Admission:
-    """Let it in if what it asks for now fits: the rule of the reservations, which ask for everything at once."""
+    """Let it in if what it asks for now fits: the rule of the reservations,
+    which ask for everything at once.
+    """
 
     def __init__(self, queues: Queues) -> None:
         self.queues = queues
@@ -47,7 +49,8 @@ class Admission:
 
 
 class Watermark(Admission):
-    """What is computed now must fit, and leave a share ``watermark`` of all blocks free for others that run to grow into.
+    """What is computed now must fit, and leave a share ``watermark`` of all blocks
+    free for others that run to grow into.
 
     Of a prompt that is cut into chunks only the first must fit: many may start that cannot all get on.
     """
@@ -59,8 +62,8 @@ class Watermark(Admission):
 class FullPrompt(Watermark):
     """The whole prompt must fit beside the watermark, even where only a chunk of it is computed now.
 
-    As vLLM 0.32 does by default (``scheduler_reserve_full_isl``). There as here the watermark is 0 unless set, and counts
-    for waiting and preempted requests only, and only when something else runs.
+    As vLLM 0.32 does by default (``scheduler_reserve_full_isl``). There as here the watermark is 0 unless
+    set, and counts for waiting and preempted requests only, and only when something else runs.
     """
 
     def asks(self, request: Request, n: int, kv: Ledger) -> int:
@@ -68,14 +71,16 @@ class FullPrompt(Watermark):
 
 
 class NewTokenRatio(FullPrompt):
-    """Leave room for the output to come, as SGLang does: all of a newcomer's, and a share of that of those who write.
+    """Leave room for the output to come, as SGLang does: all of a newcomer's,
+    and a share of that of those who write.
 
-    The share starts at 0.7 and falls with every step of decodes alone, to 14 % of that in 600 steps. It is estimated
-    anew when a request is preempted, (tokens made + 20 a request) / (tokens asked for), and is 0.7 again after a pause.
-    A newcomer is who has no token yet. No request counts for more than 4,096 tokens.
+    The share starts at 0.7 and falls with every step of decodes alone, to 14 % of that in 600 steps. It is
+    estimated anew when a request is preempted, (tokens made + 20 a request) / (tokens asked for), and is 0.7
+    again after a pause. A newcomer is who has no token yet. No request counts for more than 4,096 tokens.
 
-    Source: SGLang's ``PrefillAdder`` and ``NewTokenRatioTracker``, commit 00550cd. Left out: the page that SGLang adds for
-    each request, and its own rule for requests with ``ignore_eos`` where there is no prefix cache.
+    Source: SGLang's ``PrefillAdder`` and ``NewTokenRatioTracker``, commit 00550cd. Left out: the page that
+    SGLang adds for each request, and its own rule for requests with ``ignore_eos`` where there is no prefix
+    cache.
     """
 
     START, FLOOR, STEPS, LOOKAHEAD, LONGEST = 0.7, 0.7 * 0.14, 600, 20, 4096
@@ -87,7 +92,9 @@ class NewTokenRatio(FullPrompt):
     def spare_blocks(self, request: Request, kv: Ledger, plan: Plan) -> int:
         new = [r for r, _ in plan.extend if not r.block_table] + [request]
         old = [r for r in self.queues.running if r not in plan.preempt]
-        tokens = sum(map(self.to_come, new)) + sum(self.to_come(r) * (self.ratio if r.num_output_tokens else 1) for r in old)
+        tokens = sum(map(self.to_come, new)) + sum(
+            self.to_come(r) * (self.ratio if r.num_output_tokens else 1) for r in old
+        )
         return int(tokens // kv.cache.block_size) + 1  # more tokens than that must be free, not as many
 
     def to_come(self, request: Request) -> int:
@@ -98,7 +105,8 @@ class NewTokenRatio(FullPrompt):
             self.ratio = self.START
 
     def after_step(self, plan: Plan) -> None:
-        if not plan.preempt and all(n == 1 and r.num_output_tokens > 1 for r, n in plan.extend):  # a step of decodes alone
+        # a step of decodes alone
+        if not plan.preempt and all(n == 1 and r.num_output_tokens > 1 for r, n in plan.extend):
             self.ratio = max(self.FLOOR, self.ratio - (self.START - self.FLOOR) / self.STEPS)
 
     def after_preemption(self) -> None:
@@ -122,6 +130,8 @@ def make_admission(admission: str, queues: Queues) -> Admission:
 
 
 def reservation_of(admission: str) -> str:
-    """How the cache must reserve for an admission rule: the rules that are no reservation page. Raises as above."""
+    """How the cache must reserve for an admission rule: the rules that are no reservation page.
+    Raises as above.
+    """
     look_up("admission", admission, ADMISSIONS)
     return admission if admission in RESERVATIONS else "paged"

@@ -78,10 +78,6 @@ class Scheduler:
     def arrivals_open(self) -> bool:
         return self.queues.arrivals_open
 
-    @arrivals_open.setter
-    def arrivals_open(self, value: bool) -> None:
-        self.queues.arrivals_open = value
-
     # -- the one decision -------------------------------------------------------------------------------
 
     def plan(self, now: float) -> Plan:
@@ -100,7 +96,8 @@ class Scheduler:
     def make_room(self, plan: Plan, kv: Ledger, request: Request, n: int) -> bool:
         """Count ``n`` tokens for a running request, preempting victims until they fit.
 
-        False if the request itself had to go, or had gone already. A victim planned before is taken out again.
+        False if the request itself had to go, or had gone already. A victim planned before is taken out
+        again.
         """
         if request in plan.preempt:
             return False
@@ -177,7 +174,8 @@ class Scheduler:
                 done.cached_again += 0 if first else shared.num_tokens
                 done.shared += len(shared.blocks) + len(shared.due)
         else:
-            plan.rows = list(rows)  # it may be self.running itself, and that changes before the trace is written
+            # it may be self.running itself, and that changes before the trace is written
+            plan.rows = list(rows)
         before = pool.num_free
         for request in plan.preempt:  # a rectangle's KV stands too far to the right to be put back
             self._preempt(request, plan.moves if packed else None)
@@ -195,8 +193,8 @@ class Scheduler:
     def _name_blocks(self, plan: Plan, done: Reservation, kv: Ledger) -> None:
         size, packed = self.kv.block_size, plan.rows is None
         for request, n in plan.extend:
-            # Most slices are decodes, and most decodes stay inside a block that is theirs already. To ask that here,
-            # and not in ``grow``, saves a call for each running request in each step.
+            # Most slices are decodes, and most decodes stay inside a block that is theirs already. To ask
+            # that here, and not in ``grow``, saves a call for each running request in each step.
             new = request.status is Status.WAITING
             if n > 1 or not (request.pad + request.num_computed_tokens) % size or new:
                 had = 0 if new else len(request.block_table)
@@ -204,7 +202,8 @@ class Scheduler:
                     self.kv.borrow(request, kv.shared(request).due)
                 if copied := self.kv.grow(request, n, plan.moves):
                     done.copied.append((request, *copied))
-                    done.shared -= new  # a newcomer that writes into the last of its shared blocks has a copy instead
+                    # a newcomer that writes into the last of its shared blocks has a copy instead
+                    done.shared -= new
                 if len(request.block_table) > had:
                     done.taken.append((request, request.block_table[had:]))
 
@@ -228,18 +227,21 @@ class Scheduler:
         return done
 
     def roll_back(self, plan: Plan) -> None:
-        """A step was interrupted after ``reserve``: whoever's KV this step moved or should have filled starts over,
-        nothing else changes.
+        """A step was interrupted after ``reserve``: whoever's KV this step moved or should have filled starts
+        over, nothing else changes.
         """
         moved = {table for _, table in plan.moves.copy} | {block for _, block in plan.moves.swap_in}
         for request in plan.preempt:
             self.kv.release(request)  # its copy on the host may be half written
         size = self.kv.block_size
-        empty = {block for r, _ in plan.extend for block in r.block_table[(r.pad + r.num_computed_tokens) // size :]}
-        for request in [r for r, _ in plan.extend if empty.intersection(r.block_table[: r.num_computed_tokens // size])]:
+        empty: set[int] = set()
+        for r, _ in plan.extend:
+            empty.update(r.block_table[(r.pad + r.num_computed_tokens) // size :])
+        lost = [r for r, _ in plan.extend if empty & {*r.block_table[: r.num_computed_tokens // size]}]
+        for request in lost:
             self.kv.release(request)  # it borrowed a block that was not written, so it has no KV to speak of
             self._preempt(request, None)
-        for request in [r for r in self.running if r.num_computed_tokens and moved.intersection(r.block_table)]:
+        for request in [r for r in self.running if r.num_computed_tokens and moved & {*r.block_table}]:
             self._preempt(request, None)
 
     def _preempt(self, request: Request, moves: Moves | None) -> None:

@@ -12,11 +12,12 @@ class ChunkedScheduler(Scheduler):
 
     A prompt that is longer than what is left of the budget gets a chunk now and the rest in later steps, so
     nobody's next token waits for somebody else's long prompt (Sarathi-Serve, SplitFuse, vLLM V1). With
-    ``long_prefill_token_threshold`` no prompt gets more than that in a step, so that short ones come in beside long ones.
+    ``long_prefill_token_threshold`` no prompt gets more than that in a step, so that short ones come in
+    beside long ones.
     """
 
     @property
-    def token_budget(self) -> int:  # type: ignore[override]  # a value in others, here asked of the configuration
+    def token_budget(self) -> int:  # type: ignore[override]  # a value in others, here the configuration's
         return self.max_num_batched_tokens
 
     @classmethod

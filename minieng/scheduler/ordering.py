@@ -41,7 +41,8 @@ class Order:
         return waiting
 
     def last(self, request: Request) -> tuple:
-        """The victim's key if no victim is named, larger for who goes first: the newest, as vLLM's "fcfs" has it.
+        """The victim's key if no victim is named, larger for who goes first: the newest,
+        as vLLM's "fcfs" has it.
 
         An order that says otherwise must rank two running requests the same way at all times. Else they could
         drive each other out in turns, and neither would be done.
@@ -76,15 +77,16 @@ class ShortestJob(KeyOrder):
 
 
 class Priority(KeyOrder):
-    """Smallest ``priority`` number first, as in vLLM. ``ageing`` takes that many points off for each second of
-    waiting, so a gap of d points is overtaken after d / ageing seconds; 0 lets the unlucky starve.
+    """Smallest ``priority`` number first, as in vLLM. ``ageing`` takes that many points off for each second
+    of waiting, so a gap of d points is overtaken after d / ageing seconds; 0 lets the unlucky starve.
     """
 
     def key(self, request: Request, now: float) -> float:
         return request.priority - self.queues.config.ageing * (now - request.arrival_time)
 
     def last(self, request: Request) -> tuple:
-        return self.key(request, 0.0), *super().last(request)  # all age alike, so any moment ranks them as now does
+        # all age alike, so any moment ranks them as now does
+        return self.key(request, 0.0), *super().last(request)
 
 
 class HighestResponseRatio(KeyOrder):
@@ -97,7 +99,9 @@ class HighestResponseRatio(KeyOrder):
 
 
 class LongestPrefix(Order):
-    """Longest cached prefix first (SGLang's lpm); plain arrival order when the queue is too long to look at."""
+    """Longest cached prefix first (SGLang's lpm);
+    plain arrival order when the queue is too long to look at.
+    """
 
     LONGEST_QUEUE = 128
 
@@ -142,7 +146,8 @@ class Fair(KeyOrder):
         """Charge for the step: an emitted token is an output token, anything else computed is prompt."""
         for request, n in plan.extend:
             emitted = request.num_computed_tokens == request.num_tokens - 1 and request.num_output_tokens > 0
-            prompt = n - (emitted and request.num_output_tokens > 1)  # a decode computes the output token before
+            # a decode computes the output token before
+            prompt = n - (emitted and request.num_output_tokens > 1)
             self.counter[request.user] += self.PROMPT * prompt + self.OUTPUT * emitted
 
 
@@ -163,7 +168,9 @@ class Adaptive(KeyOrder):
 
     def key(self, request: Request, now: float) -> float:
         waited = now - request.arrival_time
-        allowed = self.PATIENCE if request.deadline is None else max(1e-9, request.deadline - request.arrival_time)
+        allowed = (
+            self.PATIENCE if request.deadline is None else max(1e-9, request.deadline - request.arrival_time)
+        )
         left = max(0.0, self.predict(request) - request.num_output_tokens)
         urgency = min(1.0, waited / allowed)
         length = left / (left + self.mean) if left + self.mean else 0.0
@@ -194,7 +201,9 @@ ORDERS: dict[str, type[Order]] = {
 
 
 def find_order(order: str | Callable[[Request, float], Any]) -> Callable[[Queues], Order]:
-    """An order, still without queues, from its name or from the user's own key. Raises ValueError with the names there are."""
+    """An order, still without queues, from its name or from the user's own key.
+    Raises ValueError with the names there are.
+    """
     if callable(order):
         return partial(OwnKey, key=order)
     return look_up("order", order, ORDERS, ", or pass a function")

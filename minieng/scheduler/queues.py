@@ -11,7 +11,8 @@ from ..request import Request, Status
 
 
 class Queues:
-    """The requests of one engine. They move between the queues here, together with their KV, and nowhere else.
+    """The requests of one engine. They move between the queues here, together with their KV,
+    and nowhere else.
 
     waiting            requests without KV, in order of arrival; a preempted one stands in front
     running            requests with KV, in order of admission
@@ -33,7 +34,9 @@ class Queues:
 
     @property
     def group(self) -> list[Request]:
-        return self.running if self.num_groups == 1 else [r for r in self.running if self.group_of[r] == self.turn]
+        if self.num_groups == 1:
+            return self.running
+        return [r for r in self.running if self.group_of[r] == self.turn]
 
     def add(self, request: Request, front: bool = False) -> None:
         self.members.add(request)
@@ -52,8 +55,8 @@ class Queues:
             request.admitted_time = now
 
     def preempt(self, request: Request, moves: Moves | None = None) -> None:
-        """From running back to the front of waiting. Its KV goes to the host if the configuration says so, ``moves``
-        is there to note it in, and there is room; else it is dropped and computed again.
+        """From running back to the front of waiting. Its KV goes to the host if the configuration says so,
+        ``moves`` is there to note it in, and there is room; else it is dropped and computed again.
         """
         request.high_water = max(request.high_water, request.num_computed_tokens)
         if moves is None or self.config.preemption != "swap" or not self.kv.swap_out(request, moves):
@@ -80,7 +83,9 @@ class Queues:
         return list(self.waiting), list(self.running)
 
     def restore(self, before: tuple[list[Request], list[Request]]) -> None:
-        """The queues as they were (somebody has meddled with them): order and status too. Whoever lost its KV waits."""
+        """The queues as they were (somebody has meddled with them): order and status too.
+        Whoever lost its KV waits.
+        """
         waiting, running = before
         bare = [r for r in running if not r.block_table]
         self.waiting, self.running = deque([*bare, *waiting]), [r for r in running if r.block_table]

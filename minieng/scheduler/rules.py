@@ -13,7 +13,8 @@ ONE_BLOCK = "a rectangle is one block of rows"
 
 
 def check(queues: Queues, plan: Plan, now: float, token_budget: int | None = None) -> Ledger:
-    """Raise PlanError naming the first rule that the plan breaks; change nothing. Returns the account of its blocks.
+    """Raise PlanError naming the first rule that the plan breaks; change nothing.
+    Returns the account of its blocks.
 
     now           seconds on the engine's clock
     token_budget  most tokens the plan may compute; None: there is no such rule
@@ -43,12 +44,10 @@ def check_idle(queues: Queues, plan: Plan, now: float) -> None:
     due = plan.wait_until
     reason = queues.arrivals_open if due is None or due == math.inf else due > now
     if not reason and (queues.waiting or queues.running):
-        raise PlanError(
-            "never idle without a reason",
-            f"{len(queues.waiting)} requests wait and {len(queues.running)} run, yet nothing is planned, "
-            f"no request can still arrive and wait_until={due} does not lie ahead of now={now:.3f}: "
-            "plan something, or set plan.wait_until to a time to come",
-        )
+        what = f"{len(queues.waiting)} requests wait and {len(queues.running)} run, yet nothing is planned, "
+        what += f"no request can still arrive and wait_until={due} does not lie ahead of now={now:.3f}: "
+        what += "plan something, or set plan.wait_until to a time to come"
+        raise PlanError("never idle without a reason", what)
 
 
 def check_victims(queues: Queues, plan: Plan, kv: Ledger) -> None:
@@ -64,8 +63,9 @@ def check_slices(queues: Queues, plan: Plan, kv: Ledger) -> None:
     """Each request at most once, known and alive, with tokens that it lacks and KV that there is."""
     seen = set(plan.preempt)
     for request, n in plan.extend:
-        # This loop runs in every step for every running request. A member that is not done is known, and a decode, one
-        # token of a request that has KV, lacks at least that token: only what is left is looked at closely.
+        # This loop runs in every step for every running request. A member that is not done is known, and a
+        # decode, one token of a request that has KV, lacks at least that token: only what is left is looked
+        # at closely.
         if request not in queues.members or request.finish_reason is not None:
             check_known(queues, request)
         if request in seen:
@@ -75,10 +75,8 @@ def check_slices(queues: Queues, plan: Plan, kv: Ledger) -> None:
             check_length(request, n, kv, plan)
         if not kv.take(request, n, 0 if request.block_table else plan.span):
             free, need = kv.free, kv.need(request, n, plan.span)
-            raise PlanError(
-                "no more KV than there is",
-                f"{request.request_id} needs {need} more blocks, {free} are free: count with self.kv.ledger().take(...)",
-            )
+            what = f"{request.request_id} needs {need} more blocks, {free} are free"
+            raise PlanError("no more KV than there is", f"{what}: count with self.kv.ledger().take(...)")
 
 
 def check_known(queues: Queues, request: Request) -> None:
@@ -91,30 +89,27 @@ def check_known(queues: Queues, request: Request) -> None:
 def check_length(request: Request, n: int, kv: Ledger, plan: Plan) -> None:
     """At least one token, and none that is there already."""
     if not isinstance(n, int) or n < 1:
-        raise PlanError("a slice has at least one token", f"{request.request_id} is planned with {n!r} tokens")
+        what = f"{request.request_id} is planned with {n!r} tokens"
+        raise PlanError("a slice has at least one token", what)
     most = request.num_remaining_tokens if plan.rows is not None else kv.most(request)
     if n > most:
-        raise PlanError(
-            "no more tokens than are left",
-            f"{request.request_id} has {most} tokens left to compute, the plan gives it {n} "
-            "(tokens found in the prefix cache are not computed again: ask ledger.todo(request))",
-        )
+        what = f"{request.request_id} has {most} tokens left to compute, the plan gives it {n} "
+        what += "(tokens found in the prefix cache are not computed again: ask ledger.todo(request))"
+        raise PlanError("no more tokens than are left", what)
 
 
 def check_rectangle(plan: Plan) -> None:
     """All new or all running, every row in one list, and all rows ending in one column."""
     new = [r for r, _ in plan.extend if r.status is Status.WAITING]
-    for request, n in plan.extend:
-        if request.status is Status.WAITING and n < request.num_remaining_tokens:
-            raise PlanError(
-                ONE_BLOCK,
-                f"{request.request_id} is new and is planned with {n} of its {request.num_remaining_tokens} tokens: "
-                "a new row computes its whole prompt in its first step",
-            )
+    for r, n in plan.extend:
+        if r.status is Status.WAITING and n < r.num_remaining_tokens:
+            what = f"{r.request_id} is new and is planned with {n} of its {r.num_remaining_tokens} tokens"
+            raise PlanError(ONE_BLOCK, f"{what}: a new row computes its whole prompt in its first step")
     if why := misfit(plan, new):
         raise PlanError(ONE_BLOCK, why)
     if any(r.num_computed_tokens for r in new):
-        raise PlanError("a new row starts at its first token", f"{new} have been swapped out: use preemption='recompute'")
+        what = f"{new} have been swapped out: use preemption='recompute'"
+        raise PlanError("a new row starts at its first token", what)
 
 
 def misfit(plan: Plan, new: list[Request]) -> str | None:
@@ -122,13 +117,15 @@ def misfit(plan: Plan, new: list[Request]) -> str | None:
     assert plan.rows is not None
     rows, old = set(plan.rows), [r for r in plan.rows if r.status is Status.RUNNING]
     if new and old:
-        return f"{new[0].request_id} is new and {old[0].request_id} runs: the rows of a rectangle are all new or all running"
+        pair = f"{new[0].request_id} is new and {old[0].request_id} runs"
+        return f"{pair}: the rows of a rectangle are all new or all running"
     missing = next((r.request_id for r, _ in plan.extend if r not in rows), None)
     if missing is not None:
-        return f"plan.rows lacks {missing}, which is in plan.extend: rows names every row, extend those that make tokens"
+        return f"plan.rows lacks {missing}, which is in plan.extend: rows names all, extend who makes tokens"
     ends = {plan.width} if new else {r.pad + r.num_computed_tokens + n for r, n in plan.extend}
     if len(ends) > 1:
-        return f"the rows do not end in one column but in {sorted(ends)}: leave out nobody who still makes tokens"
+        return f"the rows do not end in one column but in {sorted(ends)}: leave out nobody who makes tokens"
     if new and plan.span < plan.width:
-        return f"plan.span={plan.span} does not hold a new rectangle {plan.width} tokens wide: it says how wide a row may grow"
+        narrow = f"plan.span={plan.span} does not hold a new rectangle {plan.width} tokens wide"
+        return f"{narrow}: it says how wide a row may grow"
     return None

@@ -50,7 +50,8 @@ class StaticScheduler(Scheduler):
         wanted = min(self.config.batch_size, self.max_num_seqs)
         batch = list(islice(self.queue(now, kv), wanted))
         while batch and not self.fits(batch, kv):
-            plan.refuse.append(Refusal(batch.pop(), "the rectangle would not fit into the cache with one more row"))
+            why = "the rectangle would not fit into the cache with one more row"
+            plan.refuse.append(Refusal(batch.pop(), why))
         plan.extend = [(r, r.num_remaining_tokens) for r in batch]
         plan.rows, plan.span = batch, self.slots_per_row(batch)
         return plan

@@ -1,4 +1,6 @@
-"""The door: ``minieng serve`` answers OpenAI's HTTP requests from one engine, which a thread of its own steps."""
+"""The door: ``minieng serve`` answers OpenAI's HTTP requests from one engine,
+which a thread of its own steps.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""An engine for asyncio. One thread owns it and alone steps; others put commands into its inbox, and get events back.
+"""An engine for asyncio. One thread owns it and alone steps; others put commands into its inbox,
+and get events back.
 
     event loop                                      the engine's thread
     submit ──────────── inbox ────────────────────► llm.submit
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from .metrics import Metrics
 
 Result = TypeVar("Result")
-PATIENCE = 0.005  # seconds that a scheduler which gathers a batch may wait before the inbox is looked into again
+# Seconds that a scheduler which gathers a batch may wait before the inbox is looked into again.
+PATIENCE = 0.005
 log = logging.getLogger("minieng.server")
 
 
@@ -43,10 +45,11 @@ class EngineStopping(RuntimeError):
 
 
 class Feed:
-    """What comes of one submission: an async iterator over lists of events, one list for each time it is asked.
+    """What comes of one submission: an async iterator over lists of events,
+    one list for each time it is asked.
 
-    It ends when all texts are complete, with an error if they never will be. Whoever has one closes it. It belongs to
-    the event loop; ``requests`` are the engine's, to be read only.
+    It ends when all texts are complete, with an error if they never will be. Whoever has one closes it. It
+    belongs to the event loop; ``requests`` are the engine's, to be read only.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -90,7 +93,8 @@ class Feed:
 
 
 class AsyncEngine:
-    """An ``LLM`` behind a thread of its own. All methods are for the event loop in which ``start`` was called.
+    """An ``LLM`` behind a thread of its own.
+    All methods are for the event loop in which ``start`` was called.
 
     llm      nobody else may use it until ``stop``
     metrics  is told, in the engine's thread, of steps, requests that ended, and those that were refused
@@ -111,7 +115,7 @@ class AsyncEngine:
         self._reader = ThreadPoolExecutor(1, "minieng reader")
         self._thread = threading.Thread(target=self._run, name="minieng engine", daemon=True)
 
-    # -- in the event loop --------------------------------------------------------------------------------------
+    # -- in the event loop ----------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin; to be called once, in the event loop."""
@@ -131,11 +135,14 @@ class AsyncEngine:
             raise EngineStopping("the server is stopping: it takes no new requests")
 
     async def aside(self, call: Callable[..., Result], *arguments: Any) -> Result:
-        """Call something in one more thread, such as a tokenizer on a long text: neither the engine nor the event loop waits."""
+        """Call something in one more thread, such as a tokenizer on a long text:
+        neither the engine nor the event loop waits.
+        """
         return await self._loop.run_in_executor(self._reader, call, *arguments)
 
     async def submit(self, prompts: Sequence[Prompt], params: SamplingParams, **asked: Any) -> Feed:
-        """Queue prompts; the keywords are those of ``LLM.submit``. Give token ids: text would be read by the engine's thread.
+        """Queue prompts; the keywords are those of ``LLM.submit``. Give token ids:
+        text would be read by the engine's thread.
 
         Raises what ``LLM.submit`` does (ValueError, QueueFull), and EngineFailed or EngineStopping.
         """
@@ -177,7 +184,7 @@ class AsyncEngine:
     def _end_all(self, reason: Exception) -> None:
         self._deliver([(feed, [], type(reason)(*reason.args)) for feed in self._feeds])
 
-    # -- in the engine's thread ---------------------------------------------------------------------------------
+    # -- in the engine's thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
         reason: Exception = EngineStopping("the server was stopped before the answer was complete")

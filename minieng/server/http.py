@@ -1,4 +1,5 @@
-"""The endpoints: what a client asks over HTTP goes to the engine, and what comes of it back. A handler never steps.
+"""The endpoints: what a client asks over HTTP goes to the engine, and what comes of it back.
+A handler never steps.
 
 POST /v1/completions /v1/chat/completions /tokenize /detokenize    GET /v1/models /health /version /metrics
 """
@@ -36,7 +37,8 @@ from .wire import EventStream, read_json, until_gone
 if TYPE_CHECKING:
     from ..llm import LLM
 
-OPEN = ("/health", "/metrics", "/version")  # without a key, and while the server stops: those who watch it need them
+# Without a key, and while the server stops: those who watch it need them.
+OPEN = ("/health", "/metrics", "/version")
 RETRY_SECONDS = 1  # told to clients for whom there is no room now
 GONE = 499  # in the log: the client closed the connection before it had its answer
 log = logging.getLogger("minieng.server")
@@ -50,7 +52,9 @@ class Json(Response):
 
 
 def make_app(llm: LLM, config: ServerConfig | None = None) -> FastAPI:
-    """The application, with ``app.state.engine``, an AsyncEngine: start it in the event loop before the first request."""
+    """The application, with ``app.state.engine``, an AsyncEngine:
+    start it in the event loop before the first request.
+    """
     config = config or ServerConfig()
     name = config.served_model_name or llm.model_name
     metrics = Metrics(llm, name)
@@ -71,7 +75,9 @@ async def on_error(request: Request, problem: Exception) -> Response:
     if isinstance(problem, HTTPError):
         error = problem
     elif isinstance(problem, HTTPException):
-        error = HTTPError(problem.status_code, f"{problem.detail}: {request.method} {request.url.path!r:.200}")
+        error = HTTPError(
+            problem.status_code, f"{problem.detail}: {request.method} {request.url.path!r:.200}"
+        )
     elif isinstance(problem, EngineFailed):
         error = HTTPError(500, str(problem))
     else:
@@ -118,22 +124,34 @@ class Gate:
             log.exception("an error of the server itself")
             if status:
                 raise  # in the middle of an answer: the connection is cut
-            await answer_of(HTTPError(500, "an error of the server itself: its log says more"))(scope, receive, noting)
+            await answer_of(HTTPError(500, "an error of the server itself: its log says more"))(
+                scope, receive, noting
+            )
         finally:
             more = "".join(f" {name}={value}" for name, value in about.items())
             client, path = (scope.get("client") or ("-",))[0], ascii(scope["path"])[1:-1]
-            log.info("%s %s %.200s %s%s %.3fs", client, scope["method"], path, status, more, time.perf_counter() - began)
+            log.info(
+                "%s %s %.200s %s%s %.3fs", client, scope["method"], path, status, more,
+                time.perf_counter() - began,
+            )  # fmt: skip
 
     def refusal(self, scope: Any) -> Response | None:
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > self.most:  # it came at once, or h11 had seen it
-            return answer_of(HTTPError(431, f"the head is larger than {self.most} bytes: send less, or raise max_header_kb"))
+        # It came at once, or h11 had seen it.
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > self.most:
+            return answer_of(
+                HTTPError(
+                    431, f"the head is larger than {self.most} bytes: send less, or raise max_header_kb"
+                )
+            )
         if scope["path"] in OPEN:
             return None
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         if self.key is not None and not hmac.compare_digest(given, self.key):
             return answer_of(HTTPError(401, "Authorization: Bearer KEY: the key is missing or wrong"))
         if self.engine.stopping:
-            return answer_of(HTTPError(503, "the server is stopping: it takes no new requests", retry_after=RETRY_SECONDS))
+            return answer_of(
+                HTTPError(503, "the server is stopping: it takes no new requests", retry_after=RETRY_SECONDS)
+            )
         return None
 
 
@@ -141,8 +159,16 @@ class Handlers:
     """The endpoints of one application."""
 
     def __init__(self, engine: AsyncEngine, metrics: Metrics, name: str, config: ServerConfig) -> None:
-        self.engine, self.llm, self.metrics, self.name, self.config = engine, engine.llm, metrics, name, config
-        self.card = protocol.model_card(name, str(self.llm.model_name), self.llm.max_model_len, int(time.time()))
+        self.engine, self.llm, self.metrics, self.name, self.config = (
+            engine,
+            engine.llm,
+            metrics,
+            name,
+            config,
+        )
+        self.card = protocol.model_card(
+            name, str(self.llm.model_name), self.llm.max_model_len, int(time.time())
+        )
 
     def add_to(self, app: FastAPI) -> None:
         post: dict[str, Callable[[Request], Awaitable[Response]]] = {
@@ -157,7 +183,7 @@ class Handlers:
             for path, handler in handlers.items():
                 app.add_api_route(path, handler, methods=[method], response_model=None)
 
-    # -- text ---------------------------------------------------------------------------------------------------
+    # -- text -----------------------------------------------------------------------------------------------
 
     async def completions(self, request: Request) -> Response:
         return await self.answer(request, chat=False)
@@ -233,9 +259,11 @@ class Handlers:
         """More texts at once than may ever be in the engine: to come again later would not help."""
         most = self.llm.config.max_num_queued_reqs
         if most is not None and asked > most:
-            raise HTTPError(400, f"{asked} texts at once are more than max_num_queued_reqs={most}: ask for fewer")
+            raise HTTPError(
+                400, f"{asked} texts at once are more than max_num_queued_reqs={most}: ask for fewer"
+            )
 
-    # -- tokens, and what the server says of itself -------------------------------------------------------------
+    # -- tokens, and what the server says of itself ---------------------------------------------------------
 
     async def tokenize(self, request: Request) -> Response:
         body = await read_json(request, self.config)
@@ -282,7 +310,10 @@ def facts(reply: Reply) -> dict[str, Any]:
     """For the log: sizes and ends, never a word of the text."""
     used, first = reply.usage, next(iter(reply.choices.values())).request
     found = {"prompt": used["prompt_tokens"], "cached": used["prompt_tokens_details"]["cached_tokens"]}
-    found |= {"output": used["completion_tokens"], "finish": ",".join(sorted(set(reply.finish_reasons))) or "none"}
+    found |= {
+        "output": used["completion_tokens"],
+        "finish": ",".join(sorted(set(reply.finish_reasons))) or "none",
+    }
     if first.token_times:
         found["ttft"] = f"{first.token_times[0] - first.arrival_time:.3f}s"
     return found

@@ -1,7 +1,7 @@
 """What Prometheus is told, under vLLM's names, so that what was made to watch vLLM watches this too.
 
-Written in the engine's thread, read in the event loop; prometheus_client has a lock for each number. Times are the
-engine's own: a request arrives when the engine is given it.
+Written in the engine's thread, read in the event loop; prometheus_client has a lock for each number. Times
+are the engine's own: a request arrives when the engine is given it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 
 from ..request import Request
 
@@ -19,8 +26,13 @@ if TYPE_CHECKING:
 
 LIMITS = ("max_num_queued_reqs", "max_num_queued_tokens")
 STEP_TOKENS = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384]
-FIRST_TOKEN = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560]
-BETWEEN_TOKENS = [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80]
+FIRST_TOKEN = [
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160,
+    640, 2560,
+]  # fmt: skip
+BETWEEN_TOKENS = [
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80,
+]  # fmt: skip
 REQUEST = [0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680]
 COUNTERS = {
     "prompt_tokens": "Tokens of prompts that were read, found in the cache or computed.",
@@ -30,7 +42,8 @@ COUNTERS = {
     "prefix_cache_hits": "Tokens of prompts that were found there.",
     "num_preemptions": "Times that a running request gave up its KV.",
 }
-HISTOGRAMS: dict[str, tuple[str, Sequence[float] | None]] = {  # None: buckets of 1, 2, 5, … up to the longest text
+# None: buckets of 1, 2, 5, … up to the longest text.
+HISTOGRAMS: dict[str, tuple[str, Sequence[float] | None]] = {
     "iteration_tokens_total": ("Tokens computed in a step.", STEP_TOKENS),
     "time_to_first_token_seconds": ("From a request's arrival to its first token.", FIRST_TOKEN),
     "inter_token_latency_seconds": ("Between two tokens of a request.", BETWEEN_TOKENS),
@@ -56,14 +69,20 @@ class Metrics:
     def __init__(self, llm: LLM, model: str) -> None:
         self.llm, self.registry = llm, CollectorRegistry()
         self.own = {"model_name": model, "engine": "0"}
-        self.counters = {name: self.make(Counter, name, text).labels(**self.own) for name, text in COUNTERS.items()}
+        self.counters = {
+            name: self.make(Counter, name, text).labels(**self.own) for name, text in COUNTERS.items()
+        }
         lengths = buckets_up_to(llm.max_model_len)
         self.histograms = {
             name: self.make(Histogram, name, text, buckets=buckets or lengths).labels(**self.own)
             for name, (text, buckets) in HISTOGRAMS.items()
         }
-        self.ended = self.make(Counter, "request_success", "Requests that ended, by reason.", "finished_reason")
-        self.refused = self.make(Counter, "admission_rejections", "Requests refused, by the limit reached.", "reason")
+        self.ended = self.make(
+            Counter, "request_success", "Requests that ended, by reason.", "finished_reason"
+        )
+        self.refused = self.make(
+            Counter, "admission_rejections", "Requests refused, by the limit reached.", "reason"
+        )
         for reason in ("stop", "length", "abort"):
             self.ended.labels(**self.own, finished_reason=reason)
         for limit in LIMITS:
@@ -79,12 +98,21 @@ class Metrics:
         scheduler, pool = engine.scheduler, engine.kv.pool
         asked = {
             "num_requests_running": ("Requests that run.", lambda: len(scheduler.running)),
-            "num_requests_waiting": ("Requests that wait.", lambda: len(engine.requests) - len(scheduler.running)),
-            "kv_cache_usage_perc": ("Share of the cache's blocks in use, 0 to 1.", lambda: 1 - pool.num_free / pool.num_blocks),
+            "num_requests_waiting": (
+                "Requests that wait.",
+                lambda: len(engine.requests) - len(scheduler.running),
+            ),
+            "kv_cache_usage_perc": (
+                "Share of the cache's blocks in use, 0 to 1.",
+                lambda: 1 - pool.num_free / pool.num_blocks,
+            ),
         }
         for name, (text, ask) in asked.items():
             self.make(Gauge, name, text).labels(**self.own).set_function(ask)
-        why = self.make(Gauge, "num_requests_waiting_by_reason", "Requests that wait: for room, or for another one.", "reason")
+        why = self.make(
+            Gauge, "num_requests_waiting_by_reason", "Requests that wait: for room, or for another one.",
+            "reason",
+        )  # fmt: skip
         why.labels(**self.own, reason="capacity").set_function(lambda: len(scheduler.waiting))
         why.labels(**self.own, reason="deferred").set_function(
             lambda: max(0, len(engine.requests) - len(scheduler.running) - len(scheduler.waiting))
@@ -98,13 +126,17 @@ class Metrics:
         """For Prometheus."""
         return generate_latest(self.registry)
 
-    # -- in the engine's thread ---------------------------------------------------------------------------------
+    # -- in the engine's thread -----------------------------------------------------------------------------
 
     def on_step(self, record: StepRecord, requests: Mapping[str, Request]) -> None:
         """After a step; ``requests``: those under way, by id, the ones that ended in it included."""
         self.histograms["iteration_tokens_total"].observe(record.num_tokens)
         self.counters["num_preemptions"].inc(len(record.preempted))
-        emitted = [name for (name, _, _), token in zip(record.slices, record.tokens, strict=True) if token is not None]
+        emitted = [
+            name
+            for (name, _, _), token in zip(record.slices, record.tokens, strict=True)
+            if token is not None
+        ]
         self.counters["generation_tokens"].inc(len(emitted))
         for name in emitted:
             times = requests[name].token_times
@@ -144,7 +176,9 @@ class Metrics:
         if begun is not None and times:
             told["request_prefill_time_seconds"] = times[0] - begun
             told["request_decode_time_seconds"] = times[-1] - times[0]
-            told["request_prefill_kv_computed_tokens"] = max(0, request.num_prompt_tokens - request.num_cached_tokens)
+            told["request_prefill_kv_computed_tokens"] = max(
+                0, request.num_prompt_tokens - request.num_cached_tokens
+            )
         if len(times) > 1:
             told["request_time_per_output_token_seconds"] = (times[-1] - times[0]) / (len(times) - 1)
         for name, value in told.items():

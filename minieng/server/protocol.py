@@ -1,7 +1,7 @@
 """OpenAI's bodies, in and out, with vLLM's additions. Nothing here knows of sockets, threads or tasks.
 
-What is asked for:   ``read`` makes an ``Asked`` of a JSON object, or raises ValueError naming what is wrong with it
-What is answered:    ``Reply`` makes JSON objects of events, whole or in chunks
+What is asked for:   ``read`` makes an ``Asked`` of a JSON object, or raises ValueError naming what is wrong
+with it What is answered:    ``Reply`` makes JSON objects of events, whole or in chunks
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from typing import Any
 from ..params import SamplingParams, integer
 
 # Taken over into SamplingParams under their own names.
-SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "min_tokens", "stop", "stop_token_ids", "ignore_eos",
-            "include_stop_str_in_output", "skip_special_tokens", "n", "seed", "repetition_penalty", "presence_penalty",
-            "frequency_penalty", "logit_bias", "allowed_token_ids", "bad_words")  # fmt: skip
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "min_tokens", "stop", "stop_token_ids",
+            "ignore_eos", "include_stop_str_in_output", "skip_special_tokens", "n", "seed",
+            "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias", "allowed_token_ids",
+            "bad_words")  # fmt: skip
 # What would change the answer and cannot be done: name → values that ask for nothing.
 REFUSED: dict[str, tuple] = {
-    "tools": ([],), "tool_choice": ("none", "auto"), "functions": ([],), "function_call": ("none", "auto"), "suffix": ("",),
-    "response_format": ({"type": "text"},), "structured_outputs": (), "guided_json": (), "guided_regex": (),
-    "guided_choice": (), "guided_grammar": (), "modalities": (["text"],), "audio": (), "web_search_options": (),
-    "use_beam_search": (False,), "truncate_prompt_tokens": (), "prompt_logprobs": (), "add_generation_prompt": (True,),
-    "continue_final_message": (False,), "best_of": (1,),
+    "tools": ([],), "tool_choice": ("none", "auto"), "functions": ([],), "function_call": ("none", "auto"),
+    "suffix": ("",), "response_format": ({"type": "text"},), "structured_outputs": (), "guided_json": (),
+    "guided_regex": (), "guided_choice": (), "guided_grammar": (), "modalities": (["text"],), "audio": (),
+    "web_search_options": (), "use_beam_search": (False,), "truncate_prompt_tokens": (),
+    "prompt_logprobs": (), "add_generation_prompt": (True,), "continue_final_message": (False,),
+    "best_of": (1,),
 }  # fmt: skip
 COMPLETION_TOKENS = 16  # OpenAI's default for completions; a chat goes on as long as there is room
 
@@ -34,7 +36,9 @@ class HTTPError(Exception):
     close  the connection cannot be used again: the request has not been read to its end
     """
 
-    def __init__(self, status: int, message: str, *, close: bool = False, retry_after: int | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, *, close: bool = False, retry_after: int | None = None
+    ) -> None:
         super().__init__(message)
         self.status, self.message = status, message
         self.headers = {"connection": "close"} if close else {}
@@ -52,7 +56,8 @@ class Asked:
 
     prompts    strings or lists of token ids, or one conversation
     logprobs   so many most likely tokens are told for each token; None: none
-    usage      "end": in a chunk of its own at the end of a stream; "always": in every chunk; "": not in a stream
+    usage      "end": in a chunk of its own at the end of a stream; "always": in every chunk; "": not in a
+    stream
     no_tokens  OpenAI's max_tokens=0, for those who ask about the prompt alone: the one token made is not told
     """
 
@@ -71,7 +76,9 @@ class Asked:
 
 
 def read(body: dict[str, Any], chat: bool) -> Asked:
-    """A request for text. What is null counts as not said; names that mean nothing here are passed over, as vLLM does."""
+    """A request for text. What is null counts as not said; names that mean nothing here are passed over,
+    as vLLM does.
+    """
     given = {name: value for name, value in body.items() if value is not None}
     for name, harmless in REFUSED.items():
         if name in given and given[name] not in harmless:
@@ -91,9 +98,9 @@ def read(body: dict[str, Any], chat: bool) -> Asked:
     integer("priority", priority, -(2**31))
     return Asked(
         chat=chat, model=word(given, "model"), prompts=[conversation(given)] if chat else texts(given),
-        params=SamplingParams(**sampling, logprobs=logprobs), stream=stream, usage=usage_wanted(given, stream), echo=echo,
-        logprobs=logprobs, no_tokens=no_tokens, return_token_ids=flag(given, "return_token_ids"), priority=priority,
-        user=word(given, "user") or "",
+        params=SamplingParams(**sampling, logprobs=logprobs), stream=stream, usage=usage_wanted(given,
+        stream), echo=echo, logprobs=logprobs, no_tokens=no_tokens, return_token_ids=flag(given,
+        "return_token_ids"), priority=priority, user=word(given, "user") or "",
     )  # fmt: skip
 
 
@@ -137,9 +144,18 @@ def usage_wanted(given: dict[str, Any], stream: bool) -> str:
 def texts(given: dict[str, Any]) -> list[Any]:
     """A string, token ids, or a list of either, as a list of prompts."""
     prompt = given.get("prompt")
-    if isinstance(prompt, str) or isinstance(prompt, list) and prompt and all(isinstance(part, int) for part in prompt):
+    if (
+        isinstance(prompt, str)
+        or isinstance(prompt, list)
+        and prompt
+        and all(isinstance(part, int) for part in prompt)
+    ):
         return [prompt]
-    if not isinstance(prompt, list) or not prompt or not all(isinstance(part, (str, list)) for part in prompt):
+    if (
+        not isinstance(prompt, list)
+        or not prompt
+        or not all(isinstance(part, (str, list)) for part in prompt)
+    ):
         raise ValueError(f"prompt={prompt!r:.80}: must be a string, a list of token ids, or a list of these")
     return prompt
 
@@ -147,7 +163,11 @@ def texts(given: dict[str, Any]) -> list[Any]:
 def conversation(given: dict[str, Any]) -> list[dict[str, str]]:
     """Chat messages, the parts of each put together. Raises ValueError for what is no text."""
     messages = given.get("messages")
-    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
+    if (
+        not isinstance(messages, list)
+        or not messages
+        or not all(isinstance(message, dict) for message in messages)
+    ):
         raise ValueError(f"messages={messages!r:.80}: must be a list of objects with a role and a content")
     return [{**message, "content": content_text(message.get("content"))} for message in messages]
 
@@ -180,8 +200,8 @@ def token_list(value: Any, vocab_size: int) -> list[int]:
 
 def model_card(name: str, root: str, max_model_len: int, created: int) -> dict[str, Any]:
     """``root``: what was loaded under the name; benchmark clients look for its tokenizer there."""
-    return {"id": name, "object": "model", "created": created, "owned_by": "minieng", "root": root, "parent": None,
-            "max_model_len": max_model_len, "permission": []}  # fmt: skip
+    return {"id": name, "object": "model", "created": created, "owned_by": "minieng", "root": root,
+            "parent": None, "max_model_len": max_model_len, "permission": []}  # fmt: skip
 
 
 def usage(prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> dict[str, Any]:

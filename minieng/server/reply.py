@@ -45,12 +45,16 @@ class Choice:
         for name in names:
             offsets.append(self.offset)
             self.offset += len(name)
-        chosen = [None if found is None else found[token].logprob for token, found in zip(tokens, told, strict=True)]
+        chosen = [
+            None if found is None else found[token].logprob for token, found in zip(tokens, told, strict=True)
+        ]
         top = [None if found is None else self.named(found) for found in told]
         return {"text_offset": offsets, "token_logprobs": chosen, "tokens": names, "top_logprobs": top}
 
     def named(self, found: dict[int, Logprob]) -> dict[str, float]:
-        """By the tokens' texts; of two that look the same the likelier one stays, which stands further in front."""
+        """By the tokens' texts; of two that look the same the likelier one stays,
+        which stands further in front.
+        """
         return {self.name(token): value.logprob for token, value in reversed(found.items())}
 
     def chat_logprobs(self, tokens: Sequence[int], told: Sequence[Told], most: int) -> dict[str, list]:
@@ -63,7 +67,8 @@ class Choice:
         content = []
         for token, found in zip(tokens, told, strict=True):
             assert found is not None  # asked for, so it is there
-            top = [entry(t, v.logprob) for t, v in islice(found.items(), most)]  # they stand in the order of rank
+            # They stand in the order of rank.
+            top = [entry(t, v.logprob) for t, v in islice(found.items(), most)]
             content.append({**entry(token, found[token].logprob), "top_logprobs": top})
         return {"content": content}
 
@@ -74,12 +79,15 @@ class Reply:
     requests  the samples of all prompts, in order
     """
 
-    def __init__(self, name: str, model: str, asked: Asked, requests: Sequence[Request], tokenizer: Any) -> None:
+    def __init__(
+        self, name: str, model: str, asked: Asked, requests: Sequence[Request], tokenizer: Any
+    ) -> None:
         self.asked = asked
         self.head = {"id": name, "object": "", "created": int(time.time()), "model": model}
         firsts = {r.prompt_id: r for r in requests if not r.sample_index}
         self.choices = {
-            (r.prompt_id, r.sample_index): Choice(index, r, firsts[r.prompt_id], tokenizer) for index, r in enumerate(requests)
+            (r.prompt_id, r.sample_index): Choice(index, r, firsts[r.prompt_id], tokenizer)
+            for index, r in enumerate(requests)
         }
         self.num_output_tokens = 0
         self.finish_reasons: list[str] = []
@@ -93,7 +101,9 @@ class Reply:
         return usage(prompt, self.num_output_tokens, cached)
 
     def chunks(self, events: Sequence[TokenEvent]) -> Iterator[dict[str, Any]]:
-        """For a stream: one object for each text that has something new. The last of a text bears its finish_reason."""
+        """For a stream: one object for each text that has something new.
+        The last of a text bears its finish_reason.
+        """
         head = {**self.head, "object": "chat.completion.chunk" if self.asked.chat else "text_completion"}
         for choice, own in self.by_choice(events):
             part, text, tokens = self.part(choice, own)

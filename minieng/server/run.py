@@ -1,4 +1,6 @@
-"""``minieng serve``: from binding the port to the end of the process, with no answer cut off if that can be helped."""
+"""``minieng serve``: from binding the port to the end of the process,
+with no answer cut off if that can be helped.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ LOOK_SECONDS = 0.05  # how often signals and failures are looked for
 
 
 def bind(config: ServerConfig) -> socket.socket:
-    """A socket on the host and port, not yet listening, so that a port in use is told before a model is loaded.
+    """A socket on the host and port, not yet listening,
+    so that a port in use is told before a model is loaded.
 
     Raises OSError naming host and port.
     """
@@ -46,7 +49,9 @@ def bind(config: ServerConfig) -> socket.socket:
             raise
     except OSError as problem:
         reason = problem.strerror or problem
-        raise OSError(f"--host {config.host} --port {config.port}: {reason}: choose another, or --port 0 for any") from None
+        raise OSError(
+            f"--host {config.host} --port {config.port}: {reason}: choose another, or --port 0 for any"
+        ) from None
     return sock
 
 
@@ -83,9 +88,13 @@ def serve(llm: LLM, config: ServerConfig, sock: socket.socket | None = None) -> 
 
 
 class Service(uvicorn.Server):
-    """uvicorn, with an end of our own: first nothing new is taken, then what runs is finished, then the port closes."""
+    """uvicorn, with an end of our own: first nothing new is taken, then what runs is finished,
+    then the port closes.
+    """
 
-    def __init__(self, llm: LLM, config: ServerConfig, sock: socket.socket, say: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, llm: LLM, config: ServerConfig, sock: socket.socket, say: Callable[[str], None] | None = None
+    ) -> None:
         app = make_app(llm, config)
         self.engine: AsyncEngine = app.state.engine
         self.settings, self.sock = config, sock
@@ -129,8 +138,9 @@ class Service(uvicorn.Server):
         while not self.stop_asked and self.engine.failure is None:
             await asyncio.sleep(LOOK_SECONDS)
         if self.stop_asked:
-            print(f"stopping: {self.engine.num_open} requests are finished first, for {self.settings.stop_seconds:g} s at most; "
-                  "once more stops at once", file=sys.stderr)  # fmt: skip
+            first = f"{self.engine.num_open} requests are finished first"
+            most = f"for {self.settings.stop_seconds:g} s at most"
+            print(f"stopping: {first}, {most}; once more stops at once", file=sys.stderr)
             await self.engine.stop(self.settings.stop_seconds)
         else:
             await asyncio.sleep(FAILED_SECONDS)

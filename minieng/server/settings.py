@@ -15,7 +15,9 @@ ENGINE_DEFAULTS = {"max_num_queued_reqs": 1_024}
 def check_scheduler(config: EngineConfig) -> None:
     """Raise ValueError for a scheduler that waits for a full batch, which may never come."""
     if config.scheduler == "static":
-        raise ValueError(f"scheduler='static' waits for batch_size={config.batch_size} requests: choose another to serve")
+        raise ValueError(
+            f"scheduler='static' waits for batch_size={config.batch_size} requests: choose another to serve"
+        )
 
 
 @dataclass(frozen=True)
@@ -23,17 +25,31 @@ class ServerConfig:
     """The server's knobs. A value out of range raises ValueError naming the knob, the value and the range."""
 
     host: str = knob("127.0.0.1", "address to listen on; 0.0.0.0: all, for other machines too")
-    port: int = knob(8000, "port to listen on; 0: any that is free, which is then printed", low=0, high=65_535)
-    api_key: str | None = knob(None, "ask for this key; better given as MINIENG_API_KEY, which no list of processes shows")
-    served_model_name: str | None = knob(None, "what clients call the model; the name it was loaded by if not given")
+    port: int = knob(
+        8000, "port to listen on; 0: any that is free, which is then printed", low=0, high=65_535
+    )
+    api_key: str | None = knob(
+        None, "ask for this key; better given as MINIENG_API_KEY, which no list of processes shows"
+    )
+    served_model_name: str | None = knob(
+        None, "what clients call the model; the name it was loaded by if not given"
+    )
     chat_template: str | None = knob(None, "file with a chat template, instead of the model's own")
-    trace: str | None = knob(None, "keep every step, not the last 2,000, and write them to this file at the end")
+    trace: str | None = knob(
+        None, "keep every step, not the last 2,000, and write them to this file at the end"
+    )
     max_connections: int = knob(1_000, "most connections at a time; more are answered 503", low=1)
     max_body_mb: float = knob(8.0, "largest request, in MiB; larger ones are answered 413", low=0.001)
-    max_header_kb: int = knob(64, "largest head of a request, in KiB; larger ones are answered 400 or 431", low=1)
+    max_header_kb: int = knob(
+        64, "largest head of a request, in KiB; larger ones are answered 400 or 431", low=1
+    )
     header_seconds: float = knob(10.0, "time for the head of a request to come in", low=0.01)
-    body_seconds: float = knob(30.0, "time for the body of a request to come in; then it is answered 408", low=0.01)
-    write_seconds: float = knob(30.0, "how long a client may leave unread what was sent; then it is cut off", low=0.01)
+    body_seconds: float = knob(
+        30.0, "time for the body of a request to come in; then it is answered 408", low=0.01
+    )
+    write_seconds: float = knob(
+        30.0, "how long a client may leave unread what was sent; then it is cut off", low=0.01
+    )
     idle_seconds: float = knob(5.0, "how long a connection may stay open between two requests", low=0.01)
     stop_seconds: float = knob(30.0, "on SIGTERM: how long requests may go on before they are ended", low=0.0)
 
@@ -43,7 +59,9 @@ class ServerConfig:
         if self.chat_template is not None and not Path(self.chat_template).is_file():
             raise ValueError(f"chat_template={self.chat_template!r}: there is no such file")
         if self.trace is not None and not Path(self.trace).absolute().parent.is_dir():
-            raise ValueError(f"--trace {self.trace}: there is no directory {Path(self.trace).absolute().parent}")
+            raise ValueError(
+                f"--trace {self.trace}: there is no directory {Path(self.trace).absolute().parent}"
+            )
 
     @property
     def max_body_bytes(self) -> int:
@@ -51,7 +69,9 @@ class ServerConfig:
 
 
 def api_key_of(config: ServerConfig) -> str | None:
-    """The flag's, else the environment's. An empty one is no key: ValueError, for the server would be open."""
+    """The flag's, else the environment's. An empty one is no key: ValueError,
+    for the server would be open.
+    """
     key = config.api_key if config.api_key is not None else os.environ.get("MINIENG_API_KEY")
     if key is not None and not key.strip():
         raise ValueError("the API key is empty: give one, or unset MINIENG_API_KEY")

@@ -1,4 +1,6 @@
-"""What is done about clients that are slow, silent, too large, or gone: nothing waits for anybody without end."""
+"""What is done about clients that are slow, silent, too large, or gone:
+nothing waits for anybody without end.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from .protocol import HTTPError
 from .settings import ServerConfig
 
-DRAINED = 16  # of a body that is too large, so many times the limit is read on, so that its sender hears the answer
+# Of a body that is too large, so many times the limit is read on, so that its sender hears the answer.
+DRAINED = 16
 
 
 class Bounded(H11Protocol):
-    """uvicorn's connection, which also ends when a request does not come, or when nobody reads what was sent."""
+    """uvicorn's connection, which also ends when a request does not come,
+    or when nobody reads what was sent.
+    """
 
     limits: ServerConfig  # see ``bounded``
     late: asyncio.TimerHandle | None = None
@@ -35,7 +40,9 @@ class Bounded(H11Protocol):
         self.watch_request()
 
     def watch_request(self) -> None:
-        """A clock runs until the head of a request is whole, then another until its body is (read by us or not)."""
+        """A clock runs until the head of a request is whole,
+        then another until its body is (read by us or not).
+        """
         if self.conn.their_state is not self.watched:
             self.watched = self.conn.their_state
             cancel(self.late)
@@ -89,9 +96,12 @@ def cancel(timer: asyncio.TimerHandle | None) -> None:
 
 
 async def read_json(request: Request, config: ServerConfig) -> dict[str, Any]:
-    """A request's body. Raises HTTPError: 408 if it is late, 413 if it is too large, 415 or 400 if it is no JSON object."""
+    """A request's body. Raises HTTPError: 408 if it is late, 413 if it is too large,
+    415 or 400 if it is no JSON object.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":  # a web page elsewhere may send other kinds from its reader's browser, but not this one
+    # A web page elsewhere may send other kinds from its reader's browser, but not this one.
+    if kind != "application/json":
         raise HTTPError(415, f"Content-Type {kind!r:.80}: must be application/json")
     try:
         async with asyncio.timeout(config.body_seconds):
@@ -108,7 +118,9 @@ async def read_json(request: Request, config: ServerConfig) -> dict[str, Any]:
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """At most so many bytes are kept. Of more, some are read on and forgotten: a client that is cut off hears nothing."""
+    """At most so many bytes are kept. Of more, some are read on and forgotten:
+    a client that is cut off hears nothing.
+    """
     body, length = bytearray(), 0
     async for part in request.stream():
         length += len(part)
@@ -117,7 +129,11 @@ async def read_body(request: Request, most: int) -> bytes:
         elif length > DRAINED * most:
             break
     if length > most:
-        raise HTTPError(413, f"the body is larger than {most} bytes: ask for less at a time, or raise max_body_mb", close=True)
+        raise HTTPError(
+            413,
+            f"the body is larger than {most} bytes: ask for less at a time, or raise max_body_mb",
+            close=True,
+        )
     return bytes(body)
 
 

@@ -1,7 +1,7 @@
 """``minieng simulate``: a workload on GPUs that are not here, or a published experiment again.
 
-minieng simulate --model llama-3-8b --gpu A100-80G --replicas 4 --router least --workload azure.csv --scheduler chunked
-minieng simulate --paper vllm
+minieng simulate --model llama-3-8b --gpu A100-80G --replicas 4 --router least --workload azure.csv
+--scheduler chunked minieng simulate --paper vllm
 """
 
 from __future__ import annotations
@@ -30,20 +30,31 @@ SERVER = {"max_num_seqs": 256, "memory_fraction": 0.9}  # a GPU server's habits,
 
 
 def simulate_flags(parser: argparse.ArgumentParser) -> None:
-    """All flags but the engine's knobs. ``--model`` is one of them: the simulator needs a shape, no weights."""
+    """All flags but the engine's knobs. ``--model`` is one of them: the simulator needs a shape,
+    no weights.
+    """
     add = parser.add_argument
-    add("--paper", choices=[*PAPERS, "all"], help="run a published experiment again; only --seed and --json go with it")
+    add(
+        "--paper",
+        choices=[*PAPERS, "all"],
+        help="run a published experiment again; only --seed and --json go with it",
+    )
     add("--model", default="llama-3-8b", help=f"{', '.join(MODELS)} (default: %(default)s)")
     add("--gpu", default="A100-80G", help=f"{', '.join(GPUS)} (default: %(default)s)")
     add("--tensor", type=int, default=1, metavar="N", help="GPUs that split every layer (default: 1)")
-    add("--replicas", type=int, default=1, metavar="N", help="copies of all this behind a router (default: 1)")
+    add(
+        "--replicas", type=int, default=1, metavar="N", help="copies of all this behind a router (default: 1)"
+    )
     add("--router", default="least", choices=ROUTERS, help="which replica takes a request (default: least)")
     text = "milliseconds of each step on the host (default: %(default)s, vLLM of 2025)"
     add("--host-ms", type=float, default=HOST_MS, metavar="MS", help=text)
     text = "microseconds of each step on the host for each request in it (default: %(default)s)"
     add("--host-us-per-request", type=float, default=0.0, metavar="US", help=text)
     add("--workload", default="chat", metavar="NAME|CSV", help="as for bench (default: %(default)s)")
-    add("--num-prompts", type=int, metavar="N", help="requests (default: 1000 of a named workload, all of a CSV)")
+    add(
+        "--num-prompts", type=int, metavar="N",
+        help="requests (default: 1000 of a named workload, all of a CSV)",
+    )  # fmt: skip
     add("--rate", type=float, metavar="R", help="requests a second (default: its own)")
     add("--burstiness", type=float, metavar="B", help="1 is Poisson, below 1 bursty (default: its own)")
     text = "objectives that a good request meets: ttft, tpot, e2el"
@@ -60,7 +71,9 @@ def simulate(args: argparse.Namespace) -> int:
     served = cluster.run(scripted_requests(workload, cluster.engines[0].config.max_model_len))
     steps = [record for engine in cluster.engines for record in engine.trace]
     config, name = cluster.engines[0].config, f"{args.replicas} x {args.gpu}"
-    metrics = Metrics.of(served, steps, cluster.seconds, config=config, refused=len(cluster.refused), goodput=goals, name=name)
+    metrics = Metrics.of(
+        served, steps, cluster.seconds, config=config, refused=len(cluster.refused), goodput=goals, name=name
+    )
     print(table([metrics]))
     if cluster.refused:
         print(f"{len(cluster.refused)} refused, first: {cluster.refused[0][1]}", file=sys.stderr)
@@ -77,7 +90,9 @@ def cluster_of(args: argparse.Namespace) -> Cluster:
         if value < 1:
             raise ValueError(f"--{flag} {value}: must be at least 1")
     if stages > 1 and args.replicas > 1:
-        raise ValueError("--stages and --replicas: choose one of them (replicas of a pipeline are not simulated)")
+        raise ValueError(
+            "--stages and --replicas: choose one of them (replicas of a pipeline are not simulated)"
+        )
     host = args.host_ms / 1e3, args.host_us_per_request / 1e6
     times = StepTimeModel.named(args.model, args.gpu, tensor=args.tensor, stages=stages, host=host)
     names = {f.name for f in dataclasses.fields(EngineConfig)}
@@ -113,6 +128,12 @@ def _papers(args: argparse.Namespace) -> int:
     if args.paper == "all":
         print(errors_in_words(tables))
     if args.json:
-        about = {"command": f"minieng simulate --paper {args.paper}", "version": __version__, "date": date.today().isoformat()}
-        save_json(args.json, about | {"errors": errors(tables), "tables": [each.as_plain() for each in tables]})
+        about = {
+            "command": f"minieng simulate --paper {args.paper}",
+            "version": __version__,
+            "date": date.today().isoformat(),
+        }
+        save_json(
+            args.json, about | {"errors": errors(tables), "tables": [each.as_plain() for each in tables]}
+        )
     return 0

@@ -30,7 +30,12 @@ class Cluster:
 
     @classmethod
     def replicas(
-        cls, count: int, times: StepTimeModel, config: EngineConfig, router: str | Router = "least", detail: bool = False
+        cls,
+        count: int,
+        times: StepTimeModel,
+        config: EngineConfig,
+        router: str | Router = "least",
+        detail: bool = False,
     ) -> Cluster:
         """``count`` copies of one engine on hardware of their own."""
         if count < 1:
@@ -38,15 +43,22 @@ class Cluster:
         engines = [engine_of(times, config, lean(detail))]
         blocks = engines[0].kv.pool.num_blocks
         if count * blocks > MOST_BLOCKS:
-            raise ValueError(f"replicas={count}: at most {MOST_BLOCKS // blocks} can be counted here, of {blocks:,} blocks each")
+            raise ValueError(
+                f"replicas={count}: at most {MOST_BLOCKS // blocks} can be counted here, of {blocks:,} "
+                "blocks each"
+            )
         engines += [engine_of(times, config, lean(detail)) for _ in range(count - 1)]
         return cls(engines, router, config.seed)
 
     @classmethod
-    def pipeline(cls, times: StepTimeModel, config: EngineConfig, detail: bool = False, batch_share: bool = True) -> Cluster:
-        """A pipeline with one batch in flight for each stage: groups that take turns (``parallel/pipeline.py``).
+    def pipeline(
+        cls, times: StepTimeModel, config: EngineConfig, detail: bool = False, batch_share: bool = True
+    ) -> Cluster:
+        """A pipeline with one batch in flight for each stage:
+        groups that take turns (``parallel/pipeline.py``).
 
-        batch_share  ``max_num_seqs`` is the whole pipeline's, so that each batch gets its part; else it is each batch's
+        batch_share  ``max_num_seqs`` is the whole pipeline's, so that each batch gets its part; else it is
+        each batch's
         """
         if not batch_share:
             config = replace(config, max_num_seqs=config.max_num_seqs * times.stages)
@@ -55,7 +67,9 @@ class Cluster:
     # -- running ------------------------------------------------------------------------------------------
 
     def run(self, requests: Iterable[Request]) -> list[Request]:
-        """Serve all requests; returns the finished ones in the order of arrival. ``refused`` holds the others."""
+        """Serve all requests; returns the finished ones in the order of arrival.
+        ``refused`` holds the others.
+        """
         served = []
         for request in sorted(requests, key=lambda r: r.arrival_time):
             self.advance(request.arrival_time)
@@ -95,7 +109,9 @@ class Cluster:
 
     def load(self, i: int, now: float) -> Load:
         """Replica ``i`` at ``now``: a step that is still under way has not finished anything yet."""
-        flying = self._flying[i] = [r for r in self._flying[i] if r.finish_time is None or r.finish_time > now]
+        flying = self._flying[i] = [
+            r for r in self._flying[i] if r.finish_time is None or r.finish_time > now
+        ]
         running = sum(1 for r in flying if r.admitted_time is not None)
         return Load(len(flying) - running, running, sum(len(r.token_ids) for r in flying))
 
@@ -115,8 +131,8 @@ def check_length(request: Request, max_model_len: int | None) -> None:
     """Raises ValueError if the model has no room for the prompt and one token."""
     if max_model_len is not None and request.num_prompt_tokens >= max_model_len:
         raise ValueError(
-            f"request {request.request_id!r}: the prompt has {request.num_prompt_tokens} tokens, the longest text is "
-            f"{max_model_len} with at least one token of output"
+            f"request {request.request_id!r}: the prompt has {request.num_prompt_tokens} tokens, the "
+            f"longest text is {max_model_len} with at least one token of output"
         )
 
 

@@ -1,14 +1,13 @@
 """How long a step takes: a roofline with a smooth maximum, from five numbers that sum up the batch.
 
-    T = ‖2·P_lin·N / (η_c·C),  b·P_lin / (η_m·B)‖₂      matrices of the layers: compute or weights, whichever is slower
-      + ‖2·P_head·S / (η_c·C), b·P_head / (η_m·B)‖₂     output head
-      + kv·Σ(c+q) / (η_kv·B)                            attention reads all KV
-      + 4·L·H·d_h·Σ_{q>1}(q·c + q(q+1)/2) / (η_a·C)     attention of prompts computes
-      + 16·d·b·L·N / (η_m·B)                            norms, activations, residuals: memory traffic
-      + T_host + R·t_host + L·t_layer + T_comm
+    T = ‖2·P_lin·N / (η_c·C),  b·P_lin / (η_m·B)‖₂      matrices of the layers: compute or weights, whichever
+      is slower + ‖2·P_head·S / (η_c·C), b·P_head / (η_m·B)‖₂     output head + kv·Σ(c+q) / (η_kv·B)
+      attention reads all KV + 4·L·H·d_h·Σ_{q>1}(q·c + q(q+1)/2) / (η_a·C)     attention of prompts computes +
+      16·d·b·L·N / (η_m·B)                            norms, activations, residuals: memory traffic + T_host +
+      R·t_host + L·t_layer + T_comm
 
-for R requests of q new and c cached tokens, N = Σq, S = tokens sampled. The 2-norm of the compute and the memory
-time fits measured matrix products to 3-7 %; the plain maximum, the textbook roofline, to 7-12 %.
+for R requests of q new and c cached tokens, N = Σq, S = tokens sampled. The 2-norm of the compute and the
+memory time fits measured matrix products to 3-7 %; the plain maximum, the textbook roofline, to 7-12 %.
 """
 
 from __future__ import annotations
@@ -24,13 +23,14 @@ if TYPE_CHECKING:
 
 HostTime = float | tuple[float, float]
 
-# Seconds on the host: T_host of a step, or (T_host, t_host of each request in it). Assumed, each from a published gap
-# between kernels' and steps' time, none from a figure that is judged by it.
+# Seconds on the host: T_host of a step, or (T_host, t_host of each request in it). Assumed, each from a
+# published gap between kernels' and steps' time, none from a figure that is judged by it.
 #
-# vllm 2024: one process plans, streams to clients and waits for the GPU. vLLM's post on v0.6.0 (September 2024) found it
-# to leave 38 % of the time to the GPU, with Llama-3-8B on an H100. A full batch, 256 requests (its default) with 400 tokens
-# each (half-way through the mean text of ShareGPT), takes 14.1 ms there by the terms above, so the host took 23 ms:
-# 2 ms a step, as for small batches, and 82 us a request. For later versions no such share is published: 0.
+# vllm 2024: one process plans, streams to clients and waits for the GPU. vLLM's post on v0.6.0 (September
+# 2024) found it to leave 38 % of the time to the GPU, with Llama-3-8B on an H100. A full batch, 256 requests
+# (its default) with 400 tokens each (half-way through the mean text of ShareGPT), takes 14.1 ms there by the
+# terms above, so the host took 23 ms: 2 ms a step, as for small batches, and 82 us a request. For later
+# versions no such share is published: 0.
 HOST_SECONDS: dict[str, HostTime] = {
     "cuda graphs, asynchronous": 0.0,
     "vllm 2025": 1e-3,
@@ -67,7 +67,9 @@ class Work(NamedTuple):
 
     @classmethod
     def rectangle(cls, rows: int, width: int, cached: int) -> Work:
-        """A padded batch: every row computes ``width`` positions after ``cached`` ones, whatever is in them."""
+        """A padded batch: every row computes ``width`` positions after ``cached`` ones,
+        whatever is in them.
+        """
         return cls.of([(width, cached)] * rows)
 
     @classmethod
@@ -85,7 +87,9 @@ class Work(NamedTuple):
         if plan.rows is not None and plan.extend:
             first = plan.extend[0]
             width = plan.width
-            return cls.rectangle(len(plan.rows), width, first[0].pad + first[0].num_computed_tokens + first[1] - width)
+            return cls.rectangle(
+                len(plan.rows), width, first[0].pad + first[0].num_computed_tokens + first[1] - width
+            )
         new = logits = context = 0
         pairs = 0.0
         for request, n in plan.extend:
@@ -127,7 +131,8 @@ class StepTimeModel:
 
     tensor    GPUs that split every layer (tensor parallel)
     stages    GPUs, or groups of them, that split the layers (pipeline)
-    host      seconds of each step spent on the host, or (of each step, of each request in it): see HOST_SECONDS
+    host      seconds of each step spent on the host, or (of each step, of each request in it): see
+    HOST_SECONDS
     kv_penalty  factor on the attention terms, for kernels slower than today's (1: none)
     """
 
@@ -140,17 +145,22 @@ class StepTimeModel:
 
     @classmethod
     def named(cls, model: str | ModelSpec, gpu: str | GPU, **settings: Any) -> StepTimeModel:
-        """By names. Raises ValueError for one that is unknown, a split that the model has not, or a time that is none."""
+        """By names. Raises ValueError for one that is unknown, a split that the model has not,
+        or a time that is none.
+        """
         times = cls(find_model(model), find_gpu(gpu), **settings)
         shape = times.model
         for name, most, parts in (("tensor", shape.heads, "heads"), ("stages", shape.layers, "layers")):
             value = getattr(times, name)
             if not isinstance(value, int) or not 1 <= value <= most:
-                raise ValueError(f"{name}={value}: must be from 1 to {most}, {shape.name} has {most} {parts} to split")
+                raise ValueError(
+                    f"{name}={value}: must be from 1 to {most}, {shape.name} has {most} {parts} to split"
+                )
         for seconds in times.host if isinstance(times.host, tuple) else (times.host,):
             if not 0 <= seconds <= MOST_HOST_SECONDS:
                 raise ValueError(
-                    f"host={seconds}: must be seconds on the host, of a step or of a request, from 0 to {MOST_HOST_SECONDS}"
+                    f"host={seconds}: must be seconds on the host, of a step or of a request, from 0 to "
+                    f"{MOST_HOST_SECONDS}"
                 )
         return times
 
@@ -173,7 +183,9 @@ class StepTimeModel:
         return Terms(
             linear=norm2(2 * m.linear_params * work.new / compute, b * m.linear_params / memory),
             # times the comparison: no logits, no head, for one step and for an array of them
-            head=norm2(2 * m.head_params * work.logits / compute, b * m.head_params / memory * (work.logits > 0)),
+            head=norm2(
+                2 * m.head_params * work.logits / compute, b * m.head_params / memory * (work.logits > 0)
+            ),
             kv_read=self.kv_penalty * kv * work.context / (g.eta_kv * g.bandwidth),
             attention=self.kv_penalty * pair_flops * work.pairs / (g.eta_a * g.flops),
             elementwise=16 * m.width * b * m.layers * work.new / (g.eta_m * g.bandwidth),
@@ -205,7 +217,14 @@ class StepTimeModel:
     def stage_seconds(self, work: Work) -> list[float]:
         """How long a batch keeps each stage busy: the host on the first, the head on the last."""
         terms, s = self.terms(work), self.stages
-        even = (terms.linear + terms.kv_read + terms.attention + terms.elementwise + terms.layers + self.allreduce(work.new)) / s
+        even = (
+            terms.linear
+            + terms.kv_read
+            + terms.attention
+            + terms.elementwise
+            + terms.layers
+            + self.allreduce(work.new)
+        ) / s
         seconds = [even] * s
         seconds[0] += terms.host
         seconds[-1] += terms.head
@@ -216,15 +235,17 @@ class StepTimeModel:
         return self.seconds(Work.of_record(record))
 
     def num_blocks(self, block_size: int, memory_fraction: float = 0.9, workspace: float = 1e9) -> int:
-        """Blocks of KV that fit beside the weights; ``workspace`` bytes a GPU are kept for activations (assumed)."""
+        """Blocks of KV that fit beside the weights;
+        ``workspace`` bytes a GPU are kept for activations (assumed).
+        """
         gpus = self.tensor * self.stages
         free = gpus * (self.gpu.memory * memory_fraction - workspace) - self.model.weights_nbytes
         blocks = int(free // (self.model.kv_nbytes_per_token * block_size))
         if blocks < 1:
             need = self.model.weights_nbytes / 1e9
             raise ValueError(
-                f"{self.model.name} needs {need:.1f} GB for its weights, {gpus} x {self.gpu.name} leave no room for "
-                "KV: raise tensor or stages, or choose a larger GPU"
+                f"{self.model.name} needs {need:.1f} GB for its weights, {gpus} x {self.gpu.name} leave no "
+                "room for KV: raise tensor or stages, or choose a larger GPU"
             )
         return blocks
 

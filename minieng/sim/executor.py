@@ -1,4 +1,6 @@
-"""The simulator's half of a step: who gets a token, and how long the formula says it takes. Nothing is computed."""
+"""The simulator's half of a step: who gets a token, and how long the formula says it takes.
+Nothing is computed.
+"""
 
 from __future__ import annotations
 
@@ -91,8 +93,8 @@ def scripted_requests(
 
 
 class SimExecutor:
-    """Carries plans out on paper. Tokens come from each request's script, else they are the request's own token
-    until ``max_tokens``; durations come from the step-time model.
+    """Carries plans out on paper. Tokens come from each request's script, else they are the request's own
+    token until ``max_tokens``; durations come from the step-time model.
     """
 
     def __init__(self, model: StepTimeModel, block_size: int = 16) -> None:
@@ -105,7 +107,10 @@ class SimExecutor:
 
     def facts(self) -> dict[str, str]:
         """What runs here, for ``explain()``."""
-        return {"device": f"{self.model.gpu.name}, simulated: nothing is computed, a formula says how long each step takes"}
+        return {
+            "device": f"{self.model.gpu.name}, simulated: nothing is computed, "
+            "a formula says how long each step takes"
+        }
 
     def close(self) -> None:
         """There is no memory to give back."""
@@ -127,14 +132,18 @@ class SimExecutor:
         return self.model.seconds(work) if work.new else 0.0
 
     def move_seconds(self, plan: Plan) -> float:
-        """Blocks that go to the host or come back, over its link; block copies on the device are not charged."""
+        """Blocks that go to the host or come back, over its link;
+        block copies on the device are not charged.
+        """
         blocks = len(plan.moves.swap_out) + len(plan.moves.swap_in)
         return blocks * self.block_nbytes / self.model.gpu.host_link if blocks else 0.0
 
 
 @dataclass
 class Sent:
-    """A batch on its way through the stages: its tokens, when each stage works on it, and when it is through."""
+    """A batch on its way through the stages: its tokens, when each stage works on it,
+    and when it is through.
+    """
 
     tokens: list[int | None]
     spans: list[tuple[float, float]]
@@ -144,8 +153,9 @@ class Sent:
 class PipelineExecutor(SimExecutor):
     """The stages of a pipeline, each with one batch at a time; ``PipelineEngine`` keeps several under way.
 
-    ``free_at[k]`` is when stage k has done all it was given. A batch enters a stage when the stage is free and the batch
-    has left the one before: what a stage waits for in between is the bubble. ``now`` asks the engine's clock.
+    ``free_at[k]`` is when stage k has done all it was given. A batch enters a stage when the stage is free
+    and the batch has left the one before: what a stage waits for in between is the bubble. ``now`` asks the
+    engine's clock.
     """
 
     def __init__(self, model: StepTimeModel, block_size: int = 16) -> None:
@@ -167,6 +177,12 @@ class PipelineExecutor(SimExecutor):
         return Sent([self._token(request, n) for request, n in plan.extend], spans, leaves)
 
     def collect(self, sent: Sent) -> StepResult:
-        """The clock has come to the end of the batch before: the duration is what this one takes beyond that."""
+        """The clock has come to the end of the batch before:
+        the duration is what this one takes beyond that.
+        """
         end = max(self.now(), sent.end)
-        return StepResult(sent.tokens, end - self.now(), stages=[(enters - end, leaves - end) for enters, leaves in sent.spans])
+        return StepResult(
+            sent.tokens,
+            end - self.now(),
+            stages=[(enters - end, leaves - end) for enters, leaves in sent.spans],
+        )

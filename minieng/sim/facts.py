@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from .cost_model import StepTimeModel, decodes
 from .hardware import ModelSpec, find_model
 
-# -- rectangles -------------------------------------------------------------------------------------------------------
+# -- rectangles ---------------------------------------------------------------------------------------------
 
 
 def static_utilisation(lengths: Sequence[int]) -> float:
@@ -24,7 +24,9 @@ def static_utilisation(lengths: Sequence[int]) -> float:
 
 
 def padding_waste(lengths: Sequence[int], width: int | None = None) -> float:
-    """Share of a padded rectangle that is padding. 1, 4, 4, 1 wastes 0.375; padded to 5 for no reason, 0.5."""
+    """Share of a padded rectangle that is padding. 1, 4, 4, 1 wastes 0.375;
+    padded to 5 for no reason, 0.5.
+    """
     return 1 - sum(lengths) / (len(lengths) * (width or max(lengths)))
 
 
@@ -36,7 +38,8 @@ def steps_static(lengths: Sequence[int], seats: int) -> int:
 def steps_continuous(lengths: Sequence[int], seats: int) -> int:
     """Decode steps when a free seat takes the next request at once (list scheduling).
 
-    "sum(lengths)/efficiency" forgets that the seats work side by side: it is one seat's time, not the batch's.
+    "sum(lengths)/efficiency" forgets that the seats work side by side: it is one seat's time, not the
+    batch's.
     """
     ends = [0] * seats
     for length in lengths:
@@ -44,7 +47,7 @@ def steps_continuous(lengths: Sequence[int], seats: int) -> int:
     return max(ends)
 
 
-# -- waiting ----------------------------------------------------------------------------------------------------------
+# -- waiting ------------------------------------------------------------------------------------------------
 
 
 def mean_fill_wait(batch: int, interval: float) -> float:
@@ -64,7 +67,8 @@ def worst_fill_wait(batch: int, interval: float, share: float = 0.95) -> float:
     for _ in range(60):
         middle = (low + high) / 2
         x = middle / interval
-        late = math.exp(-x) * sum(x**k / math.factorial(k) for k in range(batch - 1))  # fewer than B-1 arrivals so far
+        # Fewer than B-1 arrivals so far.
+        late = math.exp(-x) * sum(x**k / math.factorial(k) for k in range(batch - 1))
         low, high = (middle, high) if late > 1 - share else (low, middle)
     return high if batch > 1 else 0.0
 
@@ -75,11 +79,13 @@ def throughput(requests: int, seconds: float) -> float:
 
 
 def overtaken_after(priority_gap: float, wait_weight: float = 1.0, priority_weight: float = 2.0) -> float:
-    """Units of waiting after which a lower priority overtakes, for score = wait·1 + 2·priority: waiting is ageing."""
+    """Units of waiting after which a lower priority overtakes, for score = wait·1 + 2·priority:
+    waiting is ageing.
+    """
     return priority_gap * priority_weight / wait_weight
 
 
-# -- KV ---------------------------------------------------------------------------------------------------------------
+# -- KV -----------------------------------------------------------------------------------------------------
 
 
 def kv_elements(model: str | ModelSpec, batch: int, tokens: int) -> int:
@@ -94,14 +100,15 @@ def kv_nbytes(model: str | ModelSpec, batch: int, tokens: int) -> float:
 
 
 def paged_use(tokens: int, block_size: int = 16) -> float:
-    """Share of a request's blocks that holds tokens: at most block_size - 1 slots are empty, all in the last block.
+    """Share of a request's blocks that holds tokens: at most block_size - 1 slots are empty,
+    all in the last block.
 
     With blocks of 16: 0.625 at 20 tokens, 0.893 at 100, 0.992 at 1,000.
     """
     return tokens / (-(-tokens // block_size) * block_size)
 
 
-# -- compute ----------------------------------------------------------------------------------------------------------
+# -- compute ------------------------------------------------------------------------------------------------
 
 
 def linear_flops(model: str | ModelSpec) -> int:
@@ -118,8 +125,8 @@ def attention_flops(model: str | ModelSpec, context: int) -> int:
 def attention_equals_linear(model: str | ModelSpec, whole_prompt: bool = False) -> float:
     """Tokens at which attention costs as many FLOP as the matrices.
 
-    For one more token: 25 thousand tokens of context for Llama-7B. For a whole prompt, whose tokens see half of it
-    in the mean, twice that: 49 thousand.
+    For one more token: 25 thousand tokens of context for Llama-7B. For a whole prompt, whose tokens see half
+    of it in the mean, twice that: 49 thousand.
     """
     return (2 if whole_prompt else 1) * linear_flops(model) / attention_flops(model, 1)
 
@@ -127,11 +134,18 @@ def attention_equals_linear(model: str | ModelSpec, whole_prompt: bool = False) 
 def flops_per_byte(model: str | ModelSpec, new: int, context: int) -> float:
     """Arithmetic intensity of one request's step: FLOP of ``new`` tokens after ``context``, over bytes read.
 
-    At equal position prefill and decode cost the same FLOP a token; only prefill shares the bytes among many tokens.
+    At equal position prefill and decode cost the same FLOP a token; only prefill shares the bytes among many
+    tokens.
     """
     m = find_model(model)
-    flops = new * linear_flops(m) + attention_flops(m, 1) * (new * context + new * (new + 1) // 2) + 2 * m.head_params
-    return flops / (m.weight_bytes * (m.linear_params + m.head_params) + m.kv_nbytes_per_token * (context + new))
+    flops = (
+        new * linear_flops(m)
+        + attention_flops(m, 1) * (new * context + new * (new + 1) // 2)
+        + 2 * m.head_params
+    )
+    return flops / (
+        m.weight_bytes * (m.linear_params + m.head_params) + m.kv_nbytes_per_token * (context + new)
+    )
 
 
 def step_growth(times: StepTimeModel, batch: int, context: int = 512) -> float:
@@ -139,7 +153,9 @@ def step_growth(times: StepTimeModel, batch: int, context: int = 512) -> float:
     return float(times.seconds(decodes(batch, context)) / times.seconds(decodes(1, context)))
 
 
-def largest_cheap_batch(times: StepTimeModel, growth: float = 1.2, context: int = 512, most: int = 4096) -> int:
+def largest_cheap_batch(
+    times: StepTimeModel, growth: float = 1.2, context: int = 512, most: int = 4096
+) -> int:
     """The largest batch whose step costs at most ``growth`` times that of one request.
 
     "32 for only 20 % more" holds where the weights dominate: with grouped-query attention or short contexts.

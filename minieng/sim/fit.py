@@ -4,11 +4,12 @@
     print(report)                    # fitted on every other step, checked on the rest
     report.model.predict(record)     # seconds
 
-Six constants are fitted, all of the formula that belong to the machine: FLOP/s of matrix products and of attention,
-bytes/s of weights and of KV, and the fixed time of a step and of each request in it. The formula itself stays as it is.
-Every step reads the same weights, so a trace tells that time and the fixed one apart by a bend at best: a ``bandwidth``
-that was measured (``minieng.doctor.memory_bandwidth``) settles it, and without one only their sum is sure. Of the
-simulator, fitting alone needs numpy, and is imported only where a trace is fitted.
+Six constants are fitted, all of the formula that belong to the machine: FLOP/s of matrix products and of
+attention, bytes/s of weights and of KV, and the fixed time of a step and of each request in it. The formula
+itself stays as it is. Every step reads the same weights, so a trace tells that time and the fixed one apart
+by a bend at best: a ``bandwidth`` that was measured (``minieng.doctor.memory_bandwidth``) settles it, and
+without one only their sum is sure. Of the simulator, fitting alone needs numpy, and is imported only where a
+trace is fitted.
 """
 
 from __future__ import annotations
@@ -49,16 +50,19 @@ class FitReport:
         each = f"weights {read:.1f} ms a step (at {g.bandwidth / 1e9:.1f} GB/s), fixed {step * 1e3:.1f} ms"
         both = f"weights and fixed together {read + step * 1e3:.1f} ms a step"
         return (
-            f"{spec.name} on this machine: {each if self.told_apart else both} and {request * 1e6:.0f} us a request, "
-            f"matrices {g.flops / 1e9:.1f} GFLOP/s, KV {g.bandwidth * g.eta_kv / 1e9:.1f} GB/s\n"
+            f"{spec.name} on this machine: {each if self.told_apart else both} and {request * 1e6:.0f} us a "
+            f"request, matrices {g.flops / 1e9:.1f} GFLOP/s, KV {g.bandwidth * g.eta_kv / 1e9:.1f} GB/s\n"
             f"fitted on {self.num_fitted} steps: median error {self.error_fitted:.1%}; "
             f"predicted {self.num_checked} others: median error {self.error_checked:.1%}, "
             f"nine in ten within {self.worst_tenth:.1%}"
         )
 
 
-def fit(trace: Trace | Sequence[StepRecord], model: ModelSpec, bandwidth: float | None = None) -> StepTimeModel:
-    """The formula with this machine's constants, from the steps of a trace. Raises ValueError for too few steps.
+def fit(
+    trace: Trace | Sequence[StepRecord], model: ModelSpec, bandwidth: float | None = None
+) -> StepTimeModel:
+    """The formula with this machine's constants, from the steps of a trace.
+    Raises ValueError for too few steps.
 
     bandwidth  bytes/s at which this machine reads its memory; fitted too if not given
     """
@@ -69,14 +73,18 @@ def fit(trace: Trace | Sequence[StepRecord], model: ModelSpec, bandwidth: float 
     return machine(model, np.exp(_least_squares(work, seconds, model, start, free)))
 
 
-def fit_report(trace: Trace | Sequence[StepRecord], model: ModelSpec, bandwidth: float | None = None) -> FitReport:
+def fit_report(
+    trace: Trace | Sequence[StepRecord], model: ModelSpec, bandwidth: float | None = None
+) -> FitReport:
     """Fit on every other step, predict the rest."""
     records = measured(trace)
     half, rest = records[::2], records[1::2]
     fitted = fit(half, model, bandwidth)
     errors = [np.abs(fitted.seconds(stack(part)) / [r.duration for r in part] - 1) for part in (half, rest)]
     seen, unseen = (float(np.median(e)) for e in errors)
-    return FitReport(fitted, bandwidth is not None, len(half), len(rest), seen, unseen, float(np.quantile(errors[1], 0.9)))
+    return FitReport(
+        fitted, bandwidth is not None, len(half), len(rest), seen, unseen, float(np.quantile(errors[1], 0.9))
+    )
 
 
 def annotate(trace: Trace, model: StepTimeModel) -> Trace:
@@ -88,7 +96,9 @@ def annotate(trace: Trace, model: StepTimeModel) -> Trace:
 def measured(trace: Trace | Sequence[StepRecord]) -> list[StepRecord]:
     records = [r for r in trace if r.slices and r.duration > 0]
     if len(records) < FEWEST:
-        raise ValueError(f"{len(records)} steps with tokens and a duration: record at least {FEWEST}, of different sizes")
+        raise ValueError(
+            f"{len(records)} steps with tokens and a duration: record at least {FEWEST}, of different sizes"
+        )
     return records
 
 
@@ -98,7 +108,9 @@ def stack(records: Sequence[StepRecord]) -> Work:
 
 
 def machine(model: ModelSpec, constants: np.ndarray) -> StepTimeModel:
-    """constants: FLOP/s of matrices, bytes/s of weights, bytes/s of KV, FLOP/s of attention, seconds a step and a request."""
+    """constants: FLOP/s of matrices, bytes/s of weights, bytes/s of KV, FLOP/s of attention,
+    seconds a step and a request.
+    """
     flops, weights, kv, attention, step, request = (float(c) for c in constants)
     here = GPU(
         name="this machine", bandwidth=weights, flops=flops, memory=0.0, link=weights,
@@ -114,30 +126,39 @@ def weights_nbytes(model: ModelSpec) -> float:
 
 
 def first_guess(work: Work, seconds: np.ndarray, model: ModelSpec, bandwidth: float | None) -> np.ndarray:
-    """Orders of magnitude: the fastest step reads the weights, the densest one computes. None reads faster than it can."""
+    """Orders of magnitude: the fastest step reads the weights, the densest one computes.
+    None reads faster than it can.
+    """
     weights = max(weights_nbytes(model) / np.min(seconds), bandwidth or 0.0)
     flops = float(np.max(2 * model.linear_params * work.new / seconds))
     fixed = max(0.1 * np.min(seconds), np.min(seconds) - weights_nbytes(model) / weights)
     return np.array([flops, weights, weights / 2, flops / 2, fixed, 0.1 * fixed / np.mean(work.requests)])
 
 
-def _least_squares(work: Work, seconds: np.ndarray, model: ModelSpec, start: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """Levenberg-Marquardt on log(predicted / measured) over the ``free`` constants; large errors (a disturbed step)
-    count by size, not square.
+def _least_squares(
+    work: Work, seconds: np.ndarray, model: ModelSpec, start: np.ndarray, free: np.ndarray
+) -> np.ndarray:
+    """Levenberg-Marquardt on log(predicted / measured) over the ``free`` constants; large errors (a disturbed
+    step) count by size, not square.
 
-    A weak pull to the first guess keeps a constant that the trace says little about: without it, noise drives it to 0.
+    A weak pull to the first guess keeps a constant that the trace says little about: without it, noise drives
+    it to 0.
     """
 
     def residual(x: np.ndarray) -> np.ndarray:
         error = np.log(machine(model, np.exp(x)).seconds(work) / seconds)
-        return np.concatenate([np.sign(error) * np.sqrt(2 * (np.sqrt(1 + (error / SOFT) ** 2) - 1)) * SOFT, RIDGE * (x - start)])
+        return np.concatenate(
+            [np.sign(error) * np.sqrt(2 * (np.sqrt(1 + (error / SOFT) ** 2) - 1)) * SOFT, RIDGE * (x - start)]
+        )
 
     x, damping, units = start, 1e-2, np.eye(len(start))[free]
     now = residual(x)
     for _ in range(ROUNDS):
         slope = np.stack([(residual(x + 1e-5 * unit) - now) / 1e-5 for unit in units], axis=1)
         normal = slope.T @ slope
-        step = np.linalg.solve(normal + damping * (np.diag(np.diag(normal)) + 1e-9 * np.eye(len(units))), -slope.T @ now)
+        step = np.linalg.solve(
+            normal + damping * (np.diag(np.diag(normal)) + 1e-9 * np.eye(len(units))), -slope.T @ now
+        )
         there = x + np.clip(step, -1, 1) @ units
         new = residual(there)
         better = new @ new < now @ now

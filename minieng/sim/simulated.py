@@ -33,7 +33,8 @@ def simulated_engine(
 
     ``host``: seconds of each step on the host, or (of each step, of each request in it).
 
-    With ``stages`` > 1 a batch passes all stages before the next one starts, unless ``depth`` batches are in flight at once.
+    With ``stages`` > 1 a batch passes all stages before the next one starts, unless ``depth`` batches are in
+    flight at once.
     """
     times = StepTimeModel.named(model, gpu, tensor=tensor, stages=stages, host=host)
     return engine_of(times, EngineConfig(stages=stages, **knobs), trace, checked, depth=depth)
@@ -50,8 +51,12 @@ def engine_of(
     check_name(config.attention)  # it computes nothing, but a script is to run on a real GPU as it is
     blocks = config.num_blocks or times.num_blocks(config.block_size, config.memory_fraction)
     executor = (PipelineExecutor if times.stages > 1 else SimExecutor)(times, config.block_size)
-    host_blocks = int(config.swap_space_gb * 2**30 // executor.block_nbytes) if config.preemption == "swap" else 0
-    kv = KVCache(blocks, config.block_size, config.enable_prefix_caching, reservation_of(config.admission), host_blocks)
+    host_blocks = (
+        int(config.swap_space_gb * 2**30 // executor.block_nbytes) if config.preemption == "swap" else 0
+    )
+    kv = KVCache(
+        blocks, config.block_size, config.enable_prefix_caching, reservation_of(config.admission), host_blocks
+    )
     make = pipelined(depth) if depth > 1 else Engine
     engine = make(executor, kv, config, VirtualClock(), checked=checked, trace=trace)
     engine.trace.meta |= {"device": executor.device_name, "model": times.model.name, "virtual": True}

@@ -15,7 +15,8 @@ HATCHES = ("", "///", "..", "\\\\\\", "xx", "--", "++")  # one more than colours
 
 
 def block_map(trace: Trace, step: int = -1, columns: int = 16) -> Picture:
-    """The pool at one step, block by block: who holds it, and how many tables hold it where more than one does.
+    """The pool at one step, block by block: who holds it,
+    and how many tables hold it where more than one does.
 
     step: index into the trace, counted from the end if negative.
     """
@@ -26,7 +27,9 @@ def block_map(trace: Trace, step: int = -1, columns: int = 16) -> Picture:
 
 
 def looks(trace: Trace) -> dict[str, tuple[str, str]]:
-    """Colour and hatching of each request, the same at every step: they go by the order in which requests got blocks."""
+    """Colour and hatching of each request, the same at every step:
+    they go by the order in which requests got blocks.
+    """
     names = dict.fromkeys(name for record in trace for name, _ in record.taken)
     names |= dict.fromkeys(name for record in trace for name, _, _ in record.slices)
     return {name: (OWNERS[i % len(OWNERS)], HATCHES[i % len(HATCHES)]) for i, name in enumerate(names)}
@@ -59,21 +62,32 @@ def draw_blocks(
     for i, (request, table) in enumerate(tables.items()):
         y, (face, hatch) = rows + 0.3 + 0.7 * i, look[request]
         ax.add_patch(Rectangle((0, y), 0.5, 0.5, facecolor=face, hatch=hatch, edgecolor=INK, lw=0.6))
-        ax.text(0.65, y + 0.27, f"{request}: {listed(table)}", fontsize=9, family="monospace", color=INK, va="center")
+        ax.text(
+            0.65, y + 0.27, f"{request}: {listed(table)}", fontsize=9, family="monospace", color=INK,
+            va="center",
+        )  # fmt: skip
     ax.set(xlim=(-0.1, columns), ylim=(height_of(record, tables, columns), -0.2), xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set_visible(False)
-    ax.set_title(f"KV blocks at step {record.step}: {record.blocks_free} of {record.blocks_total} free", loc="left", fontsize=10)
+    ax.set_title(
+        f"KV blocks at step {record.step}: {record.blocks_free} of {record.blocks_total} free",
+        loc="left",
+        fontsize=10,
+    )
 
 
-def draw_block(ax: Axes, block: int, columns: int, names: list[str], look: dict[str, tuple[str, str]]) -> None:
+def draw_block(
+    ax: Axes, block: int, columns: int, names: list[str], look: dict[str, tuple[str, str]]
+) -> None:
     """One block: its number, a stripe in the colour of each holder, and a count if it is shared."""
     x, y = block % columns, block // columns
     stripes = [look[name] for name in names] or [(FILLS["idle"].face, "")]
     for i, (face, hatch) in enumerate(stripes):
         part = 0.94 / len(stripes)
         edge = INK if names else GRID
-        ax.add_patch(Rectangle((x + i * part, y), part, 0.9, facecolor=face, hatch=hatch, edgecolor=edge, lw=0.6))
+        ax.add_patch(
+            Rectangle((x + i * part, y), part, 0.9, facecolor=face, hatch=hatch, edgecolor=edge, lw=0.6)
+        )
     label = f"{block}" + (f" ×{len(names)}" if len(names) > 1 else "")
     box = {"facecolor": "white", "lw": 0, "pad": 1.0, "alpha": 0.9}
     ax.text(x + 0.47, y + 0.45, label, ha="center", va="center", fontsize=8, color=INK, bbox=box)
@@ -86,14 +100,18 @@ def listed(table: Sequence[int], most: int = 20) -> str:
 def describe(record: StepRecord, tables: dict[str, list[int]]) -> str:
     counts = Counter(block for table in tables.values() for block in table)
     shared = {block: count for block, count in counts.items() if count > 1}
-    held = "; ".join(f"{request} holds blocks {listed(table)}" for request, table in tables.items()) or "nobody holds a block"
+    held = (
+        "; ".join(f"{request} holds blocks {listed(table)}" for request, table in tables.items())
+        or "nobody holds a block"
+    )
     common = ", ".join(f"block {block} is held by {count}" for block, count in sorted(shared.items()))
     free = f"{record.blocks_free} of {record.blocks_total} blocks are free"
     return f"At step {record.step} {free}: {held}." + (f" Shared: {common}." if common else "")
 
 
 def kv_use(traces: dict[str, Trace], block_size: int) -> Picture:
-    """Tokens of KV over time: what holds computed tokens, and what is held by block tables (the gap is waste).
+    """Tokens of KV over time: what holds computed tokens,
+    and what is held by block tables (the gap is waste).
 
     block_size: tokens in a block, to put both on one axis.
     """
@@ -105,12 +123,20 @@ def kv_use(traces: dict[str, Trace], block_size: int) -> Picture:
         used = [record.kv_used for record in trace]
         hatched = {"facecolor": FILLS["padding"].face, "hatch": "///", "label": "held"}
         ax.fill_between(times, held, step="post", edgecolor=INK, lw=0.5, **hatched)
-        ax.fill_between(times, used, step="post", facecolor=SERIES[0], edgecolor=INK, lw=0.5, label="holding computed tokens")
+        ax.fill_between(
+            times, used, step="post", facecolor=SERIES[0], edgecolor=INK, lw=0.5,
+            label="holding computed tokens",
+        )  # fmt: skip
         ax.axhline(trace[0].blocks_total * block_size, color=SERIES[1], ls="--", lw=1.2, label="whole cache")
         ax.set_ylabel("KV (tokens)", color=INK)
         ax.set_title(name, loc="left", fontsize=10, color=INK)
         share = sum(used) / max(1, sum(held))
-        words.append(f"{name}: {100 * share:.1f} % of the KV held holds computed tokens, at most {max(held)} tokens are held.")
+        words.append(
+            f"{name}: {100 * share:.1f} % of the KV held holds computed tokens, at most {max(held)} tokens "
+            "are held."
+        )
     axes[-1].set_xlabel("time (s)", color=INK)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9
+    )
     return Picture(figure, " ".join(words))

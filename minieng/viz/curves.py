@@ -56,13 +56,18 @@ def tradeoff(runs: dict[str, Sequence[tuple[float, float]]], x: str, y: str) -> 
     for i, (name, points) in enumerate(runs.items()):
         xs, ys = zip(*points, strict=True)
         ax.plot(xs, ys, color=SERIES[i % 6], marker=MARKERS[i % 6], ls=LINES[i % 4], lw=1.6, ms=6, label=name)
-        words.append(f"{name}: from ({xs[0]:.3g}, {ys[0]:.3g}) to ({xs[-1]:.3g}, {ys[-1]:.3g}) in {len(points)} points.")
+        words.append(
+            f"{name}: from ({xs[0]:.3g}, {ys[0]:.3g}) to ({xs[-1]:.3g}, {ys[-1]:.3g}) in {len(points)} "
+            "points."
+        )
     finish_axes(ax, x, y)
     ax.legend(frameon=False, fontsize=9)
     return Picture(figure, f"{y} against {x}. " + " ".join(words))
 
 
-def roofline(points: dict[str, tuple[float, float]], bandwidth: float, peak: float, machine: str = "") -> Picture:
+def roofline(
+    points: dict[str, tuple[float, float]], bandwidth: float, peak: float, machine: str = ""
+) -> Picture:
     """The roofline of a machine with measured points on it.
 
     points     name → (arithmetic intensity in FLOP/byte, reached FLOP/s)
@@ -81,7 +86,10 @@ def roofline(points: dict[str, tuple[float, float]], bandwidth: float, peak: flo
     for i, (name, (at, reached)) in enumerate(points.items()):
         ax.plot([at], [reached / 1e9], MARKERS[i % 6], color=SERIES[i % 6], ms=8, label=name, ls="none")
         roof = min(peak, at * bandwidth)
-        words.append(f"{name}: {at:.1f} FLOP/byte, {reached / 1e9:.3g} GFLOP/s, {100 * reached / roof:.0f} % of the roof.")
+        words.append(
+            f"{name}: {at:.1f} FLOP/byte, {reached / 1e9:.3g} GFLOP/s, {100 * reached / roof:.0f} % of the "
+            "roof."
+        )
     ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(floor / 1e9, peak / 1e9 * 2))
     finish_axes(ax, "arithmetic intensity (FLOP/byte)", "GFLOP/s")
     ax.legend(frameon=False, fontsize=9, loc="lower right")

@@ -1,7 +1,7 @@
 """Step through a trace: timeline, block map, waiting queue, and what each step decided, in words.
 
-Frames are pictures, so what is shown on GitHub and in an exported page is the first of them, and nothing can go
-missing. Works with ipywidgets 7.7 (Colab) and 8.
+Frames are pictures, so what is shown on GitHub and in an exported page is the first of them, and nothing can
+go missing. Works with ipywidgets 7.7 (Colab) and 8.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ from .timeline import cells, draw, legend
 
 
 def step_in_words(trace: Trace, index: int) -> str:
-    """What a step did, as one would tell it: "step 7: r5 admitted with 48 prompt tokens; r6 refused: needs 4 blocks"."""
+    """What a step did, as one would tell it: "step 7: r5 admitted with 48 prompt tokens; r6 refused:
+    needs 4 blocks".
+    """
     record, held = trace[index], trace.tables(index)
     parts = [f"{name} preempted" for name in record.preempted]
     parts += newcomers_in_words(trace, index)
-    writers = [name for (name, _, _), kind in zip(record.slices, record.kinds, strict=True) if kind == "decode"]
+    writers = [
+        name for (name, _, _), kind in zip(record.slices, record.kinds, strict=True) if kind == "decode"
+    ]
     if writers:
         parts.append(f"one token{' each' if len(writers) > 1 else ''} for {', '.join(writers)}")
     if record.padding:
@@ -28,7 +32,9 @@ def step_in_words(trace: Trace, index: int) -> str:
     if record.finished_rows:
         parts.append(counted(record.finished_rows, "position") + " computed for rows that are done")
     parts += [f"{name} refused: {reason}" for name, reason in record.refused]
-    parts += [f"{name} finished, {counted(len(held.get(name, [])), 'block')} given back" for name in record.finished]
+    parts += [
+        f"{name} finished, {counted(len(held.get(name, [])), 'block')} given back" for name in record.finished
+    ]
     return f"step {record.step}: " + "; ".join(parts or ["nothing to do"])
 
 
@@ -41,8 +47,12 @@ def newcomers_in_words(trace: Trace, index: int) -> list[str]:
         if kind == "decode":
             parts += [] if name in running else [f"{name} comes back, all its KV found again"]
             continue
-        verb = "admitted with" if name not in seen else "goes on with" if name in running else "comes back with"
-        cached = f" after {counted(before, 'token')} found in the cache" if name not in running and before else ""
+        verb = (
+            "admitted with" if name not in seen else "goes on with" if name in running else "comes back with"
+        )
+        cached = (
+            f" after {counted(before, 'token')} found in the cache" if name not in running and before else ""
+        )
         what = counted(n, "prompt token") if kind == "prompt" else counted(n, "token") + " to compute again"
         parts.append(f"{name} {verb} {what}{cached}")
     return parts
@@ -63,7 +73,9 @@ def waiting_at(trace: Trace, record: StepRecord, index: int) -> list[str]:
     """Requests that had arrived by the step and hold nothing during it, in order of arrival."""
     gone = {name for earlier in list(trace)[:index] for name in (*earlier.finished, *earlier.aborted)}
     held = trace.tables(index)
-    waiting = [r for r in trace.requests.values() if r.arrival_time <= record.start and r.request_id not in gone]
+    waiting = [
+        r for r in trace.requests.values() if r.arrival_time <= record.start and r.request_id not in gone
+    ]
     waiting.sort(key=lambda r: (r.arrival_time, r.sequence))
     return [r.request_id for r in waiting if r.request_id not in held]
 

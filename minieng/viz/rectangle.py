@@ -29,7 +29,15 @@ def padding_rectangle(lengths: Sequence[int], width: int | None = None, side: st
             kind = "prompt" if start <= column < start + length else "padding"
             fill = FILLS[kind]
             ax.add_patch(
-                Rectangle((column, row - 0.42), 0.94, 0.84, facecolor=fill.face, hatch=fill.hatch, edgecolor=INK, lw=0.4)
+                Rectangle(
+                    (column, row - 0.42),
+                    0.94,
+                    0.84,
+                    facecolor=fill.face,
+                    hatch=fill.hatch,
+                    edgecolor=INK,
+                    lw=0.4,
+                )
             )
     ax.set(xlim=(-0.1, width), ylim=(len(lengths) - 0.5, -0.5), yticks=range(len(lengths)))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -42,6 +50,6 @@ def padding_rectangle(lengths: Sequence[int], width: int | None = None, side: st
     share = 100 * (total - tokens) / total
     return Picture(
         figure,
-        f"{len(lengths)} rows of {', '.join(map(str, lengths))} tokens padded on the {side} to {width}: {tokens} of "
-        f"{total} positions hold tokens, {total - tokens} ({share:.1f} %) hold padding.",
+        f"{len(lengths)} rows of {', '.join(map(str, lengths))} tokens padded on the {side} to {width}: "
+        f"{tokens} of {total} positions hold tokens, {total - tokens} ({share:.1f} %) hold padding.",
     )

@@ -1,7 +1,9 @@
-"""How pictures look, in one place: colours that colour-blind readers can tell apart, each with its own hatching.
+"""How pictures look, in one place: colours that colour-blind readers can tell apart,
+each with its own hatching.
 
-Colours are those of Okabe and Ito (2008). Figures have an opaque light ground, so they read the same in a light
-and in a dark notebook. They are drawn without pyplot, so nothing is global and the same data gives the same bytes.
+Colours are those of Okabe and Ito (2008). Figures have an opaque light ground, so they read the same in a
+light and in a dark notebook. They are drawn without pyplot, so nothing is global and the same data gives the
+same bytes.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ OWNERS = ("#56B4E9", "#F0E442", "#D55E00", "#999933", "#882255", "#BBBBBB")
 
 @dataclass
 class Picture:
-    """A finished figure with its description. As the last line of a cell it shows itself; ``save`` writes a PNG."""
+    """A finished figure with its description. As the last line of a cell it shows itself;
+    ``save`` writes a PNG.
+    """
 
     figure: Figure
     description: str
@@ -60,7 +64,9 @@ class Picture:
         buffer = io.BytesIO()
         FigureCanvasAgg(self.figure)
         with matplotlib.rc_context({"hatch.linewidth": 0.6}):
-            self.figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": "", "Description": self.description})
+            self.figure.savefig(
+                buffer, format="png", dpi=DPI, metadata={"Software": "", "Description": self.description}
+            )
         return buffer.getvalue()
 
     def save(self, path: str | Path) -> Path:
@@ -73,7 +79,9 @@ class Picture:
 
 
 class InWords:
-    """A figure's description, folded where a page can fold: it is there for those who do not see the figure."""
+    """A figure's description, folded where a page can fold:
+    it is there for those who do not see the figure.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -1,8 +1,8 @@
 """The timeline of a trace: who had which seat at which step, and what the seat was used for.
 
-A seat is a place in the batch, a row of it (vLLM says slot, which here is a place in the KV cache). Its cell at a
-step is filled by what was computed there: prompt, decode, tokens computed again after a preemption, padding of a
-rectangle, or a row that was done already; white is a seat that is empty or pauses.
+A seat is a place in the batch, a row of it (vLLM says slot, which here is a place in the KV cache). Its cell
+at a step is filled by what was computed there: prompt, decode, tokens computed again after a preemption,
+padding of a rectangle, or a row that was done already; white is a seat that is empty or pauses.
 """
 
 from __future__ import annotations
@@ -57,7 +57,12 @@ def cells(records: Sequence[StepRecord]) -> list[Cell]:
 
 
 def timeline(
-    trace: Iterable[StepRecord], by: str = "step", seats: int | None = None, title: str = "", *, slots: int | None = None
+    trace: Iterable[StepRecord],
+    by: str = "step",
+    seats: int | None = None,
+    title: str = "",
+    *,
+    slots: int | None = None,
 ) -> Picture:
     """Seats against steps (``by="step"``) or seconds (``by="time"``).
 
@@ -67,9 +72,15 @@ def timeline(
 
 
 def compare(
-    traces: dict[str, Iterable[StepRecord]], by: str = "step", seats: int | None = None, *, slots: int | None = None
+    traces: dict[str, Iterable[StepRecord]],
+    by: str = "step",
+    seats: int | None = None,
+    *,
+    slots: int | None = None,
 ) -> Picture:
-    """Timelines of several traces, one above the other on one axis. ``seats`` (or ``slots``) as in ``timeline``."""
+    """Timelines of several traces, one above the other on one axis. ``seats`` (or ``slots``)
+    as in ``timeline``.
+    """
     if by not in ("step", "time"):
         raise ValueError(f"by={by!r}: choose 'step' or 'time'")
     drawn = {name: (list(trace), cells(list(trace))) for name, trace in traces.items()}
@@ -81,18 +92,27 @@ def compare(
         ax.set_title(name, loc="left", fontsize=10, color=INK)
     axes[-1].set_xlabel("step" if by == "step" else "time (s)", color=INK)
     legend(figure, [cell for _, found in drawn.values() for cell in found])
-    return Picture(figure, " ".join(describe(name, records, found, rows) for name, (records, found) in drawn.items()))
+    return Picture(
+        figure, " ".join(describe(name, records, found, rows) for name, (records, found) in drawn.items())
+    )
 
 
 def legend(figure: Figure, found: Sequence[Cell]) -> None:
     """What the colours of these cells mean, below the figure."""
     used = [kind for kind in FILLS if kind in kinds_of(found)]
-    handles = [Patch(facecolor=FILLS[k].face, hatch=FILLS[k].hatch, edgecolor=INK, lw=0.4, label=FILLS[k].label) for k in used]
+    handles = [
+        Patch(facecolor=FILLS[k].face, hatch=FILLS[k].hatch, edgecolor=INK, lw=0.4, label=FILLS[k].label)
+        for k in used
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(used), frameon=False, fontsize=9)
 
 
 def kinds_of(found: Sequence[Cell]) -> set[str]:
-    return {cell.kind for cell in found} | {"idle"} | ({"padding"} if any(cell.share < 1 for cell in found) else set())
+    return (
+        {cell.kind for cell in found}
+        | {"idle"}
+        | ({"padding"} if any(cell.share < 1 for cell in found) else set())
+    )
 
 
 def edge(record: StepRecord, index: int, by: str) -> float:
@@ -113,7 +133,9 @@ def draw(ax: Axes, found: Sequence[Cell], by: str, rows: int, end: float) -> Non
         spans[cell.seat, cell.request] = (right if cell.kind == "prompt" else begin), right
     for (seat, request), (left, right) in spans.items():
         if (right - left) / end > 0.014 * len(request):  # else the name does not fit
-            style: dict[str, Any] = {"fontsize": 7.5, "color": "white", "weight": "bold", "ha": "left", "va": "center"}
+            style: dict[str, Any] = {
+                "fontsize": 7.5, "color": "white", "weight": "bold", "ha": "left", "va": "center",
+            }  # fmt: skip
             ax.text(left + end * 0.005, seat, request, **style, bbox={"facecolor": INK, "pad": 0.8, "lw": 0})
     ax.set(ylim=(rows - 0.5, -0.5), xlim=(0, end), yticks=range(rows))
     ax.set_ylabel("seat", color=INK)
@@ -124,7 +146,9 @@ def draw(ax: Axes, found: Sequence[Cell], by: str, rows: int, end: float) -> Non
 
 
 def merged(found: Sequence[Cell], by: str, narrow: float) -> list[tuple[float, float, Cell]]:
-    """(left, right, cell): steps too narrow for an outline of their own are drawn as one box with those beside them."""
+    """(left, right, cell): steps too narrow for an outline of their own are
+    drawn as one box with those beside them.
+    """
     boxes: list[tuple[float, float, Cell]] = []
     latest: dict[int, int] = {}  # seat → its last box
     for cell in found:
@@ -144,7 +168,15 @@ def merged(found: Sequence[Cell], by: str, narrow: float) -> list[tuple[float, f
 def box(ax: Axes, left: float, right: float, seat: int, kind: str) -> None:
     fill = FILLS[kind]
     ax.add_patch(
-        Rectangle((left, seat - 0.42), right - left, 0.84, facecolor=fill.face, hatch=fill.hatch, edgecolor=INK, lw=0.35)
+        Rectangle(
+            (left, seat - 0.42),
+            right - left,
+            0.84,
+            facecolor=fill.face,
+            hatch=fill.hatch,
+            edgecolor=INK,
+            lw=0.35,
+        )
     )
 
 
@@ -160,4 +192,5 @@ def describe(name: str, records: Sequence[StepRecord], found: Sequence[Cell], ro
     words += [f"{padding} positions of padding"] if padding else []
     label = f"{name}: " if name else ""
     requests = len({cell.request for cell in found})
-    return f"{label}{requests} requests on {rows} seats in {len(records)} steps; of all seats and steps {', '.join(words)}."
+    size = f"{requests} requests on {rows} seats in {len(records)} steps"
+    return f"{label}{size}; of all seats and steps {', '.join(words)}."

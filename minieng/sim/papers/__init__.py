@@ -1,7 +1,7 @@
 """Published results, run again on the simulator: ``rerun("vllm")`` returns a table that prints itself.
 
-Each module holds one paper's set-up as data, with every constant that was assumed. Nothing is adjusted until a
-figure fits: what does not reproduce is shown as it came out, with the likely reason.
+Each module holds one paper's set-up as data, with every constant that was assumed. Nothing is adjusted until
+a figure fits: what does not reproduce is shown as it came out, with the likely reason.
 """
 
 from __future__ import annotations

@@ -13,7 +13,11 @@ from ..cost_model import StepTimeModel
 
 
 def serve(
-    times: StepTimeModel, config: EngineConfig, requests: Iterable[Request], replicas: int = 1, pipelined: bool = False
+    times: StepTimeModel,
+    config: EngineConfig,
+    requests: Iterable[Request],
+    replicas: int = 1,
+    pipelined: bool = False,
 ) -> tuple[Cluster, list[Request]]:
     """Run requests on replicas; ``pipelined`` keeps a batch in flight for each stage."""
     cluster = Cluster.pipeline(times, config) if pipelined else Cluster.replicas(replicas, times, config)
@@ -42,7 +46,9 @@ def queueing(requests: list[Request]) -> float:
 
 
 def highest_rate(holds: Callable[[float], bool], low: float, high: float, rounds: int = 7) -> float:
-    """Bisection, on a logarithmic scale, for the highest rate at which ``holds``. ``low`` if it never does."""
+    """Bisection, on a logarithmic scale, for the highest rate at which ``holds``.
+    ``low`` if it never does.
+    """
     for _ in range(rounds):
         middle = (low * high) ** 0.5
         low, high = (middle, high) if holds(middle) else (low, middle)

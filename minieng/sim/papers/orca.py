@@ -22,7 +22,9 @@ COMMON: dict[str, Any] = {"enable_prefix_caching": False, "memory_fraction": 0.9
 SYSTEMS: dict[str, dict[str, Any]] = {
     "FasterTransformer, batch 1": dict(scheduler="dynamic", batch_size=1, wait_window=0.0),
     "FasterTransformer, batch 8": dict(scheduler="dynamic", batch_size=8, wait_window=0.0),
-    "Orca": dict(scheduler="continuous", mixed=True, admission="reserve_max", max_num_seqs=256, max_prefill_tokens=8192),
+    "Orca": dict(
+        scheduler="continuous", mixed=True, admission="reserve_max", max_num_seqs=256, max_prefill_tokens=8192
+    ),
 }
 PUBLISHED = {"FasterTransformer, batch 1": 0.185, "Orca": 6.81}
 
@@ -30,13 +32,14 @@ PUBLISHED = {"FasterTransformer, batch 1": 0.185, "Orca": 6.81}
 def run(seed: int) -> Table:
     table = Table(
         "Orca: A Distributed Serving System for Transformer-Based Generative Models (OSDI 2022), 175B",
-        "GPT-3 175B, 16 x A100-40G as 8 (tensor) x 2 (pipeline); prompts U(32, 512), outputs U(1, 128), Poisson; "
-        "highest rate at "
+        "GPT-3 175B, 16 x A100-40G as 8 (tensor) x 2 (pipeline); prompts U(32, 512), outputs U(1, 128), "
+        "Poisson; highest rate at "
         f"which the median of end-to-end time per output token is at most {LIMIT * 1e3:.0f} ms",
         {
             "host time": "2 ms a step, both systems",
             "requests": "300 a run for FasterTransformer, 2,000 for Orca, one seed; rates by bisection",
-            "published 0.185": "is FasterTransformer's best setting of (1, 1) and (8, 8); ours are both shown",
+            "published 0.185": "is FasterTransformer's best setting of (1, 1) and (8, 8); "
+            "ours are both shown",
             "memory": "0.9 of each GPU, less weights and 1 GB; Orca reserves each request's whole length",
             "batches in flight": "Orca 2, one a stage; FasterTransformer 1 (its micro-batch is the batch)",
         },
@@ -47,8 +50,8 @@ def run(seed: int) -> Table:
     )
     rates = {name: capacity(name, seed) for name in SYSTEMS}
     for name, rate in rates.items():
-        table.rows.append(Row(f"{name}: requests/s at {LIMIT * 1e3:.0f} ms/token", PUBLISHED.get(name), rate, 0.7, 1.3,
-                              why=KERNELS))  # fmt: skip
+        table.rows.append(Row(f"{name}: requests/s at {LIMIT * 1e3:.0f} ms/token", PUBLISHED.get(name), rate,
+                              0.7, 1.3, why=KERNELS))  # fmt: skip
     for name, why in (("FasterTransformer, batch 1", ""), ("FasterTransformer, batch 8", BATCH_8)):
         ratio = rates["Orca"] / rates[name]
         table.rows.append(Row(f"Orca over {name}", 36.9, ratio, 20, 80, absolute=True, why=why, counts=False))
@@ -56,13 +59,13 @@ def run(seed: int) -> Table:
 
 
 KERNELS = (
-    "absolute rates go with the kernels of 2022: Orca computes attention request by request, and sends activations "
-    "between machines; here both run at today's shares of the A100's bandwidth and FLOP/s"
+    "absolute rates go with the kernels of 2022: Orca computes attention request by request, and sends "
+    "activations between machines; here both run at today's shares of the A100's bandwidth and FLOP/s"
 )
 BATCH_8 = (
-    "a padded rectangle of 8 costs this formula hardly more a step than one row, so batching pays; the paper found "
-    "FasterTransformer's batches of prompts of unequal length no better than batch 1. What it does with them is "
-    "not modelled"
+    "a padded rectangle of 8 costs this formula hardly more a step than one row, so batching pays; the "
+    "paper found FasterTransformer's batches of prompts of unequal length no better than batch 1. What it "
+    "does with them is not modelled"
 )
 
 

@@ -18,7 +18,9 @@ BUDGET = {"strict": 512, "relaxed": 2048}  # Sarathi-Serve's tokens a step
 
 
 class Data(NamedTuple):
-    """Log-normal lengths from medians and 90th percentiles (table 2); ``longest``: prompt and output together."""
+    """Log-normal lengths from medians and 90th percentiles (table 2); ``longest``:
+    prompt and output together.
+    """
 
     prompt: tuple[float, float]  # median, sigma
     output: tuple[float, float]
@@ -36,8 +38,12 @@ PUBLISHED = {
     ("arxiv", "relaxed"): 1.97,
 }
 REASONS = {
-    ("openchat", "relaxed"): "with gaps of 0.5 s allowed, only several prompts in one step break the limit: vLLM comes nearer "
-    "to what throughput allows, which chunks do not raise. What else held back vLLM of early 2024 is not in this model",
+    (
+        "openchat",
+        "relaxed",
+    ): "with gaps of 0.5 s allowed, only several prompts in one step break the limit: vLLM comes nearer "
+    "to what throughput allows, which chunks do not raise. What else held back vLLM of early 2024 is not in "
+    "this model",
 }
 
 
@@ -50,17 +56,22 @@ def run(seed: int) -> Table:
         "Sarathi: budget "
         "512 (strict) or 2048 (relaxed)",
         {
-            "lengths": "log-normal with the published medians, sigma .93/.545 (openchat), .476/.45 (arxiv; from "
-            "the 90th percentiles)",
+            "lengths": "log-normal with the published medians, sigma .93/.545 (openchat), .476/.45 (arxiv; "
+            "from the 90th percentiles)",
             "host time": "2 ms a step and 82 us a request (vLLM of mid-2024), both systems",
             "requests": f"{REQUESTS} a run, one seed; rates by bisection",
-            "vLLM's prompt budget": "8,192 (openchat) and 16,384 (arxiv) tokens a step: the longest text, its default then",
+            "vLLM's prompt budget": "8,192 (openchat) and 16,384 (arxiv) tokens a step: the longest text, "
+            "its default then",
         },
         ["the sliding window of Mistral-7B", "memory for logits and activations beyond 1 GB"],
     )
     for (data, limit), published in PUBLISHED.items():
         vllm, sarathi = capacity(data, limit, "continuous", seed), capacity(data, limit, "chunked", seed)
-        band = dict(low=2, high=4, absolute=True) if (data, limit) == ("openchat", "strict") else dict(low=0.75, high=1.25)
+        band = (
+            dict(low=2, high=4, absolute=True)
+            if (data, limit) == ("openchat", "strict")
+            else dict(low=0.75, high=1.25)
+        )
         table.rows.append(Row(f"{data}, {limit}: vLLM requests/s", None, vllm))
         table.rows.append(Row(f"{data}, {limit}: Sarathi requests/s", None, sarathi))
         table.rows.append(
@@ -93,8 +104,8 @@ def capacity(data: str, limit: str, scheduler: str, seed: int) -> float:
     times = StepTimeModel.named("mistral-7b", "A100-80G", host=HOST_SECONDS["vllm 2024"])
     longest = DATA[data].longest
     config = EngineConfig(
-        scheduler=scheduler, max_num_seqs=128, max_prefill_tokens=longest, max_num_batched_tokens=BUDGET[limit],
-        enable_prefix_caching=False, memory_fraction=0.9,
+        scheduler=scheduler, max_num_seqs=128, max_prefill_tokens=longest,
+        max_num_batched_tokens=BUDGET[limit], enable_prefix_caching=False, memory_fraction=0.9,
     )  # fmt: skip
 
     def holds(rate: float) -> bool:

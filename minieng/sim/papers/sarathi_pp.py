@@ -24,9 +24,9 @@ PIPELINE_BATCH, REPLICA_BATCH = 27, 11  # requests in a batch, as published
 def run(seed: int) -> Table:
     table = Table(
         "SARATHI: Efficient LLM Inference by Piggybacking Decodes with Chunked Prefills (2023), section 5.3",
-        f"GPT-3 175B on 64 A100-80G: 8 (tensor) x 8 (pipeline) with batches of {PIPELINE_BATCH}, or 8 replicas of 8 "
-        f"(tensor) with batches of {REPLICA_BATCH}; texts of 1K to 4K tokens, Zipf {ZIPF}, prompt : output {RATIO} : 1, "
-        "all at once; chunks of 256. Ratios of the time until all are done",
+        f"GPT-3 175B on 64 A100-80G: 8 (tensor) x 8 (pipeline) with batches of {PIPELINE_BATCH}, or 8 "
+        f"replicas of 8 (tensor) with batches of {REPLICA_BATCH}; texts of 1K to 4K tokens, Zipf {ZIPF}, "
+        f"prompt : output {RATIO} : 1, all at once; chunks of 256. Ratios of the time until all are done",
         {
             "host time": "0 (the paper simulates too, from profiles of kernels)",
             "requests": f"{REQUESTS:,} with one seed (the paper: 10,000)",
@@ -44,14 +44,39 @@ def run(seed: int) -> Table:
     replicas = Cluster.replicas(8, times(1), config(REPLICA_BATCH, ORCA))
     done = [finish(cluster, made) for cluster, made in zip((orca, chunked, replicas), requests, strict=True)]
     why = (
-        "a whole prompt keeps a stage about six times as long as a batch of decodes, and all other batches queue "
-        "behind it: with prompts spread evenly over time a stage is busy for a third of it. The paper's schedule or "
-        "its profiles lose less"
+        "a whole prompt keeps a stage about six times as long as a batch of decodes, and all other batches "
+        "queue behind it: with prompts spread evenly over time a stage is busy for a third of it. The "
+        "paper's schedule or its profiles lose less"
     )
     table.rows += [
-        Row("pipeline, Orca over SARATHI", 1.91, done[0] / done[1], 1.3, 2.2, absolute=True, why=why, counts=False),
-        Row("8 replicas over pipeline with SARATHI", 1.48, done[2] / done[1], 0.85, 1.15, why=why, counts=False),
-        Row("pipeline, Orca over 8 replicas", 1.28, done[0] / done[2], 0.85, 1.15, why="follows from the two rows", counts=False),
+        Row(
+            "pipeline, Orca over SARATHI",
+            1.91,
+            done[0] / done[1],
+            1.3,
+            2.2,
+            absolute=True,
+            why=why,
+            counts=False,
+        ),
+        Row(
+            "8 replicas over pipeline with SARATHI",
+            1.48,
+            done[2] / done[1],
+            0.85,
+            1.15,
+            why=why,
+            counts=False,
+        ),
+        Row(
+            "pipeline, Orca over 8 replicas",
+            1.28,
+            done[0] / done[2],
+            0.85,
+            1.15,
+            why="follows from the two rows",
+            counts=False,
+        ),
         Row("stages busy, Orca, share", None, busy(orca)),
         Row("stages busy, SARATHI, share", None, busy(chunked)),
     ]
@@ -76,7 +101,9 @@ def lengths(seed: int) -> list[tuple[int, int]]:
 
 def finish(cluster: Cluster, pairs: list[tuple[int, int]]) -> float:
     """Seconds until the last request is done."""
-    requests: list[Request] = [scripted_request(i, prompt, output) for i, (prompt, output) in enumerate(pairs)]
+    requests: list[Request] = [
+        scripted_request(i, prompt, output) for i, (prompt, output) in enumerate(pairs)
+    ]
     cluster.run(requests)
     return cluster.seconds
 

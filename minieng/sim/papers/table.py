@@ -11,11 +11,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. ``low`` and ``high`` bound what counts as reproduced: ratios to the published figure or, with
-    ``absolute``, values. ``why`` says what keeps it apart when it does not.
+    """One figure. ``low`` and ``high`` bound what counts as reproduced: ratios to the published figure or,
+    with ``absolute``, values. ``why`` says what keeps it apart when it does not.
 
-    counts  an absolute value, so that it is among those whose errors are summed up. Not: a ratio of two of our own
-            figures, or a figure from which a constant of ours was taken
+    counts  an absolute value, so that it is among those whose errors are summed up. Not: a ratio of two of
+            our own figures, or a figure from which a constant of ours was taken
     """
 
     what: str
@@ -65,10 +65,17 @@ class Table:
         wide = max(len(row.what) for row in self.rows)
         lines.append(f"{'':{wide}}  {'published':>9}  {'ours':>9}  {'ratio':>6}")
         for row in self.rows:
-            lines.append(f"{row.what:{wide}}  {number(row.published)}  {number(row.ours)}  {number(row.ratio, 6)}  {row.verdict}")
+            lines.append(
+                f"{row.what:{wide}}  {number(row.published)}  {number(row.ours)}  {number(row.ratio, 6)}  "
+                f"{row.verdict}"
+            )
             if row.why and row.reproduced is False:
                 lines += wrap(row.why, "    why: ", "         ")
-        lines += ["", "assumed (none adjusted to a result):", *(f"  {k}: {v}" for k, v in self.assumed.items())]
+        lines += [
+            "",
+            "assumed (none adjusted to a result):",
+            *(f"  {k}: {v}" for k, v in self.assumed.items()),
+        ]
         lines += ["not modelled:", *(f"  {text}" for text in self.not_modelled)]
         return "\n".join(lines)
 
@@ -88,7 +95,9 @@ QUANTILES = {"median": 0.5, "P90": 0.9, "P99": 0.99}
 
 
 def errors(tables: Sequence[Table]) -> dict[str, dict[str, float]]:
-    """How far off all absolute published values are, |ours / published - 1|, and all but those that say why they are."""
+    """How far off all absolute published values are, |ours / published - 1|,
+    and all but those that say why they are.
+    """
     rows = [row for table in tables for row in table.rows if row.error is not None]
     named = {
         "all absolute published values": rows,
@@ -98,14 +107,18 @@ def errors(tables: Sequence[Table]) -> dict[str, dict[str, float]]:
     for name, some in named.items():
         if some:
             figures[name] = {"values": len(some)}
-            figures[name] |= {what: rank([r.error or 0.0 for r in some], share) for what, share in QUANTILES.items()}
+            figures[name] |= {
+                what: rank([r.error or 0.0 for r in some], share) for what, share in QUANTILES.items()
+            }
     return figures
 
 
 def errors_in_words(tables: Sequence[Table]) -> str:
     lines = ["how far off, |ours / published - 1|:"]
     for name, found in errors(tables).items():
-        lines.append(f"  {name} ({found['values']}): " + ", ".join(f"{what} {found[what]:.1%}" for what in QUANTILES))
+        lines.append(
+            f"  {name} ({found['values']}): " + ", ".join(f"{what} {found[what]:.1%}" for what in QUANTILES)
+        )
     apart = sum(not row.counts for table in tables for row in table.rows)
     return "\n".join([*lines, f"  apart from these: {apart} ratios and figures that check nothing"])
 

@@ -14,7 +14,8 @@ from ..executor import scripted_requests
 from .measure import average, serve
 from .table import Row, Table
 
-SLOTS, BLOCK, LONGEST = 15_700, 16, 2048  # table 1: KV slots of OPT-13B on 40 GB; vLLM's block; OPT's longest text
+# Table 1: KV slots of OPT-13B on 40 GB; vLLM's block; OPT's longest text.
+SLOTS, BLOCK, LONGEST = 15_700, 16, 2048
 PAGED_KERNEL = 1.23  # section 7.1: the paged attention kernel is 20-26 % slower
 # preset, requests/s, requests here
 LOADS = {"ShareGPT": ("sharegpt", 2.0, 800), "Alpaca": ("alpaca", 30.0, 3000)}
@@ -38,28 +39,33 @@ SYSTEMS: dict[str, tuple[str, Callable[[int], int]]] = {
 
 REASONS = {
     ("Alpaca", "Orca (Oracle)"): (
-        "the time of a step is a formula, and with so few tokens a request the batch is as large as rate x time: host "
-        "and layer times decide it"
+        "the time of a step is a formula, and with so few tokens a request the batch is as large as rate x "
+        "time: host and layer times decide it"
     ),
     ("Alpaca", "Orca (Pow2)"): "as Oracle",
     ("Alpaca", "vLLM"): "as Oracle: never full, so the number in the batch is rate x time in the system",
     ("ShareGPT", "vLLM"): (
-        "the lengths are log-normal with the published means, not the conversations themselves; below saturation the "
-        "batch is rate x time, and our steps are shorter than those of 2023"
+        "the lengths are log-normal with the published means, not the conversations themselves; below "
+        "saturation the batch is rate x time, and our steps are shorter than those of 2023"
     ),
-    ("ShareGPT", "Orca (Pow2)"): "depends on where lengths fall between powers of two; only their means are published",
+    (
+        "ShareGPT",
+        "Orca (Pow2)",
+    ): "depends on where lengths fall between powers of two; only their means are published",
 }
 
 
 def run(seed: int) -> Table:
     table = Table(
         "Efficient Memory Management for LLM Serving with PagedAttention (SOSP 2023), figures 13 and 2",
-        f"OPT-13B, A100-40G, {SLOTS} KV slots; ShareGPT 2 requests/s, Alpaca 30/s, Poisson; Orca: prompts and decodes "
-        "in one step, slots reserved at admission; vLLM: prompts first, blocks of 16 as needed. Mean over time while "
-        "requests arrive.",
+        f"OPT-13B, A100-40G, {SLOTS} KV slots; ShareGPT 2 requests/s, Alpaca 30/s, Poisson; Orca: prompts "
+        "and decodes in one step, slots reserved at admission; vLLM: prompts first, blocks of 16 as needed. "
+        "Mean over time while requests arrive.",
         {
-            "host time": "2 ms a step and 82 us a request, all systems (vLLM of mid-2024; of 2023 nothing is published)",
-            "lengths": "log-normal, published means 161/338 and 19/58, sigma 1.2/1.0 and 0.5/1.0, cut at 1024 and 512",
+            "host time": "2 ms a step and 82 us a request, all systems (vLLM of mid-2024; "
+            "of 2023 nothing is published)",
+            "lengths": "log-normal, published means 161/338 and 19/58, sigma 1.2/1.0 and 0.5/1.0, "
+            "cut at 1024 and 512",
             "paged kernel": f"attention x {PAGED_KERNEL} for vLLM (published: 20-26 %)",
             "requests": "800 and 3,000, mean of three seeds (the paper: an hour)",
         },
@@ -71,7 +77,8 @@ def run(seed: int) -> Table:
     for data in LOADS:
         for system, published in BATCHED[data].items():
             batched, useful = (
-                sum(values) / SEEDS for values in zip(*(measure(data, system, seed + i) for i in range(SEEDS)), strict=True)
+                sum(values) / SEEDS
+                for values in zip(*(measure(data, system, seed + i) for i in range(SEEDS)), strict=True)
             )
             table.rows.append(
                 Row(
@@ -82,7 +89,14 @@ def run(seed: int) -> Table:
                 )
             )
             if data == "ShareGPT":
-                table.rows.append(Row(f"figure 2, {system}: useful KV, %", USEFUL[system], useful, why="as above: the lengths"))
+                table.rows.append(
+                    Row(
+                        f"figure 2, {system}: useful KV, %",
+                        USEFUL[system],
+                        useful,
+                        why="as above: the lengths",
+                    )
+                )
     return table
 
 
@@ -94,13 +108,15 @@ def measure(data: str, system: str, seed: int) -> tuple[float, float]:
     if system == "vLLM":
         times = replace(times, kv_penalty=PAGED_KERNEL)
     config = EngineConfig(
-        scheduler="continuous", mixed=system != "vLLM", admission=admission, max_num_seqs=256, max_prefill_tokens=2560,
-        num_blocks=SLOTS // BLOCK, block_size=BLOCK, enable_prefix_caching=False,
+        scheduler="continuous", mixed=system != "vLLM", admission=admission, max_num_seqs=256,
+        max_prefill_tokens=2560, num_blocks=SLOTS // BLOCK, block_size=BLOCK, enable_prefix_caching=False,
     )  # fmt: skip
     requests = scripted_requests(Workload.preset(preset, n, rate, seed=seed), LONGEST, asked)
     cluster, _ = serve(times, config, requests)
     last = requests[-1].arrival_time
-    return average(cluster, lambda r: r.num_running + len(r.finished), last), 100 * average(cluster, useful_share, last)
+    return average(cluster, lambda r: r.num_running + len(r.finished), last), 100 * average(
+        cluster, useful_share, last
+    )
 
 
 def useful_share(record: StepRecord) -> float:
