@@ -92,7 +92,7 @@ class Engine:
         limit is reached.
         """
         if not request.token_ids or request.status is not Status.WAITING:
-            raise ValueError(f"{request!r} is not a new request with a token in its prompt: make a new one")
+            raise ValueError(f"{request!r} is not a new request with at least one token: make a new one")
         if request.request_id in self.requests:
             raise ValueError(f"request id {request.request_id!r} is in use: choose another or abort it first")
         longest = self.kv.never_fits(request)
