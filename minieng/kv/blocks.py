@@ -42,7 +42,8 @@ class BlockPool:
         if num_blocks < 1:
             raise ValueError(f"num_blocks={num_blocks}: the cache needs at least one block")
         if num_blocks > MOST_BLOCKS:
-            raise ValueError(f"num_blocks={num_blocks:,}: at most {MOST_BLOCKS:,} can be counted: raise block_size")
+            most = f"at most {MOST_BLOCKS:,} can be counted"
+            raise ValueError(f"num_blocks={num_blocks:,}: {most}: raise block_size")
         self.num_blocks = num_blocks
         self.refs = [0] * num_blocks
         self.hash_of: list[bytes | None] = [None] * num_blocks
