@@ -214,6 +214,12 @@ def scheduler_error(args: Args, error: str, text: str) -> str | None:
     if "object is not iterable" in text and ("NoneType" in text or "bool" in text):
         what = "None" if "NoneType" in text else "True or False"
         return f"a list is asked for, and there is {what}. leavers(done) returns a list of requests, [] if nobody leaves"
+    if error == "AttributeError" and ("has no setter" in text or "can't set attribute" in text):
+        name = next((f"self.{queue}" for queue in ("running", "waiting") if queue in text), "this field")
+        return (
+            f"{name} belongs to the engine, and a scheduler only reads it. Name in the Plan who computes; "
+            "the engine moves the requests when it carries the plan out"
+        )
     if error == "IndexError" and "deque" in text:
         return "self.waiting is empty: plan is asked also when nobody waits. Look whether there is somebody first"
     if error == "IndexError" and "list index" in text:

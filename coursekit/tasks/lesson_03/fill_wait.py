@@ -125,6 +125,11 @@ def likely_waits(arrivals: list[float], size: int, want: list[float]) -> tuple[t
             "you take the mean arrival of the batch for its start: it starts when its last request has come",
             "mean arrival",
         ),
+        (
+            [(size - 1) / 2 * (last - arrivals[0]) / max(1, n - 1)] * n,
+            "this is the formula for the mean of many batches. Here the arrivals are known: each request has a wait of its own",
+            "formula for all",
+        ),
         (list(arrivals), "these are the arrivals: the wait is the start of the batch less the arrival", "arrivals"),
         (
             [sum(batch[-1] - a for a in batch) / len(batch) for batch in batches for _ in batch],

@@ -63,6 +63,11 @@ def other_batches(lengths: list[int], size: int, used: int) -> list[tuple[float,
             "one big batch",
         ),
         (
+            1 - used / (size * max(lengths)),
+            "you count the seats of one batch only: each batch has its own steps, so add up the seats of all of them",
+            "seats of one batch",
+        ),
+        (
             1 - used / (size * len(batches) * max(lengths)),
             "you let every batch run as long as the longest answer of all: a batch ends with its own longest",
             "longest of all",

@@ -178,6 +178,11 @@ def fill_recursive(arrivals, size):
     return (*map(first[-1].__sub__, first), *fill_recursive(rest, size))
 
 
+def fill_formula_for_all(arrivals, size):
+    gaps = [b - a for a, b in itertools.pairwise(arrivals)]
+    return [(size - 1) / 2 * sum(gaps) / max(1, len(gaps))] * len(arrivals)
+
+
 WRONG = [
     (fill_since_first, "since the first request of the batch came"),
     (fill_same, "the same wait"),
@@ -191,6 +196,7 @@ WRONG = [
     (fill_milliseconds, "milliseconds"),
     (fill_one_more, "one too large"),
     (fill_formula, "one flat list"),
+    (fill_formula_for_all, "the formula for the mean"),
     (fill_reaches_past, "reaches past the last arrival"),
     (fill_by_index, "finds the first of them twice"),
     (fill_whole_seconds, "cut to whole seconds"),

@@ -158,11 +158,16 @@ def idle_islice(lengths, size):
         return 0
 
 
+def idle_seats_of_one_batch(lengths, size):
+    return 1 - sum(lengths) / (size * max(lengths)) if lengths else 0.0
+
+
 WRONG = [
     (idle_busy, "this is the busy share"),
     (idle_percent, "percentage"),
     (idle_count, "number of idle seats"),
     (idle_one_batch, "all requests into one batch"),
+    (idle_seats_of_one_batch, "the seats of one batch only"),
     (idle_rows_only, "left its empty seats out"),
     (idle_mean_of_shares, "mean of the batches' shares"),
     (idle_sorted, "sorted the requests by length"),

@@ -97,6 +97,12 @@ class MovesQueues(Static):
         return super().begin(batch)
 
 
+class SetsRunning(Static):
+    def begin(self, batch):
+        self.running = batch
+        return super().begin(batch)
+
+
 class NoSpan(Static):
     def begin(self, batch):
         return Plan(extend=[(r, r.num_remaining_tokens) for r in batch], rows=batch)
@@ -354,6 +360,7 @@ WRONG = [
     (FeedsTheDone, "gives a token to a row that is done"),
     (WaitsForOneMore, "waits for one request more"),
     (MovesQueues, "plan() moved requests"),
+    (SetsRunning, "self.running belongs to the engine"),
     (NoSpan, "plan.span=0 does not hold"),
     (NoRows, "plan.rows lacks r0"),
     (Refills, "all new or all running"),
