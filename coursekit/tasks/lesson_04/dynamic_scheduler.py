@@ -108,7 +108,17 @@ def idle_words(run: Run) -> str:
     )
 
 
-OWN_WORDS: Words = {"rule: never idle without a reason": idle_words}
+def endless_words(run: Run) -> str:
+    """Words for a schedule that was stopped; mostly no plan ever starts a batch that is not full."""
+    if run["steps"]:
+        return f"the schedule comes to no end: {run['endless']}"
+    return (
+        "your plans only wait, each until a later time, and no batch ever starts. The window runs from the arrival of the "
+        "oldest, not from the moment you are asked: once now has reached its end, return a new rectangle, full or not"
+    )
+
+
+OWN_WORDS: Words = {"rule: never idle without a reason": idle_words, "never ends": endless_words}
 
 
 def scene(args: Args) -> str:

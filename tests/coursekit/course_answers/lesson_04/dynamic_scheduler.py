@@ -159,6 +159,15 @@ class WindowAnew(StaticScheduler):
         return Plan(wait_until=now + window)
 
 
+class AsksAgainLater(StaticScheduler):
+    def plan(self, now):
+        if self.running:
+            return self.next_rectangle_step()
+        if len(self.waiting) >= self.config.batch_size:
+            return self.new_rectangle(now)
+        return Plan(wait_until=now + self.config.wait_window) if self.waiting else Plan()
+
+
 class ExactlyFull(ByPlan):
     def full(self):
         return len(self.waiting) == self.config.batch_size or not self.arrivals_open
@@ -336,6 +345,7 @@ WRONG = [
     (LooksAtNobody, "self.waiting is empty"),
     (RoundsAway, "Beware of rounding"),
     (WindowAnew, "begins anew each time the plan is asked"),
+    (AsksAgainLater, "not from the moment you are asked"),
     (ForgetsWhoRuns, "self.next_rectangle_step()"),
     (ExactlyFull, "nobody else has a seat in it"),
     (HalfWindow, "a batch starts too early"),
