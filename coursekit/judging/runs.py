@@ -16,7 +16,6 @@ RULES = {
     "plan() returns a Plan": "plan() must return a Plan on every path, also when there is nothing to do",
     "a plan changes nothing": "plan() moved requests between waiting and running. It only decides; the engine moves them later",
     "never idle without a reason": "your plan is empty although requests wait or run, and nothing will wake the engine again",
-    "one slice per request": "your plan names one request twice",
     "one batch at a time": "your plan names a request that is in flight with another group: plan for self.running",
     "only running requests are preempted": "your plan preempts a request that holds no KV",
     "no more KV than there is": "your plan takes more KV blocks than are free. Ask the ledger first: plan a request only if "
@@ -30,6 +29,22 @@ RULES = {
     "no more tokens than are left": "your plan gives a request more tokens than it has left (request.num_remaining_tokens)",
 }
 
+TWICE = {  # of "one slice per request", in the engine's words: the cause and the slip
+    "is computed twice": (
+        "plan.extend holds one request twice. Each that computes has one pair there, (request, tokens)",
+        "computed twice",
+    ),
+    "is preempted and computed": (
+        "your plan sends a request back and computes for it too. Who is preempted computes nothing in that step: "
+        "plan.drop(r) takes it out of plan.extend",
+        "preempted and computed",
+    ),
+    "is preempted twice": (
+        "plan.preempt holds one request twice: choose the next victim among those who are not in it yet",
+        "preempted twice",
+    ),
+}
+
 
 def rule_broken(run: Run) -> Finding | None:
     """A Finding when a plan broke one of the engine's rules, else None."""
@@ -40,8 +55,9 @@ def rule_broken(run: Run) -> Finding | None:
         cause = f"{text.partition('.')[2]}: return a Plan with these in its fields, not the fields themselves"
         return Finding(f"the engine's rule: {rule}", cause, "returns no Plan", "a Plan", timeline(run))
     when = f"In step {len(run['steps'])}, counted from 0" if run["steps"] else "In the first step"
-    cause = f"{RULES.get(rule, f'your plan breaks the rule: {rule}')}. {when}: {text}"
-    return Finding(f"the engine's rule: {rule}", cause, f"rule: {rule}", "a plan that keeps the rule", timeline(run))
+    cause, slip = RULES.get(rule, f"your plan breaks the rule: {rule}"), f"rule: {rule}"
+    cause, slip = next((told for words, told in TWICE.items() if words in text), (cause, slip))
+    return Finding(f"the engine's rule: {rule}", f"{cause}. {when}: {text}", slip, "a plan that keeps the rule", timeline(run))
 
 
 def goes_on_for_ever(run: Run) -> Finding | None:

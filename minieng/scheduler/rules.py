@@ -61,16 +61,16 @@ def check_victims(queues: Queues, plan: Plan, kv: Ledger) -> None:
 
 def check_slices(queues: Queues, plan: Plan, kv: Ledger) -> None:
     """Each request at most once, known and alive, with tokens that it lacks and KV that there is."""
-    seen = set(plan.preempt)
+    named = dict.fromkeys(plan.preempt, "preempted and computed")
     for request, n in plan.extend:
         # This loop runs in every step for every running request. A member that is not done is known, and a
         # decode, one token of a request that has KV, lacks at least that token: only what is left is looked
         # at closely.
         if request not in queues.members or request.finish_reason is not None:
             check_known(queues, request)
-        if request in seen:
-            raise PlanError("one slice per request", f"{request.request_id} is named twice in one plan")
-        seen.add(request)
+        if request in named:
+            raise PlanError("one slice per request", f"{request.request_id} is {named[request]} in one plan")
+        named[request] = "computed twice"
         if type(n) is not int or n != 1 or not request.block_table:
             check_length(request, n, kv, plan)
         if not kv.take(request, n, 0 if request.block_table else plan.span):

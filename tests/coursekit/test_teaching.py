@@ -3,20 +3,24 @@
 import ast
 import os
 import re
+import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 from support.course import ROOT, put, solved
-from support.grading import grade, one_answer, rows_of
+from support.grading import grade, one_answer, rows_of, told_by, until
 
 import coursekit
-from coursekit import cli
-from coursekit.grade import collect, judge, processes, run, sandbox
+from coursekit import cli, doctor
+from coursekit.examine import Failed
+from coursekit.grade import collect, job, judge, processes, run, sandbox
 from coursekit.grade.session import Session
-from coursekit.task import lessons, tasks_of
+from coursekit.task import find_task, lessons, tasks_of
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the grader needs Linux or macOS")
 PAGE = (ROOT / "docs" / "TEACHING.md").read_text(encoding="utf-8")
+TEXT = " ".join(PAGE.split())
 
 
 def test_the_options_on_the_page_are_those_of_the_command():
@@ -132,3 +136,80 @@ def test_a_notebook_that_is_too_large_is_told_how_to_shrink(tmp_path):
     grade(tmp_path / "in", tmp_path / "g.csv", tmp_path / "temp")
     (row,) = rows_of(tmp_path / "g.csv").values()
     assert row["total"] == "0" and "Clear its outputs" in row["remarks"]
+
+
+# ---------------------------------------------------------------- where this is not Linux
+@pytest.fixture
+def mac(monkeypatch, tmp_path):
+    """The grader and its boxes as they decide on macOS: no bubblewrap, no /proc, no prctl and no filter of system calls."""
+    program = f"import runpy, sys\nsys.platform = 'darwin'\nrunpy.run_path({str(sandbox.CHILD)!r}, run_name='__main__')\n"
+    monkeypatch.setattr(sandbox, "CHILD", put(tmp_path / "box.py", program))
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    monkeypatch.setattr(processes, "LINUX", False)
+    sandbox.probe.cache_clear()
+    yield
+    sandbox.probe.cache_clear()
+
+
+def value_of(lines, seconds=5.0):
+    """What an answer gives under limits only, and whatever it leaves behind is ended."""
+    body = "import ctypes, os, time\ndef padding_waste(lengths):\n" + "".join(f"    {line}\n" for line in lines)
+    with Session(find_task("02.2"), [("02.2", body)], job.Job(None, {}, "rlimits", "7", seconds)) as session:
+        session.start()
+        value = session.call(([1, 2],))
+        session.finish()
+        return value
+
+
+def lives(pid):
+    return told_by(pid, "stat").rpartition(b")")[2].split()[:1] not in ([], [b"Z"], [b"X"])
+
+
+FORKS = ["pid = os.fork()", "while pid == 0: time.sleep(1)", "return pid"]
+
+
+@pytest.mark.skipif(not processes.LINUX, reason="it looks from outside, through /proc")
+def test_on_macos_time_is_limited_and_what_hides_is_not_found(mac):
+    """The page says so. Each line is shown on Linux with Linux's own means taken away."""
+    assert "On macOS there is no bubblewrap, and the kernel refuses nothing: time and output are limited" in TEXT
+    assert sandbox.choose("auto") == ("rlimits", sandbox.WARNING)
+    assert value_of(["return 0.25"]) == 0.25
+    assert value_of(["return os.memfd_create('x')"]) > 2, "the kernel refuses nothing"
+    with pytest.raises(Failed, match="did not finish in 1 s"):
+        value_of(["while True: pass"], seconds=1.0)
+    with pytest.raises(Failed, match="printed more than"):
+        value_of(["while True: os.write(2, b'x' * 10**6)"])
+    many = ["for _ in range(40):", "    if os.fork() == 0: time.sleep(600)", "return os.getpid()"]
+    assert value_of(many) > 0, "nobody counts processes"
+    left = value_of(FORKS)
+    until(lambda: not lives(left))
+    hidden = value_of([FORKS[0], "os.setsid() if pid == 0 else time.sleep(0.2)", *FORKS[1:]])
+    try:
+        assert lives(hidden)
+    finally:
+        os.kill(hidden, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not processes.LINUX, reason="it looks from outside, through /proc")
+def test_on_linux_the_same_answers_are_stopped():
+    for lines, said in (
+        (["return os.memfd_create('x')"], "PermissionError"), ([*FORKS], "left 1 processes running"),
+        (["for _ in range(40):", "    if os.fork() == 0: time.sleep(600)", "time.sleep(5)"], "more processes"),
+    ):  # fmt: skip
+        with pytest.raises(Failed, match=said):
+            value_of(lines)
+
+
+def test_the_time_in_line_is_not_taken_off_where_it_cannot_be_seen(monkeypatch):
+    assert "time in line is not taken off" in TEXT and "is not counted (Linux)" in TEXT
+    assert time_left(monkeypatch, passed=6, used=None, in_line=0) == 0
+
+
+def test_on_windows_nothing_is_graded_and_each_command_names_wsl(monkeypatch, capsys):
+    assert "On Windows nothing is graded: use WSL" in TEXT
+    for module in (cli, doctor, sandbox):
+        monkeypatch.setattr(module, "os", SimpleNamespace(name="nt"))
+    assert cli.run_grade(SimpleNamespace()) == 2 and "WSL" in capsys.readouterr().err
+    assert doctor.grading_line()[0] is False and "WSL" in doctor.grading_line()[1]
+    with pytest.raises(sandbox.NoSandbox, match="WSL"):
+        sandbox.choose("auto")

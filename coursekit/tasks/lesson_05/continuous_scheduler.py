@@ -241,8 +241,6 @@ OWN_WORDS: Words = {
     "rule: at most max_num_seqs requests run": "more requests than seats: your plan lets in everybody who waits. There are "
     "self.max_num_seqs seats, and len(self.running) of them are taken",
     "rule: never idle without a reason": idle_words,
-    "rule: one slice per request": "your plan names a request twice: in plan.extend, or there and in plan.preempt. Who is "
-    "preempted computes nothing in that step: plan.drop(r) takes it out again",
     "rule: no more tokens than are left": "your plan gives a request more tokens than it has left, which is one for whoever "
     "writes: its next token needs the one before. r.num_remaining_tokens says how many",
     "rule: no more KV than there is": "your plan takes more KV blocks than are free. Let a newcomer in only if "

@@ -377,7 +377,7 @@ WRONG = [
     (WaitsForTheLast, "waits until nobody else can come"),
     (ShortestFirst, "sorted by length"),
     (TwoTokens, "more than one token while it writes"),
-    (NamesTwice, "names one request twice"),
+    (NamesTwice, "plan.extend holds one request twice"),
     (ExtendsTheFirst, "makes no token in step"),
     (HugeSpan, "more than the cache holds for so many rows"),
     (SaysWhetherAllAreDone, "there is True or False"),

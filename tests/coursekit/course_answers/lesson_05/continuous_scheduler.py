@@ -219,6 +219,30 @@ class KeepsTheVictim(Continuous):
             plan.extend.append((r, 1))
 
 
+class LastVictimAgain(Continuous):
+    """Whoever finds no block sends the last one back, whether or not it has gone already."""
+
+    def go_on(self, plan, kv):
+        last = self.running[-1:]
+        for r in self.running:
+            if r not in plan.preempt and not kv.take(r, 1):
+                kv.give_back(*last)
+                plan.preempt += last
+                plan.drop(*last)
+                if r in last or not kv.take(r, 1):
+                    continue
+            if r not in plan.preempt:
+                plan.extend.append((r, 1))
+
+
+class AllAreInLine(Continuous):
+    """Goes through those who run once more, among those who may come in."""
+
+    def come_in(self, plan, kv):
+        super().come_in(plan, kv)
+        plan.extend += [(r, 1) for r in self.running if kv.take(r, 1)]
+
+
 class PreemptsTheWaiting(Continuous):
     def go_on(self, plan, kv):
         for r in self.running:
@@ -394,7 +418,9 @@ WRONG = [
     (ShortestFirst, "sorted by length"),
     (ReservesTheAnswer, "room for its whole answer is not needed yet"),
     (CountsTwice, "counted twice on the ledger"),
-    (KeepsTheVictim, "names a request twice"),
+    (KeepsTheVictim, "sends a request back and computes for it too"),
+    (LastVictimAgain, "plan.preempt holds one request twice"),
+    (AllAreInLine, "plan.extend holds one request twice"),
     (PreemptsTheWaiting, "preempts a request that holds no KV"),
     (TwoTokens, "which is one for whoever writes"),
     (ZeroTokens, "no token at all"),

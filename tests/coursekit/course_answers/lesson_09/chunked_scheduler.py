@@ -455,7 +455,7 @@ WRONG = [
     (SplitsEvenly, "split evenly"),
     (TwoTokens, "more tokens than it has left"),
     (CountsTwice, "counted twice"),
-    (NamesTheVictim, "names one request twice"),
+    (NamesTheVictim, "sends a request back and computes for it too"),
     (LooksAtTheFirst, "self.waiting is empty"),
     (LongestOfNobody, "max() of nobody"),
     (Misspelt, "has no attribute 'max_batched_tokens'"),
