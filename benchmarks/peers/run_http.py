@@ -1,14 +1,14 @@
 """An engine behind its own server, minieng's or vLLM's, asked over HTTP: what the door costs.
 
 All requests are streams that begin at once, over a socket each. The client is as light as it can be, since it shares the
-CPUs with the server: plain asyncio, and of each event only its tokens are read.
+CPUs with the server: one thread looks every 2 ms for what has come, and reads it when all is there.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
+import selectors
 import signal
 import socket
 import subprocess
@@ -16,11 +16,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
 
 from peers.protocol import Peer, Skip, serve
 
 SEATS, START_SECONDS = 32, 900.0
+LOOK_SECONDS = 0.002  # to be woken by each chunk would cost the server as much as to send it
 
 
 def command(job: dict, port: int) -> list[str]:
@@ -45,7 +45,7 @@ def load(job: dict) -> Peer:
     wait_until_ready(process, port)
 
     def generate(requests: list[dict]) -> list[list[int]]:
-        return asyncio.run(everybody(requests, port))
+        return [tokens_in(answer) for answer in everybody(requests, port)]
 
     def close() -> None:
         process.send_signal(signal.SIGTERM)
@@ -68,38 +68,53 @@ def wait_until_ready(process: subprocess.Popen, port: int) -> None:
     raise Skip(f"the server did not answer within {START_SECONDS:.0f} s")
 
 
-async def everybody(requests: list[dict], port: int) -> list[list[int]]:
-    return list(await asyncio.gather(*(ask(request, port) for request in requests)))
+def everybody(requests: list[dict], port: int) -> list[bytes]:
+    """The whole answers, heads and all, of requests that are there at once."""
+    answers = [bytearray() for _ in requests]
+    with selectors.DefaultSelector() as watch:
+        for request, answer in zip(requests, answers, strict=True):
+            connection = socket.create_connection(("127.0.0.1", port))
+            connection.sendall(asked(request))
+            watch.register(connection, selectors.EVENT_READ, answer)
+        while watch.get_map():
+            time.sleep(LOOK_SECONDS)
+            for key, _ in watch.select():
+                part = key.fileobj.recv(1 << 16)
+                key.data.extend(part)
+                if not part:
+                    watch.unregister(key.fileobj)
+                    key.fileobj.close()
+    return [bytes(answer) for answer in answers]
 
 
-async def ask(request: dict, port: int) -> list[int]:
-    """The tokens of one request, in a stream."""
-    asked = {"prompt": request["prompt"], "max_tokens": request["max_tokens"], "temperature": 0, "ignore_eos": True,
-             "stream": True, "return_token_ids": True}  # fmt: skip
-    body = json.dumps(asked).encode()
+def asked(request: dict) -> bytes:
+    """A request for a stream, after which the server closes the connection."""
+    body = {"prompt": request["prompt"], "max_tokens": request["max_tokens"], "temperature": 0, "ignore_eos": True,
+            "stream": True, "return_token_ids": True}  # fmt: skip
+    data = json.dumps(body).encode()
     head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    answer = await reader.readuntil(b"\r\n\r\n")
-    if b" 200 " not in answer.split(b"\r\n")[0]:
-        raise RuntimeError(f"{answer.decode()}{(await reader.read(2_000)).decode()}")
-    tokens: list[int] = []
-    async for event in events(reader):
-        if event != b"[DONE]":
-            for choice in json.loads(event)["choices"]:
-                tokens += choice["token_ids"] or []
-    writer.close()
-    return tokens
+    return f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
 
 
-async def events(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """What follows "data: " in a body that comes in HTTP's chunks."""
-    rest = b""
-    while size := int(await reader.readline(), 16):
-        rest += (await reader.readexactly(size + 2))[:-2]
-        *whole, rest = rest.split(b"\n\n")
-        for event in whole:
-            yield event.removeprefix(b"data: ")
+def tokens_in(answer: bytes) -> list[int]:
+    """The tokens of one stream. Raises RuntimeError if it is none, or breaks off."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    events = joined(body).split(b"\n\n")
+    if b" 200 " not in head.split(b"\r\n")[0] or events[-2:] != [b"data: [DONE]", b""]:
+        raise RuntimeError(answer[-2_000:].decode(errors="replace"))
+    chunks = [json.loads(event.removeprefix(b"data: ")) for event in events[:-2]]
+    return [token for chunk in chunks for choice in chunk["choices"] for token in choice["token_ids"] or []]
+
+
+def joined(body: bytes) -> bytes:
+    """A body that came in HTTP's chunks, without their sizes."""
+    parts, at = [], 0
+    while at < len(body):
+        begin = body.index(b"\r\n", at) + 2
+        end = begin + int(body[at:begin], 16)
+        parts.append(body[begin:end])
+        at = end + 2
+    return b"".join(parts)
 
 
 if __name__ == "__main__":

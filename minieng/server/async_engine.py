@@ -4,7 +4,7 @@ and get events back.
     event loop                                      the engine's thread
     submit ──────────── inbox ────────────────────► llm.submit
                                                     llm.step, as long as there is work
-    async for events in feed ◄── call_soon_threadsafe, once a step ── ticket.events
+    async for events in feed ◄── news, read a little later ──── ticket.events, after each step
 
 Nothing hangs: if a step fails, or the engine is stopped, every feed ends with an error that says so.
 """
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 # Seconds that a scheduler which gathers a batch may wait before the inbox is looked into again.
 PATIENCE = 0.005
+# Seconds after a step until its events are handed out: until then the engine's thread plans the next one, and
+# both need Python's lock; once it computes, only one does. Faster steps than this are handed out together.
+PAUSE = 0.001
 log = logging.getLogger("minieng.server")
 
 
@@ -108,7 +111,9 @@ class AsyncEngine:
         self.failure: BaseException | None = None
         self.stopping = False
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._feeds: set[Feed] = set()  # the event loop's
+        self._news: queue.SimpleQueue[tuple[Feed, list[TokenEvent], Exception | None]] = queue.SimpleQueue()
+        self._feeds: set[Feed] = set()  # the event loop's, as is the next
+        self._soon: asyncio.TimerHandle | None = None
         self._tickets: dict[Feed, Ticket] = {}  # the engine's thread's, as are the next two
         self._requests: dict[str, Request] = {}
         self._running = True
@@ -175,14 +180,24 @@ class AsyncEngine:
         await asyncio.to_thread(self._thread.join)
         self._reader.shutdown(wait=False, cancel_futures=True)
 
-    def _deliver(self, told: Sequence[tuple[Feed, Sequence[TokenEvent], Exception | None]]) -> None:
-        for feed, events, end in told:
+    def _hear(self) -> None:
+        """There is news."""
+        if self._soon is None:
+            self._soon = self._loop.call_later(PAUSE, self._deliver)
+
+    def _deliver(self) -> None:
+        self._soon = None
+        while not self._news.empty():
+            feed, events, end = self._news.get()
             feed.put(events, end)
             if end is not None:
                 self._feeds.discard(feed)
 
     def _end_all(self, reason: Exception) -> None:
-        self._deliver([(feed, [], type(reason)(*reason.args)) for feed in self._feeds])
+        self._deliver()
+        for feed in self._feeds:
+            feed.put([], type(reason)(*reason.args))
+        self._feeds.clear()
 
     # -- in the engine's thread -----------------------------------------------------------------------------
 
@@ -215,16 +230,15 @@ class AsyncEngine:
         record = llm.step(until)
         if record is not None and self.metrics is not None:
             self.metrics.on_step(record, self._requests)
-        told = []
         for feed, ticket in list(self._tickets.items()):
             events = list(ticket.events())
             over = StopAsyncIteration() if ticket.done else None
             if over:
                 self._close(feed)
             if events or over:
-                told.append((feed, events, over))
-        if told:
-            self._call(partial(self._deliver, told))
+                self._news.put((feed, events, over))
+        if not self._news.empty():
+            self._call(self._hear)
 
     def _open(self, feed: Feed, submit: Callable[[], Ticket]) -> None:
         if feed.ended:

@@ -12,6 +12,8 @@ from ..request import Logprob, Request, TokenEvent
 from .protocol import Asked, usage
 
 Told = dict[int, Logprob] | None  # what is said of one token
+ENCODE = json.JSONEncoder(separators=(",", ":")).encode  # made once: ``json.dumps`` makes one each time
+DONE = b"data: [DONE]\n\n"
 
 
 class Choice:
@@ -179,7 +181,4 @@ class Reply:
 
 def event(data: dict[str, Any]) -> bytes:
     """An object as a server-sent event."""
-    return b"data: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n"
-
-
-DONE = b"data: [DONE]\n\n"
+    return b"data: " + ENCODE(data).encode() + b"\n\n"

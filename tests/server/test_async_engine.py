@@ -12,7 +12,7 @@ from support.fakes import expected, nothing_left
 
 from minieng import SamplingParams
 from minieng.engine import QueueFull
-from minieng.server import AsyncEngine, EngineFailed, EngineStopping
+from minieng.server import AsyncEngine, EngineFailed, EngineStopping, async_engine
 
 LONG = SamplingParams(max_tokens=20)
 
@@ -103,6 +103,31 @@ def test_an_error_in_a_step_reaches_all_who_wait_and_all_who_come():
     asyncio.run(main())
     nothing_runs()
     llm.close()  # the thread has let go of it
+
+
+def test_what_came_before_a_failure_is_handed_out_first():
+    llm = fake_llm()
+    execute = llm.engine.executor.execute
+
+    def fail_in_the_fifth(plan):
+        if len(llm.trace) == 4:
+            raise ZeroDivisionError
+        return execute(plan)
+
+    llm.engine.executor.execute = fail_in_the_fifth
+
+    async def main():
+        engine, tokens = AsyncEngine(llm), []
+        engine.start()
+        async with asyncio.timeout(30):
+            with pytest.raises(EngineFailed):
+                async for events in await engine.submit([[1]], LONG):
+                    tokens += [event.token_id for event in events]
+            await engine.stop()
+        assert tokens == expected([1], 20)[:4]
+
+    asyncio.run(main())
+    nothing_runs()
 
 
 def test_submissions_that_meet_a_failure_half_way_are_told():
@@ -237,6 +262,18 @@ def test_a_slow_reader_gets_more_at_once_and_holds_nobody_up():
         assert [event.token_id for event in events] == expected([1], 60)
         with pytest.raises(StopAsyncIteration):
             await anext(slow)
+
+    run(test)
+
+
+def test_steps_that_are_faster_than_the_pause_are_handed_out_together(monkeypatch):
+    """In their order, and a reader is woken once for all of them."""
+    monkeypatch.setattr(async_engine, "PAUSE", 1.0)
+
+    async def test(engine):
+        feed = await engine.submit([[1]], SamplingParams(max_tokens=60))
+        lists = [[event.token_id for event in events] async for events in feed]
+        assert lists == [expected([1], 60)]
 
     run(test)
 
