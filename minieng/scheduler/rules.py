@@ -32,7 +32,7 @@ def check(queues: Queues, plan: Plan, now: float, token_budget: int | None = Non
     newcomers = sum(r.status is Status.WAITING for r, _ in plan.extend)
     most = queues.config.max_num_seqs
     over = len(queues.running) - len(plan.preempt) + newcomers - most
-    if over > 0:
+    if newcomers and over > 0:  # the limit may be lowered while more run: they stay, and nobody new comes
         raise PlanError("at most max_num_seqs requests run", f"{over} more than {most} would run")
     if token_budget is not None and plan.num_tokens > token_budget:
         raise PlanError("the token budget", f"{plan.num_tokens} tokens planned, the budget is {token_budget}")

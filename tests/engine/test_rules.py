@@ -106,6 +106,18 @@ BROKEN = {
 }  # fmt: skip
 
 
+def test_the_limit_may_be_lowered_while_more_run():
+    """They go on to the end, and nobody new comes in before enough of them are gone."""
+    engine = fake_engine("continuous", num_blocks=64, max_num_seqs=4)
+    requests = [ask(engine, str(i), 3, 4 + i) for i in range(6)]
+    engine.step()
+    engine.config.max_num_seqs = engine.scheduler.max_num_seqs = 2
+    finish(engine)
+    assert all(r.num_preemptions == 0 for r in requests)
+    running = [record.num_running + len(record.finished) for record in engine.trace]
+    assert running[:4] == [4] * 4 and max(running[4:]) == 3 and running[-1] <= 2
+
+
 class World(Scheduler):
     """Runs as ``Taught`` until the test has it return one bad plan."""
 
