@@ -60,7 +60,7 @@ class EngineConfig:
     )
     order: str | Callable = knob("fcfs", "order of the waiting queue, or a key function")
     predictor: Callable | None = knob(
-        None, "sjf, adaptive, hrrn: function from a request to its output length"
+        None, "sjf, adaptive, hrrn, future_peak: function from a request to its output length"
     )
     ageing: float = knob(0.0, "priority: points a request gains for each second of waiting", low=0.0)
     max_num_queued_reqs: int | None = knob(
@@ -74,7 +74,9 @@ class EngineConfig:
     watermark: float = knob(
         0.0, "share of blocks that an admission leaves free for others that run", low=0.0, high=1.0
     )
-    victim: str | None = knob(None, "who is preempted; the one whom the order puts last if not given")
+    victim: str | Callable | None = knob(
+        None, "who is preempted, or a key function; if not given, who is last in the order"
+    )
     preemption: str = knob("recompute", "what happens to a victim's KV", ("recompute", "swap"))
     swap_space_gb: float = knob(1.0, "swap: GiB of host memory for swapped-out KV", low=0.0)
     enable_prefix_caching: bool = knob(True, "share KV of equal prompt prefixes")

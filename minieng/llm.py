@@ -235,18 +235,18 @@ class LLM:
     def explain(self) -> str:
         """What runs here, on what, and why: device, precision, attention, linears, cache."""
         self._check_open()
-        kv, config = self.engine.kv, self.config
+        kv, config = self.engine.kv, self.config.as_plain()
         refused = [text for record in self.trace for _, text in record.refused]
         lines = {
             "model": self.model_name + (f", {self.path}" if self.path else ""),
             **self.runner.facts(),
-            "scheduler": f"{type(self.engine.scheduler).__name__}, order {config.order}, "
-            f"admission {config.admission}, victim {config.victim or 'the last in the order'}, "
-            f"preemption {config.preemption}",
+            "scheduler": f"{type(self.engine.scheduler).__name__}, order {config['order']}, "
+            f"admission {config['admission']}, victim {config['victim'] or 'the last in the order'}, "
+            f"preemption {config['preemption']}",
             "cache": f"{kv.pool.num_blocks} blocks of {kv.block_size} = {kv.num_slots} tokens, "
             f"{self.runner.kv_nbytes_per_token * kv.num_slots / 2**20:.0f} MiB "
             f"({self.runner.kv_nbytes_per_token:.0f} bytes a token), {kv.pool.num_free} blocks free, prefix "
-            f"caching {'on' if config.enable_prefix_caching else 'off'}",
+            f"caching {'on' if config['enable_prefix_caching'] else 'off'}",
             "longest text": f"{self.max_model_len} tokens",
             "steps": f"{len(self.trace)}, {self.trace.total('num_tokens')} tokens computed, "
             f"{len(refused)} refusals" + (f", the last: {refused[-1]}" if refused else ""),

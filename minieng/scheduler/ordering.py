@@ -213,6 +213,12 @@ def make_order(order: str | Callable[[Request, float], Any], queues: Queues) -> 
     return find_order(order)(queues)
 
 
-def make_victim(victim: str) -> Callable[[Request], tuple]:
-    """A victim's key from its name. Raises ValueError with the names there are."""
-    return look_up("victim", victim, VICTIMS)
+def make_victim(victim: str | Callable[[Request], Any]) -> Callable[[Request], tuple]:
+    """A victim's key from its name, or from the user's own: larger for who goes first, of equals the newest.
+
+    Like ``Order.last``, a key of one's own must rank two running requests the same way at all times.
+    Raises ValueError with the names there are.
+    """
+    if callable(victim):
+        return lambda request: (victim(request), *VICTIMS["newest"](request))
+    return look_up("victim", victim, VICTIMS, ", or pass a function")

@@ -172,6 +172,24 @@ def test_without_a_name_the_victim_is_who_comes_last_in_the_order(scheduler, ord
     assert named.scheduler.victim_key.__name__ == "<lambda>", "a name that is given counts, whatever the order"
 
 
+def test_a_victim_may_be_a_function():
+    """Of equals the newest goes; ``explain`` and the trace know the function by its name."""
+
+    def most_prompt(request):
+        return request.num_prompt_tokens
+
+    engine = fake_engine("chunked", num_blocks=6, block_size=4, victim=most_prompt, enable_prefix_caching=False)
+    for name, prompt in (("small", 3), ("large", 7), ("late", 3)):
+        ask(engine, name, prompt, 9)
+    finish(engine)
+    gone = [name for record in engine.trace for name in record.preempted]
+    assert gone[0] == "large" and engine.trace.meta["config"]["victim"] == "most_prompt"
+    key = engine.scheduler.victim_key
+    first, second = (ask(engine, name, 5, 2) for name in "ab")
+    assert key(second) > key(first)
+    finish(engine)
+
+
 def test_a_victim_by_priority_has_aged_as_it_has_in_the_queue():
     """9 points and 10 seconds ago against 1 point now: at a point a second the older one is ahead."""
     for ageing, want in ((0.0, "old"), (1.0, "new")):
