@@ -6,6 +6,8 @@ is let in whatever the rule says: it fits alone, or the engine would have refuse
 
 from __future__ import annotations
 
+import math
+
 from ..config import look_up
 from ..kv.allocator import RESERVATIONS, Ledger
 from ..plan import Plan
@@ -116,11 +118,52 @@ class NewTokenRatio(FullPrompt):
         self.ratio = min(1.0, made / (asked + 1))
 
 
+class FuturePeak(Admission):
+    """Let it in if everybody fits at the moment when most is held, were each to write what is predicted.
+
+    All who run hold a token more at every step, and free everything after their last. So most is held when
+    somebody leaves: then those with no less to write are there, each with what it has now and as many tokens
+    more. The last block of each counts as full. Without a ``predictor`` each is taken to write all it may:
+    then nobody is preempted, where prompts are computed whole. A predictor that says too little leaves the
+    rest to preemption.
+
+    Source: LightLLM's router, as in Gong et al., Past-Future Scheduler, ASPLOS 2025 (arXiv 2507.10150).
+    """
+
+    def refuses(self, request: Request, n: int, kv: Ledger, plan: Plan) -> str | None:
+        planned = dict.fromkeys([*(r for r, _ in plan.extend), request])
+        others = [r for r in self.queues.running if r not in plan.preempt and r not in planned]
+        # After this step: whoever is planned has a token more by then, and one less to write.
+        loads = [(r.num_tokens, self.to_come(r) - 1) for r in planned]
+        loads += [(r.num_tokens - 1, self.to_come(r)) for r in others]
+        peak, most = self.peak(loads, kv.cache.block_size), kv.cache.pool.num_blocks
+        if peak > most and len(loads) > 1:
+            return f"{peak} blocks would be held at the peak, there are {most}"
+        return super().refuses(request, n, kv, plan)
+
+    @staticmethod
+    def peak(loads: list[tuple[int, int]], block_size: int) -> int:
+        """Blocks that are held when most are, by requests of (tokens with KV, tokens to come)."""
+        held = most = 0
+        for count, (tokens, left) in enumerate(sorted(loads, key=lambda load: -load[1]), 1):
+            held += tokens + block_size - 1
+            most = max(most, held + count * left)
+        return -(-most // block_size)
+
+    def to_come(self, request: Request) -> int:
+        """Tokens that it has yet to write, as far as anybody knows."""
+        predict = self.queues.config.predictor
+        if predict is None:
+            return request.max_num_tokens - request.num_tokens
+        return max(1, math.ceil(predict(request)) - request.num_output_tokens)
+
+
 ADMISSIONS: dict[str, type[Admission]] = {
     "watermark": Watermark,
     "full_prompt": FullPrompt,
     "new_token_ratio": NewTokenRatio,
     **{name: Admission for name in RESERVATIONS if name != "paged"},
+    "future_peak": FuturePeak,
 }
 
 

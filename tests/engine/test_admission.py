@@ -1,4 +1,4 @@
-"""The rule that SGLang has for newcomers, number by number: what it charges whom, and how its ratio moves."""
+"""The rules that look ahead, number by number: SGLang's, what it charges whom, and how its ratio moves; and the peak."""
 
 from __future__ import annotations
 
@@ -80,3 +80,47 @@ def test_a_preemption_estimates_the_ratio_anew_from_those_who_stay():
         engine.step()
     engine.carry_out(Plan([(a, 1)], [b]), engine.clock.now())
     assert ratio(engine) == pytest.approx((4 + 20) / (90 + 1))
+
+
+# -- the peak to come ---------------------------------------------------------------------------------------------
+
+
+def peaked(num_blocks: int, **knobs):
+    return fake_engine("continuous", num_blocks, mixed=True, admission="future_peak", enable_prefix_caching=False, **knobs)
+
+
+@pytest.mark.parametrize("slots, together", [(9, False), (10, True)])
+def test_two_enter_together_if_their_peak_fits(slots, together):
+    """a will hold 2 + 3 tokens when it leaves, b 5 of its 9: 10 together, though both ends are 14."""
+    engine = peaked(slots, block_size=1)
+    ask(engine, "a", 2, 4)
+    ask(engine, "b", 2, 8)
+    finish(engine)
+    assert (len(engine.trace[0].slices) == 2) == together, engine.trace[0].refused
+    assert not any(record.preempted for record in engine.trace)
+    assert together or engine.trace[0].refused == [("b", "10 blocks would be held at the peak, there are 9")]
+
+
+@pytest.mark.parametrize("block_size", [1, 4, 16])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_with_lengths_known_nobody_is_preempted(block_size, mixed):
+    engine = peaked(-(-64 // block_size), block_size=block_size) if mixed else fake_engine(
+        "continuous", -(-64 // block_size), block_size=block_size, admission="future_peak", enable_prefix_caching=False
+    )  # fmt: skip
+    requests = [ask(engine, str(i), 1 + 5 * i % 13, 2 + 7 * i % 23, at=float(i // 2)) for i in range(30)]
+    finish(engine)
+    assert all(r.num_preemptions == 0 and r.num_output_tokens for r in requests)
+    assert max(record.num_running for record in engine.trace) > 1
+
+
+def test_a_prediction_lets_in_more_and_one_that_says_too_little_is_made_up_for():
+    """They may write 40 tokens and write as many; 10 are predicted: more enter, some go, all are answered."""
+    most, gone = [], []
+    for predictor in (None, lambda request: 10):
+        engine = peaked(24, block_size=4, predictor=predictor)
+        requests = [ask(engine, str(i), 5, 40) for i in range(8)]
+        finish(engine)
+        assert all(r.num_output_tokens == 40 for r in requests)
+        most.append(max(record.num_running for record in engine.trace))
+        gone.append(sum(r.num_preemptions for r in requests))
+    assert most[0] < most[1] and gone[0] == 0 < gone[1]
