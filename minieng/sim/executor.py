@@ -132,11 +132,14 @@ class SimExecutor:
         return self.model.seconds(work) if work.new else 0.0
 
     def move_seconds(self, plan: Plan) -> float:
-        """Blocks that go to the host or come back, over its link;
-        block copies on the device are not charged.
+        """Blocks that go to the host or come back: their bytes over its link, and a latency for each copy.
+        Keys and values of each layer lie apart, so a block takes two copies a layer. On the device copies
+        are not charged.
         """
         blocks = len(plan.moves.swap_out) + len(plan.moves.swap_in)
-        return blocks * self.block_nbytes / self.model.gpu.host_link if blocks else 0.0
+        gpu = self.model.gpu
+        copies = 2 * self.model.model.layers
+        return blocks * (self.block_nbytes / gpu.host_link + copies * gpu.copy_seconds) if blocks else 0.0
 
 
 @dataclass

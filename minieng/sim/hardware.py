@@ -17,7 +17,9 @@ class GPU:
 
     bandwidth, flops, memory   data sheet: bytes/s, dense half-precision FLOP/s, bytes
     link        bytes/s to a neighbour, one direction (NVLink, else PCIe)
-    host_link   bytes/s to host memory: 25e9 is PCIe 4 x16 in practice, assumed for all
+    host_link   bytes/s to host memory: 25e9 is PCIe 4 x16 in practice, assumed where nothing else is said
+    copy_seconds  of each copy to the host or back, beside its bytes: 6e-6, assumed for all
+                  (cudaMemcpyAsync took 5 to 7 us in Wu et al., DualPath, arXiv 2602.21548, section 5.2)
     eta_a       share of FLOP/s that attention over a prompt reaches: 0.5, assumed for all
     layer_seconds  time a layer takes beside its matrix products and attention (small kernels, launches)
     standing    "measured" or "guess", for the three eta
@@ -36,6 +38,7 @@ class GPU:
     source: str = ""
     eta_a: float = 0.5
     host_link: float = 25e9
+    copy_seconds: float = 6e-6
 
 
 _VIDUR = "eta: Vidur operator profiles (microsoft/vidur, MIT) and AIConfigurator GEMM tables"
@@ -71,6 +74,7 @@ GPUS = {
             20e-6,
             source="eta: AIConfigurator GEMM tables",
         ),
+        GPU("GB200", 8e12, 2500e12, 186e9, 900e9, 0.75, 0.70, 0.70, 20e-6, "guess", _GUESS, host_link=225e9),
         GPU("RTX4090", 1.008e12, 165e12, 24e9, 32e9, 0.90, 0.97, 0.80, 20e-6, source=_PEER),
         GPU(
             "L40S",
@@ -184,6 +188,7 @@ MODELS = {
         ModelSpec("llama-3-70b", 80, 8192, 64, 8, 128, 28672, 128256, max_len=8192, source=_HUB),
         ModelSpec("mistral-7b", 32, 4096, 32, 8, 128, 14336, 32000, max_len=32768,
         source=_HUB + "; no window"), ModelSpec("yi-34b", 60, 7168, 56, 8, 128, 20480, 64000, max_len=4096,
+        source=_HUB), ModelSpec("qwen2.5-7b", 28, 3584, 28, 4, 128, 18944, 152064, max_len=32768,
         source=_HUB), ModelSpec("qwen3-0.6b", 28, 1024, 16, 8, 128, 3072, 151936, tied=True, max_len=40960,
         source=_HUB), ModelSpec("smollm2-135m", 30, 576, 9, 3, 64, 1536, 49152, tied=True, max_len=8192,
         source=_HUB), ModelSpec("opt-13b", 40, 5120, 40, 40, 128, 20480, 50272, extra_params=2050 * 5120,
