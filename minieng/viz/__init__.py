@@ -2,6 +2,7 @@
 
 from .blocks import block_map, kv_use
 from .curves import latency_cdf, roofline, tradeoff
+from .over_time import over_time
 from .player import player, step_in_words
 from .rectangle import padding_rectangle
 from .style import Picture, in_words
@@ -14,6 +15,7 @@ __all__ = [
     "in_words",
     "kv_use",
     "latency_cdf",
+    "over_time",
     "padding_rectangle",
     "player",
     "roofline",

@@ -8,7 +8,17 @@ from support.scripted import run
 from minieng.observe.latency import Latency, samples
 from minieng.sim import simulated_engine
 from minieng.sim.executor import scripted_request
-from minieng.viz import block_map, compare, kv_use, latency_cdf, padding_rectangle, roofline, timeline, tradeoff
+from minieng.viz import (
+    block_map,
+    compare,
+    kv_use,
+    latency_cdf,
+    over_time,
+    padding_rectangle,
+    roofline,
+    timeline,
+    tradeoff,
+)
 from minieng.viz.stages import stages
 from minieng.viz.timeline import cells
 
@@ -25,6 +35,7 @@ def pipeline_trace(depth: int):
 def every_picture():
     traces = {name: run(scheduler=name).trace for name in ("static", "chunked")}
     requests = {name: trace.requests.values() for name, trace in traces.items()}
+    limits = [4.0] * len(traces["static"])
     yield "timeline", lambda: timeline(traces["chunked"], title="chunked")
     yield "timeline by time", lambda: timeline(traces["static"], by="time")
     yield "compare", lambda: compare(traces)
@@ -34,6 +45,7 @@ def every_picture():
     yield "tradeoff", lambda: tradeoff({"a": [(1, 2), (2, 3)], "b": [(1, 4), (3, 9)]}, "tokens/s", "P95 (ms)")
     yield "roofline", lambda: roofline({"decode": (1.0, 4e10)}, 5e10, 5e11, "a machine")
     yield "stages", lambda: stages(pipeline_trace(2), "two in flight")
+    yield "over_time", lambda: over_time(traces["static"], "num_waiting", "kv_held", more={"limit (requests)": limits})
     yield "padding_rectangle", lambda: padding_rectangle([1, 4, 4, 1], 5)
 
 
@@ -135,3 +147,30 @@ def test_stages_tell_the_bubble_and_how_many_batches_are_in_flight():
     assert bubble(run(scheduler="chunked").trace) is None
     with pytest.raises(ValueError, match="no step of this trace passed through stages: record it with stages=2"):
         stages(run(scheduler="chunked").trace)
+
+
+def test_over_time_puts_what_has_one_unit_into_one_panel_and_says_what_it_shows():
+    trace = run(scheduler="continuous").trace
+    own = {"target (requests)": [3] * len(trace), "ratio": [0.5] * len(trace)}
+    picture = over_time(trace, "num_running", "recomputed", more=own, by="step", title="a run")
+    assert [ax.get_ylabel() for ax in picture.figure.axes] == ["requests", "tokens", "ratio"]
+    drawn = [[line.get_label() for line in ax.get_lines()] for ax in picture.figure.axes]
+    assert drawn == [["running", "target"], ["of these, again"], ["ratio"]]
+    values = [record.num_running for record in trace]
+    assert list(picture.figure.axes[0].get_lines()[0].get_ydata()) == values
+    told = f"running: {values[0]} requests at first, {min(values)} to {max(values)}, {values[-1]} at the end."
+    assert picture.alt_text().startswith(f"a run: over {len(trace)} steps.") and told in picture.alt_text()
+
+
+@pytest.mark.parametrize(
+    "names, more, by, said",
+    [
+        (("waiting",), None, "time", "'waiting' is no quantity of a step: choose num_waiting"),
+        ((), {"ratio": [1.0]}, "time", "'ratio' has 1 values, the trace"),
+        ((), None, "time", "0 quantities of"),
+        (("num_waiting",), None, "hour", "by='hour': choose 'time' or 'step'"),
+    ],
+)
+def test_over_time_refuses_what_it_cannot_draw(names, more, by, said):
+    with pytest.raises(ValueError, match=said):
+        over_time(run(scheduler="static").trace, *names, more=more, by=by)
