@@ -6,9 +6,15 @@ import pytest
 
 from minieng.sim.papers import PAPERS, Row, Table, rerun
 from minieng.sim.papers.table import errors, errors_in_words
+from minieng.sim.papers.vllm_watermark import outcome, serve
 
 pytestmark = pytest.mark.slow
-WIDE = {"sarathi", "vllm", "orca"}  # the first looks for a rate again and again, the others serve thousands: `make test-wide`
+WIDE = {
+    "sarathi",
+    "vllm",
+    "orca",
+    "vllm-watermark",
+}  # the first looks for a rate again and again, the others serve thousands: `make test-wide`
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +51,19 @@ def test_sarathi(tables):
     table = tables("sarathi")
     assert 2 <= row(table, "openchat, strict: Sarathi over vLLM").ours <= 4
     assert row(table, "openchat, relaxed: Sarathi over vLLM").why
+
+
+@pytest.mark.wide
+def test_a_watermark_in_the_middle_is_best(tables):
+    table = tables("vllm-watermark")
+    assert row(table, "fewer preemptions").reproduced and row(table, "most tokens/s").reproduced
+    speeds = [r for r in table.rows if "output tokens/s" in r.what]
+    assert len(speeds) == 5 and sum(bool(r.reproduced) for r in speeds) >= 3
+
+
+def test_a_watermark_spares_preemptions_also_at_a_twentieth_of_the_size():
+    thrown = [outcome(*serve(watermark, seed=0, scale=0.05)).preemptions for watermark in (0.0, 0.05)]
+    assert thrown[1] < thrown[0] / 2
 
 
 def test_sarathi_pipeline(tables):

@@ -17,6 +17,7 @@ PAPERS = {
     "sarathi": "Agrawal et al., Sarathi-Serve, OSDI 2024",
     "sarathi-pp": "Agrawal et al., SARATHI, arXiv 2308.16369",
     "anyscale": "Daniel et al., continuous batching, Anyscale blog, June 2023",
+    "vllm-watermark": "vLLM, pull request 44594: a watermark against preemptions, June 2026",
 }
 
 
