@@ -13,6 +13,7 @@ from .clock import VirtualClock, WallClock
 from .engine import Engine
 from .observe.metrics import Metrics, check_goodput
 from .observe.trace import Trace
+from .prefixes import part_tokens
 from .request import Request, SamplingParams
 from .workload import Workload
 
@@ -53,6 +54,9 @@ def requests_of(workload: Workload, vocab_size: int, seed: int) -> list[Request]
             str(i), prompt, SamplingParams(max_tokens=job.output_tokens, ignore_eos=True),
             arrival_time=job.arrival_s, user=job.user, priority=job.priority,
             deadline=None if job.deadline is None else job.arrival_s + job.deadline,
+            scripted_output=(
+                part_tokens(job.answer, job.output_tokens, vocab_size, seed) if job.answer else None
+            ),
         )
         for i, (job, prompt) in enumerate(zip(workload, workload.prompts(vocab_size, seed), strict=True))
     ]  # fmt: skip

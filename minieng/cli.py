@@ -185,10 +185,10 @@ def bench_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     columns = "arrival_s,prompt_tokens,output_tokens"
     text = f"{', '.join(PRESETS)}, azure_conv, or a CSV of {columns} (default: %(default)s)"
-    add("--workload", default="mixed_length", metavar="NAME|CSV", help=text)
+    add("--workload", default="mixed_length", metavar="NAME|FILE", help=text)
     add(
         "--num-prompts", type=int, metavar="N",
-        help="requests (default: 32 of a named workload, all of a CSV)",
+        help="requests (default: 32 of a named workload, all of a file)",
     )  # fmt: skip
     add("--rate", type=float, metavar="R", help="requests a second; inf: all at once (default: its own)")
     add(

@@ -143,10 +143,10 @@ def bench(args: argparse.Namespace) -> int:
 
 
 def read_workload(args: argparse.Namespace) -> Workload:
-    from .workload import Workload
+    from .workload import FILES, Workload
 
     size = args.num_prompts
-    if size is None and not args.workload.endswith(".csv"):
+    if size is None and not args.workload.endswith(FILES):
         size = 32
     workload = Workload.named(args.workload, size, args.rate, args.burstiness, getattr(args, "seed", 0))
     return workload if args.length_scale == 1 else workload.shortened(args.length_scale)

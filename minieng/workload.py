@@ -11,7 +11,6 @@ from Python's own generator, so that a seed gives the same requests wherever Pyt
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,17 @@ from typing import NamedTuple
 
 from .distributions import Lengths, arrivals, exponential, fixed, lognormal, uniform
 from .job import MOST_SECONDS, MOST_TOKENS, Job, check_job
-from .workload_file import read_jobs, write_jobs
+from .prefixes import conversations, part_tokens, system_prompts
+from .timed_trace import CHUNK, MILLISECOND, read_timed_trace, write_timed_trace
+from .workload_file import read_jobs, trace_file, write_jobs
 
 __all__ = ["PRESETS", "Job", "Workload", "exponential", "fixed", "lognormal", "uniform"]
 AZURE_FILES = ("azure_conv_2023.csv", "AzureLLMInferenceTrace_conv.csv")
+AZURE_SOURCE = (
+    f"Download {AZURE_FILES[1]} from https://github.com/Azure/AzurePublicDataset (data, CC-BY-4.0) and set "
+    "MINIENG_TRACES to its folder; the preset 'chat' has its statistics without the file"
+)
+FILES = (".csv", ".jsonl")  # what is read as a workload; a timed trace is JSON, a line a request
 DEFAULT_SIZE, MOST_JOBS = 100, 1_000_000
 
 
@@ -70,10 +76,11 @@ class Workload:
         the trace itself.
         """
         if name == "azure_conv":
-            return cls.named(str(_azure_file()), n, rate, burstiness)
+            return cls.named(str(trace_file(AZURE_FILES, "azure_conv", AZURE_SOURCE)), n, rate, burstiness)
         if name not in PRESETS:
             raise ValueError(
-                f"no workload {name!r}: choose {', '.join(PRESETS)}, azure_conv, or the path of a CSV file"
+                f"no workload {name!r}: choose {', '.join(PRESETS)}, azure_conv, or the path of a CSV or "
+                "JSONL file"
             )
         preset = PRESETS[name]
         return cls.synthetic(
@@ -90,23 +97,23 @@ class Workload:
         burstiness: float | None = None,
         seed: int = 0,
     ) -> Workload:
-        """A preset or the path of a CSV, as a command line gives it. ``n=None``: 100 jobs,
+        """A preset or the path of a file, as a command line gives it. ``n=None``: 100 jobs,
         or the whole file.
         """
-        if not name.endswith(".csv"):
+        if not name.endswith(FILES):
             return cls.preset(name, DEFAULT_SIZE if n is None else n, rate, burstiness, seed)
         if burstiness is not None:
             raise ValueError(
                 f"burstiness={burstiness}: {name} has its own arrivals; only their rate can be changed"
             )
-        workload = cls.from_csv(name)
+        workload = cls.from_csv(name) if name.endswith(".csv") else cls.from_timed_trace(name)
         workload = workload if n is None else workload.head(n)
         return workload if rate is None else workload.scaled(rate)
 
     @classmethod
     def from_csv(cls, path: str | Path) -> Workload:
-        """Read ``arrival_s,prompt_tokens,output_tokens[,user,priority,deadline]``;
-        lines after a # are comments.
+        """Read ``arrival_s,prompt_tokens,output_tokens[,user,priority,deadline,parts,answer]``;
+        lines after a # are comments. Parts are written as "system:300 turn1:45".
 
         The Azure traces as they are published (TIMESTAMP,ContextTokens,GeneratedTokens) are read as well.
         Raises ValueError naming the line of each bad row (the first five).
@@ -116,6 +123,47 @@ class Workload:
     def to_csv(self, path: str | Path) -> None:
         """Write the file that ``from_csv`` reads; columns that nobody uses are left out."""
         write_jobs(Path(path), self.jobs)
+
+    @classmethod
+    def from_timed_trace(cls, path: str | Path, chunk: int = CHUNK, seconds: float = MILLISECOND) -> Workload:
+        """Read ``timestamp, input_length, output_length, hash_ids``, one JSON object a line.
+
+        chunk    tokens of a hash id
+        seconds  of one unit of a timestamp
+        Raises ValueError naming the line of each bad row (the first five).
+        """
+        return cls(Path(path).stem, tuple(read_timed_trace(Path(path), chunk, seconds)))
+
+    def to_timed_trace(self, path: str | Path, chunk: int = CHUNK, seconds: float = MILLISECOND) -> None:
+        """Write the file that ``from_timed_trace`` reads, and ``vllm bench serve`` (timed_trace).
+
+        It holds lengths, arrivals and what prompts share, nothing else.
+        """
+        write_timed_trace(Path(path), self.jobs, chunk, seconds)
+
+    @classmethod
+    def shared_prefix(
+        cls, groups: int, each: int, *, shared: int, own: Lengths | int, output: Lengths | int,
+        rate: float = math.inf, seed: int = 0,
+    ) -> Workload:  # fmt: skip
+        """``groups`` system prompts of ``shared`` tokens with ``each`` users, all in one mixed-up order.
+
+        own, output  tokens behind the shared ones, and of the answer
+        """
+        return cls("shared_prefix", tuple(system_prompts(groups, each, shared, own, output, rate, seed)))
+
+    @classmethod
+    def chats(
+        cls, sessions: int, turns: int, *, system: int, new: Lengths | int, output: Lengths | int,
+        think: float, rate: float = math.inf, seed: int = 0,
+    ) -> Workload:  # fmt: skip
+        """Conversations: each turn's prompt is all that was said and answered before, and ``new`` tokens.
+
+        system  tokens of the system prompt, one for all
+        think   mean seconds between two turns of a chat, uniform from 0.7 to 1.3 times that
+        rate    chats that begin, a second
+        """
+        return cls("chats", tuple(conversations(sessions, turns, system, new, output, think, rate, seed)))
 
     @property
     def rate(self) -> float:
@@ -161,20 +209,25 @@ class Workload:
         def cut(tokens: int) -> int:
             return max(1, round(tokens * factor))
 
-        jobs = (
-            job._replace(prompt_tokens=cut(job.prompt_tokens), output_tokens=cut(job.output_tokens))
-            for job in self
-        )
-        return Workload(self.name, tuple(jobs))
+        def cut_job(job: Job) -> Job:
+            parts = tuple((name, cut(tokens)) for name, tokens in job.parts)
+            prompt = max(cut(job.prompt_tokens), sum(tokens for _, tokens in parts))
+            return job._replace(prompt_tokens=prompt, output_tokens=cut(job.output_tokens), parts=parts)
+
+        return Workload(self.name, tuple(map(cut_job, self)))
 
     def prompts(self, vocab_size: int, seed: int = 0) -> list[list[int]]:
-        """Random token ids for each job. No two of vocab_size jobs begin alike,
-        so no prefix is shared by chance.
+        """Random token ids for each job. Behind what their parts share,
+        no two of vocab_size jobs go on alike.
         """
         rng, vocabulary = Random(seed), range(vocab_size)
         first = rng.sample(vocabulary, vocab_size)
         rest = [rng.choices(vocabulary, k=job.prompt_tokens - 1) for job in self]
-        return [[first[i % vocab_size], *tokens] for i, tokens in enumerate(rest)]
+        made = []
+        for i, (job, tokens) in enumerate(zip(self, rest, strict=True)):
+            shared = [token for part in job.parts for token in part_tokens(*part, vocab_size, seed)]
+            made.append([*shared, first[i % vocab_size], *tokens][: job.prompt_tokens])
+        return made
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -240,26 +293,3 @@ PRESETS = {
         "assumed",
     ),
 }  # fmt: skip
-
-
-# -- files --------------------------------------------------------------------------------------------------
-
-
-def _azure_file() -> Path:
-    """The Azure conversation trace, in the folder that MINIENG_TRACES names.
-    Raises ValueError saying how to get it.
-    """
-    folder = os.environ.get("MINIENG_TRACES")
-    found = [path for name in AZURE_FILES if folder and (path := Path(folder) / name).exists()]
-    if found:
-        return found[0]
-    where = (
-        f"the folder {folder} (MINIENG_TRACES) holds neither"
-        if folder
-        else "MINIENG_TRACES names no folder with"
-    )
-    raise ValueError(
-        f"azure_conv: {where} {AZURE_FILES[0]} nor {AZURE_FILES[1]}. Download {AZURE_FILES[1]} from "
-        "https://github.com/Azure/AzurePublicDataset (data, CC-BY-4.0) and set MINIENG_TRACES to its folder; "
-        "the preset 'chat' has its statistics without the file"
-    )

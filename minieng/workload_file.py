@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import Any, TextIO
 from .job import Job, check_job
 
 COLUMNS = ("arrival_s", "prompt_tokens", "output_tokens")
-OPTIONAL = ("user", "priority", "deadline")
+OPTIONAL = ("user", "priority", "deadline", "parts", "answer")
 AZURE_COLUMNS = dict(zip(("TIMESTAMP", "ContextTokens", "GeneratedTokens"), COLUMNS, strict=True))
 # What else a cell must be: text for a user, or a whole number.
-KINDS = {"arrival_s": "number", "deadline": "number"}
+KINDS = {"arrival_s": "number", "deadline": "number", "parts": "row of name:tokens"}
 
 
 def read_jobs(path: Path) -> list[Job]:
@@ -30,11 +31,23 @@ def read_jobs(path: Path) -> list[Job]:
 def write_jobs(path: Path, jobs: Sequence[Job]) -> None:
     """The file that ``read_jobs`` reads; columns that nobody uses are left out."""
     fields = enumerate(Job._fields)
-    used = [i for i, name in fields if name in COLUMNS or any(job[i] not in ("", 0, None) for job in jobs)]
+    used = [
+        i for i, name in fields if name in COLUMNS or any(job[i] not in ("", 0, None, ()) for job in jobs)
+    ]
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([Job._fields[i] for i in used])
-        writer.writerows([job[i] for i in used] for job in jobs)
+        writer.writerows([_cell(job[i]) for i in used] for job in jobs)
+
+
+def _cell(value: Any) -> Any:
+    """Parts as "system:300 turn1:45", all else as it is."""
+    return " ".join(f"{name}:{tokens}" for name, tokens in value) if isinstance(value, tuple) else value
+
+
+def _parts(cell: str) -> tuple[tuple[str, int], ...]:
+    pairs = (word.rpartition(":") for word in cell.split())
+    return tuple((name, int(tokens)) for name, _, tokens in pairs)
 
 
 def _rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
@@ -103,6 +116,8 @@ def _job(names: Sequence[str], cells: Sequence[str], times: Times, number: int) 
         "arrival_s": lambda cell: times.read(cell, number),
         "user": str,
         "deadline": lambda cell: float(cell) if cell else None,
+        "parts": _parts,
+        "answer": str,
     }
     values: dict[str, Any] = {}
     for name, cell in zip(names, map(str.strip, cells), strict=True):
@@ -154,3 +169,24 @@ class Times:
         if kind != self.kind:
             raise MixedTimes(f"is {kind}, but line {self.line} has {self.kind}: they cannot be compared")
         return time if isinstance(time, float) else (time - self.first).total_seconds()
+
+
+class MissingTrace(ValueError):
+    """A published trace that is not on this machine; the message says how to get it."""
+
+
+def trace_file(names: Sequence[str], wanted_by: str, advice: str) -> Path:
+    """A published trace, under one of its names in the folder that MINIENG_TRACES names.
+
+    Raises MissingTrace, which says who wants it, and ends with ``advice``.
+    """
+    folder = os.environ.get("MINIENG_TRACES")
+    found = [path for name in names if folder and (path := Path(folder) / name).exists()]
+    if found:
+        return found[0]
+    where = (
+        f"the folder {folder} (MINIENG_TRACES) holds neither"
+        if folder
+        else "MINIENG_TRACES names no folder with"
+    )
+    raise MissingTrace(f"{wanted_by}: {where} {' nor '.join(names)}. {advice}")

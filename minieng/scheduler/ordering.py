@@ -6,6 +6,7 @@ the request that goes first. If no victim is named, the order says who goes (``O
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from ..config import look_up
 from ..kv.allocator import Ledger
 from ..plan import Plan
 from ..request import Request
+from ..warn import warn
 from .queues import Queues
 
 Predictor = Callable[[Request], float]
@@ -57,9 +59,12 @@ class Order:
 
 
 class KeyOrder(Order):
-    """Sorted by ``key(request, now)``; ties go to the earlier arrival."""
+    """Sorted by ``key(request, now)``; ties go to the earlier arrival. A key may look at ``self.ledger``."""
+
+    ledger: Ledger  # of the plan that is being made
 
     def sort(self, waiting: Iterable[Request], now: float, kv: Ledger) -> Iterable[Request]:
+        self.ledger = kv
         return sorted(waiting, key=lambda r: (self.key(r, now), r.arrival_time, r.sequence))
 
     def key(self, request: Request, now: float) -> Any:
@@ -90,24 +95,41 @@ class Priority(KeyOrder):
 
 
 class HighestResponseRatio(KeyOrder):
-    """Largest (wait + service) / service first; service is predicted from the time a token takes here."""
+    """Largest (wait + service) / service first; service is predicted from the time a token takes here, for
+    all tokens that are not in the cache.
+    """
 
     def key(self, request: Request, now: float) -> float:
-        tokens = request.num_remaining_tokens + max(1.0, self.predict(request) - request.num_output_tokens)
+        tokens = self.ledger.todo(request) + max(1.0, self.predict(request) - request.num_output_tokens)
         service = max(1e-9, tokens * self.queues.seconds_per_token)
         return -(now - request.arrival_time + service) / service
 
 
+class ShortestPrefill(KeyOrder):
+    """Fewest tokens left to compute first, what is in the cache taken off. Long prompts may starve."""
+
+    def key(self, request: Request, now: float) -> int:
+        return self.ledger.todo(request)
+
+
 class LongestPrefix(Order):
-    """Longest cached prefix first (SGLang's lpm);
-    plain arrival order when the queue is too long to look at.
+    """Longest cached prefix first (SGLang's lpm); plain arrival order, with a warning, when the queue is too
+    long to look at. Who shares nothing may starve.
     """
 
     LONGEST_QUEUE = 128
+    warned = False
 
     def sort(self, waiting: Iterable[Request], now: float, kv: Ledger) -> Iterable[Request]:
         waiting = list(waiting)
         if len(waiting) > self.LONGEST_QUEUE:
+            if not self.warned:
+                warn(
+                    f"order 'lpm': {len(waiting)} requests wait, and it looks at {self.LONGEST_QUEUE} at "
+                    "most: first come, first served as long as more do. Refuse some (max_waiting), or choose "
+                    "another order"
+                )
+            self.warned = True
             return waiting
         return sorted(waiting, key=lambda r: (-kv.shared(r).num_tokens, r.arrival_time, r.sequence))
 
@@ -179,14 +201,23 @@ class Adaptive(KeyOrder):
 
 
 class OwnKey(KeyOrder):
-    """The user's own function ``key(request, now)``."""
+    """The user's own function ``key(request, now)``, or ``key(request, now, ledger)`` if it takes three."""
 
-    def __init__(self, queues: Queues, key: Callable[[Request, float], Any]) -> None:
+    def __init__(self, queues: Queues, key: Callable[..., Any]) -> None:
         super().__init__(queues)
-        self.given = key
+        self.given, self.sees_ledger = key, takes(key, 3)
 
     def key(self, request: Request, now: float) -> Any:
-        return self.given(request, now)
+        return self.given(request, now, self.ledger) if self.sees_ledger else self.given(request, now)
+
+
+def takes(function: Callable, count: int) -> bool:
+    """Whether it can be called with so many arguments; False where Python cannot tell."""
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 ORDERS: dict[str, type[Order]] = {
@@ -197,10 +228,11 @@ ORDERS: dict[str, type[Order]] = {
     "lpm": LongestPrefix,
     "hrrn": HighestResponseRatio,
     "fair": Fair,
+    "spf": ShortestPrefill,
 }
 
 
-def find_order(order: str | Callable[[Request, float], Any]) -> Callable[[Queues], Order]:
+def find_order(order: str | Callable[..., Any]) -> Callable[[Queues], Order]:
     """An order, still without queues, from its name or from the user's own key.
     Raises ValueError with the names there are.
     """
@@ -209,7 +241,7 @@ def find_order(order: str | Callable[[Request, float], Any]) -> Callable[[Queues
     return look_up("order", order, ORDERS, ", or pass a function")
 
 
-def make_order(order: str | Callable[[Request, float], Any], queues: Queues) -> Order:
+def make_order(order: str | Callable[..., Any], queues: Queues) -> Order:
     return find_order(order)(queues)
 
 

@@ -15,6 +15,7 @@ from .cost_model import StepTimeModel, Work
 if TYPE_CHECKING:
     from ..workload import Job
 
+PART = 1_000_000_000  # tokens of parts of prompts begin here
 END = -1  # the token that ends a scripted text; no real vocabulary has it
 
 
@@ -56,6 +57,7 @@ def scripted_request(
     max_tokens: int | None = None,
     max_model_len: int | None = None,
     name: str | None = None,
+    token: int | None = None,
     **rest: Any,
 ) -> Request:
     """A request for the simulator: lengths in tokens, arrival in seconds.
@@ -63,10 +65,11 @@ def scripted_request(
     prompt_tokens  their number, or token ids where prompts share a prefix
     output_tokens  where the text ends by itself
     max_tokens     what the client asks for at most (default: no more than it gets); reservations go by it
+    token          what its answer is made of (default: a token that only this request has)
     """
     if output_tokens < 1:
         raise ValueError(f"request {number}: output_tokens={output_tokens}: must be at least 1")
-    token = own_token(number)
+    token = own_token(number) if token is None else token
     prompt = [token] * prompt_tokens if isinstance(prompt_tokens, int) else prompt_tokens
     asked = SamplingParams(max_tokens=max(output_tokens, max_tokens or 0))
     return Request(
@@ -82,11 +85,21 @@ def scripted_requests(
 
     A prompt that leaves no room for one output token is kept: ``Cluster.run`` refuses it and says why.
     """
+    names: dict[str, int] = {}  # of parts: each has a token of its own, which no request has
+
+    def token_of(name: str) -> int:
+        return PART + names.setdefault(name, len(names))
+
+    def prompt_of(number: int, job: Job) -> list[int]:
+        shared = [token for name, tokens in job.parts for token in [token_of(name)] * tokens]
+        return shared + [own_token(number)] * (job.prompt_tokens - len(shared))
+
     return [
         scripted_request(
-            i, job.prompt_tokens, job.output_tokens, job.arrival_s,
+            i, prompt_of(i, job) if job.parts else job.prompt_tokens, job.output_tokens, job.arrival_s,
             asked(job.output_tokens) if asked else None, max_model_len, user=job.user, priority=job.priority,
             deadline=None if job.deadline is None else job.arrival_s + job.deadline,
+            token=token_of(job.answer) if job.answer else None,
         )
         for i, job in enumerate(workload)
     ]  # fmt: skip
