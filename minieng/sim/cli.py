@@ -17,7 +17,8 @@ from ..config import EngineConfig
 from ..observe.metrics import Metrics, parse_goodput, table
 from ..parallel.router import ROUTERS
 from ..save import save_json, writable
-from ..workload import Workload
+from ..workload import FILES, Workload
+from ..workload_file import MissingTrace
 from .cluster import Cluster
 from .cost_model import HOST_SECONDS, StepTimeModel
 from .executor import SimExecutor, scripted_requests
@@ -50,10 +51,10 @@ def simulate_flags(parser: argparse.ArgumentParser) -> None:
     add("--host-ms", type=float, default=HOST_MS, metavar="MS", help=text)
     text = "microseconds of each step on the host for each request in it (default: %(default)s)"
     add("--host-us-per-request", type=float, default=0.0, metavar="US", help=text)
-    add("--workload", default="chat", metavar="NAME|CSV", help="as for bench (default: %(default)s)")
+    add("--workload", default="chat", metavar="NAME|FILE", help="as for bench (default: %(default)s)")
     add(
         "--num-prompts", type=int, metavar="N",
-        help="requests (default: 1000 of a named workload, all of a CSV)",
+        help="requests (default: 1000 of a named workload, all of a file)",
     )  # fmt: skip
     add("--rate", type=float, metavar="R", help="requests a second (default: its own)")
     add("--burstiness", type=float, metavar="B", help="1 is Poisson, below 1 bursty (default: its own)")
@@ -116,14 +117,20 @@ def describe(cluster: Cluster, args: argparse.Namespace) -> str:
 
 
 def _workload(args: argparse.Namespace) -> Workload:
-    size = 1000 if args.num_prompts is None and not args.workload.endswith(".csv") else args.num_prompts
+    size = 1000 if args.num_prompts is None and not args.workload.endswith(FILES) else args.num_prompts
     return Workload.named(args.workload, size, args.rate, args.burstiness, getattr(args, "seed", 0))
 
 
 def _papers(args: argparse.Namespace) -> int:
     tables = []
     for paper in PAPERS if args.paper == "all" else [args.paper]:
-        tables.append(rerun(paper, getattr(args, "seed", 0)))
+        try:
+            tables.append(rerun(paper, getattr(args, "seed", 0)))
+        except MissingTrace as missing:
+            if args.paper != "all":
+                raise
+            print(f"left out: {missing}\n", file=sys.stderr)
+            continue
         print(tables[-1], end="\n\n" if args.paper == "all" else "\n", flush=True)
     if args.paper == "all":
         print(errors_in_words(tables))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from minieng.sim.papers import PAPERS, Row, Table, rerun
@@ -99,7 +101,12 @@ def test_a_figure_that_a_constant_was_taken_from_does_not_count(tables):
     assert row(tables("anyscale"), "80 ms").error is None and row(tables("anyscale"), "paged over naive").error is None
 
 
-@pytest.mark.parametrize("paper", [pytest.param(paper, marks=[pytest.mark.wide] * (paper in WIDE)) for paper in PAPERS])
+def marks(paper: str) -> list[pytest.MarkDecorator]:
+    no_traces = pytest.mark.skipif(not os.environ.get("MINIENG_TRACES"), reason="MINIENG_TRACES names no folder")
+    return [pytest.mark.wide] * (paper in WIDE) + [no_traces] * (paper == "mooncake")
+
+
+@pytest.mark.parametrize("paper", [pytest.param(paper, marks=marks(paper)) for paper in PAPERS])
 def test_every_table_says_all_that_one_must_know(tables, paper):
     table = tables(paper)
     text = str(table)

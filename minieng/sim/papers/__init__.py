@@ -18,6 +18,7 @@ PAPERS = {
     "sarathi-pp": "Agrawal et al., SARATHI, arXiv 2308.16369",
     "anyscale": "Daniel et al., continuous batching, Anyscale blog, June 2023",
     "vllm-watermark": "vLLM, pull request 44594: a watermark against preemptions, June 2026",
+    "mooncake": "Qin et al., Mooncake, FAST 2025: what a prefix cache finds (needs its traces)",
 }
 
 
