@@ -23,8 +23,9 @@ A whole task:
     )
 
 ``args`` is ``(jobs,)`` or ``(jobs, knobs)``, so that a case can set knobs of its own: ``(JOBS, {"batch_size": 3})``. A job may
-have a fourth part, a dict with max_tokens, priority, deadline (seconds on the clock) or user. Requests are called
-r0, r1, ... in the order of the jobs.
+have a fourth part, a dict with max_tokens, priority, deadline (seconds on the clock), user, or prefix: [number, tokens], so
+many of the first tokens of its prompt are those of every job with that number. Requests are called r0, r1, ... in the order
+of the jobs.
 
 ``drive`` runs beside the learner's code and returns a *run*, plain data:
 
@@ -236,7 +237,10 @@ def request_of(number: int, job: Sequence[Any]) -> "Request":
     from minieng.sim.executor import scripted_request
 
     arrival, prompt, output, *rest = job
-    return scripted_request(number, prompt, output, arrival, name=f"r{number}", **(dict(rest[0]) if rest else {}))
+    more = dict(rest[0]) if rest else {}
+    prefix, shared = more.pop("prefix", (0, 0))
+    tokens = [2_000_000 + prefix] * shared + [1_000_000 + number] * (prompt - shared) if shared else prompt
+    return scripted_request(number, tokens, output, arrival, name=f"r{number}", **more)
 
 
 def count_plans(scheduler: "Scheduler", most: int) -> None:
