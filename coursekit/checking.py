@@ -6,7 +6,7 @@ from typing import Any
 
 from . import store, words
 from .borrowed import borrowed
-from .examine import BROKEN, DONE, ERROR, LATE, MISSING, TODO, WRONG, Verdict, caller, examine
+from .examine import BROKEN, DONE, ERROR, LATE, MISSING, NOT_HERE, TODO, WRONG, Verdict, caller, examine
 from .guard import CLOSED, guarded
 from .show import show
 from .task import Args, Task, UnknownTask, find_task
@@ -28,7 +28,7 @@ def check(task_id: str, namespace: Any) -> None:
     _right[task.id] = verdict.status == DONE
     record(task, verdict)
     show(words.as_text(task, verdict, printed), words.as_html(task, verdict, printed))
-    if os.environ.get("COURSEKIT_STRICT") == "1" and verdict.status != DONE:
+    if os.environ.get("COURSEKIT_STRICT") == "1" and verdict.status not in (DONE, NOT_HERE):
         raise AssertionError(words.as_text(task, verdict, printed))
 
 
@@ -47,6 +47,8 @@ def verdict_on(task: Task, namespace: Any, seconds: float = SECONDS) -> tuple[Ve
         return Verdict(MISSING, note=f'write check("{task.id}", globals()), so that your function can be found.'), ""
     if task.name not in namespace:
         return Verdict(MISSING, note=f"`{task.name}` is not defined: run the cell with your answer first."), ""
+    if task.lacks:
+        return Verdict(NOT_HERE, note=f"{task.lacks}."), ""
     answer = namespace[task.name]
     if not callable(answer):
         return Verdict(MISSING, note=f"`{task.name}` is a {type(answer).__name__}, neither a function nor a class."), ""

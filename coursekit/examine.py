@@ -22,6 +22,7 @@ Reference = Callable[[Args], Any]  # the right answer
 STARTS = 5  # so many of the calls that show a mistake are made smaller
 
 DONE, WRONG, TODO, ERROR, LATE, MISSING, BROKEN = "done", "wrong", "todo", "error", "late", "missing", "broken"
+NOT_HERE = "not here"  # the task cannot run on this machine (Task.needs): neither right nor wrong
 
 
 class Failed(Exception):

@@ -5,6 +5,7 @@ for each ``Task``, named after the function or class it asks for.
 """
 
 import importlib
+import importlib.util
 import pkgutil
 import random
 from collections.abc import Callable, Sequence
@@ -108,6 +109,8 @@ class Task:
     engine: the answer is a scheduler; in grading, those of the engine are closed to it, but for those named in may_use.
     scene(args): the call in words, where ``name(arguments)`` would say little.
     beside(args, finding): the finding with more to see in it, asked for once, when it is clear which case is told.
+    needs: packages without which the answer cannot run, such as "triton", which is not for every machine: where one of
+    them is not installed, the task is not graded. The grader imports them before the answer's time begins.
     """
 
     id: str
@@ -129,12 +132,19 @@ class Task:
     beside: Callable[[Args, Finding], Finding] = _as_it_is
     engine: bool = False
     may_use: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     memory_mb: int = 1024
     rounds: int = 40
 
     @property
     def lesson(self) -> str:
         return self.id.split(".")[0]
+
+    @property
+    def lacks(self) -> str:
+        """Why the task cannot be graded on this machine; "" where it can."""
+        missing = [name for name in self.needs if importlib.util.find_spec(name) is None]
+        return f"not graded here: it needs {' and '.join(missing)}, and this Python has none" if missing else ""
 
     def random_cases(self, seed: Any) -> list[tuple[Any, ...]]:
         """``rounds`` random calls, small ones first; the same seed gives the same calls on every machine."""

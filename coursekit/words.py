@@ -1,7 +1,7 @@
 """A verdict in words: the message of a check, as text and as HTML. The grader's feedback uses the same."""
 
 from . import show
-from .examine import BROKEN, DONE, ERROR, LATE, MISSING, TODO, WRONG, Verdict
+from .examine import BROKEN, DONE, ERROR, LATE, MISSING, NOT_HERE, TODO, WRONG, Verdict
 from .task import Finding, Task
 
 # no slip of the code's stopped it: what came back cannot be judged or is not the learner's own, or it could not even be begun
@@ -24,6 +24,7 @@ def head(task: Task, verdict: Verdict) -> str:
         LATE: f"✗ {task.id} {task.name}: {verdict.note}",
         MISSING: f"○ {task.id} {task.name}: {verdict.note}",
         BROKEN: f"✗ {task.id} {task.name}: {verdict.note}",
+        NOT_HERE: f"– {task.id} {task.name}: {verdict.note}",
     }[verdict.status]
 
 
@@ -85,5 +86,5 @@ def as_html(task: Task, verdict: Verdict, printed: str = "", next_step: bool = T
         body += f'<div style="color:{show.QUIET}">your code printed:</div><pre>{show.escape(printed[:1000])}</pre>'
     if next_step and advice(task, verdict):
         body += f"<div>{show.escape(advice(task, verdict))}</div>"
-    colour = show.GOOD if verdict.status == DONE else show.QUIET if verdict.status in (TODO, MISSING) else show.BAD
+    colour = show.GOOD if verdict.status == DONE else show.QUIET if verdict.status in (TODO, MISSING, NOT_HERE) else show.BAD
     return show.box(colour, show.escape(head(task, verdict)), body)

@@ -182,6 +182,8 @@ def failure(problem: BaseException) -> dict[str, str]:
 def driver(setup: dict[str, Any], plain: Any) -> Drive:
     """The task's own way to run an answer (a scheduler in an engine, one that asks), or a plain call."""
     sys.path[:0] = setup["paths"]  # answers may import the engine, and it is the judge's own, not one installed beside it
+    for name in setup["needs"]:
+        importlib.import_module(name)
     if not setup["drive"]:
         close_the_course()
         return lambda answer, args, ask: plain.answer_to(answer, args)

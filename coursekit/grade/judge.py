@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import cells
 from ..cells import Book
-from ..examine import BROKEN, ERROR, MISSING, Failed, Verdict, examine
+from ..examine import BROKEN, ERROR, MISSING, NOT_HERE, Failed, Verdict, examine
 from ..task import Finding, Task, lessons, tasks_of
 from .job import Job
 from .session import Session
@@ -46,6 +46,8 @@ def grade(book: Book, reference: Reference, job: Job) -> dict[str, Verdict]:
 
 def grade_task(task: Task, book: Book, found: dict[str, str], reference: Reference, job: Job) -> Verdict:
     """found: {task id: source of its answer cell} in ``book``."""
+    if task.lacks:
+        return Verdict(NOT_HERE, note=f"{task.lacks}.")
     if task.id not in found:
         return Verdict(
             MISSING,

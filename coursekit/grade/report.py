@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 from .. import words
-from ..examine import DONE, MISSING, TODO, Verdict
-from ..task import tasks_of
+from ..examine import DONE, MISSING, NOT_HERE, TODO, Verdict
+from ..task import Task, tasks_of
 
 Row = dict[str, Any]  # a graded submission: key, student, file, and lesson with verdicts, or a problem
 
@@ -30,14 +30,20 @@ def verdicts_of(row: Row) -> dict[str, Verdict]:
     return {name: Verdict.from_dict(v) for name, v in row.get("verdicts", {}).items()}
 
 
-def points_of(row: Row) -> dict[str, int]:
-    """{task id: points} of a graded row; empty for a file that could not be read."""
+def graded_tasks(row: Row) -> list[Task]:
+    """The tasks of a row's exercise, without those that could not be graded on this machine; none for a file without a lesson."""
     got = verdicts_of(row)
-    return {t.id: t.points if got[t.id].status == DONE else 0 for t in tasks_of(row["lesson"])} if got else {}
+    return [t for t in tasks_of(row["lesson"]) if t.id not in got or got[t.id].status != NOT_HERE] if "lesson" in row else []
+
+
+def points_of(row: Row) -> dict[str, int]:
+    """{task id: points} of what was graded in a row; empty for a file that could not be read."""
+    got = verdicts_of(row)
+    return {t.id: t.points if got[t.id].status == DONE else 0 for t in graded_tasks(row)} if got else {}
 
 
 def out_of(row: Row) -> int:
-    return sum(t.points for t in tasks_of(row["lesson"])) if "lesson" in row else 0
+    return sum(t.points for t in graded_tasks(row))
 
 
 def in_short(row: Row) -> str:
@@ -142,7 +148,8 @@ def page(row: Row) -> str:
 def sections(row: Row) -> str:
     got, points, out = verdicts_of(row), points_of(row), ""
     for task in tasks_of(row["lesson"]):
-        earned = f'<span class="points">{points[task.id]} of {task.points}</span>'
+        told = f"{points[task.id]} of {task.points}" if task.id in points else "not graded here"
+        earned = f'<span class="points">{told}</span>'
         out += f"<h2>{task.id} {html.escape(task.title)} {earned}</h2>"
         try:
             out += words.as_html(task, got[task.id], next_step=False)
@@ -156,7 +163,7 @@ def mistakes(rows: list[Row]) -> list[tuple[int, str, str]]:
     count: Counter[tuple[str, str]] = Counter()
     for row in rows:
         for name, v in verdicts_of(row).items():
-            if v.status != DONE:
+            if v.status not in (DONE, NOT_HERE):
                 slip = " ".join(v.slip.split())  # an exception may have a name of several lines
                 count[name, {TODO: "not done", MISSING: "answer missing"}.get(v.status, slip)] += 1
     return [(n, name, what) for (name, what), n in sorted(count.items(), key=lambda item: (-item[1], item[0]))]
@@ -166,7 +173,7 @@ def by_task(rows: list[Row]) -> list[tuple[str, str, int, int]]:
     """[(task id, title, how many have it right, of how many)] of every exercise that was handed in."""
     graded = [row for row in rows if "lesson" in row]
     tasks = [task for number in sorted({row["lesson"] for row in graded}) for task in tasks_of(number)]
-    got = {t.id: [points_of(row)[t.id] > 0 for row in graded if row["lesson"] == t.lesson] for t in tasks}
+    got = {t.id: [points_of(row)[t.id] > 0 for row in graded if t.id in points_of(row)] for t in tasks}
     return [(t.id, t.title, sum(got[t.id]), len(got[t.id])) for t in tasks]
 
 

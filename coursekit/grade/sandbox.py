@@ -155,6 +155,7 @@ def environment(home: str) -> dict[str, str]:
         "MKL_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "TMPDIR": "/tmp" if home.startswith("/tmp/home") else home,
+        "TRITON_INTERPRET": "1",  # no GPU is to be had inside: kernels are interpreted
     }
 
 

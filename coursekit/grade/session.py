@@ -65,6 +65,7 @@ class Session:
             "task": task.id,
             "name": task.name,
             "drive": task.drive is not None,
+            "needs": task.needs,
             "paths": [str(sandbox.PACKAGE.parent)],
             "limits": sandbox.limits(self.mode, task.memory_mb, self.seconds),
             "refuse": self.mode != "none",
