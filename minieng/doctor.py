@@ -142,11 +142,12 @@ def _device() -> dict[str, Any]:
     """What ``device="auto"`` and ``dtype="auto"`` come to, and why."""
     import torch
 
+    from .gpu import is_gpu
     from .model.load import choose_device, choose_dtype
 
     device = choose_device("auto")
     dtype = str(choose_dtype("auto", device, None)).removeprefix("torch.")
-    if device.type != "cuda":
+    if not is_gpu(device):
         built = (
             "no GPU is visible"
             if torch.version.cuda or torch.version.hip

@@ -127,6 +127,12 @@ def test_the_ground_floor_and_the_blocks_need_no_torch():
         assert not {m.split(".")[0] for m in imports(file)} & {"torch", "transformers"}, file
 
 
+def test_whether_a_device_is_a_gpu_is_asked_in_one_place():
+    """A device of another kind in a GPU's place then goes the GPU's way everywhere (tests/model/test_dry_run.py)."""
+    own = [f.relative_to(ROOT) for f in FILES if re.search(r"""\.type\s*[!=]=\s*["']cuda""", f.read_text(encoding="utf-8"))]
+    assert own == [Path("minieng/gpu.py")]
+
+
 def test_import_minieng_is_light():
     code = (
         "import sys, minieng; from minieng import LLM, SamplingParams, EngineConfig, Plan, Request, Scheduler\n"

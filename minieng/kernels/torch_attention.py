@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .. import gpu
 from .batch import Batch, LayerKV
 from .transfer import on_device
 
@@ -37,7 +38,9 @@ def dense_attention(
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     if layer.softcap is None:
         group = q.shape[1] // k.shape[1]
-        if group > 1 and q.is_cuda:  # there only the kernel that writes all scores out knows groups
+        if group > 1 and gpu.is_gpu(
+            q.device
+        ):  # there only the kernel that writes all scores out knows groups
             k, v = (x.repeat_interleave(group, 1) for x in (k, v))
         grouped = q.shape[1] != k.shape[1]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=layer.scale, enable_gqa=grouped)

@@ -29,6 +29,7 @@ import torch
 import triton
 import triton.language as tl
 
+from .. import gpu
 from .batch import Batch, LayerKV, Rows
 from .transfer import on_device
 
@@ -315,7 +316,7 @@ def tensor_cores(device: torch.device) -> bool:
     """Whether Triton multiplies half precision on the tensor cores: not before sm_80.
     The interpreter does as later GPUs do.
     """
-    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0)
+    return not gpu.is_gpu(device) or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def kinds(batch: Batch, tokens: int) -> tuple[bool, ...]:

@@ -254,7 +254,7 @@ def choose_device(asked: str) -> torch.device:
         raise ValueError(f"device={asked!r}: choose auto, cpu, cuda or cuda:N") from None
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"device={asked!r}: minieng runs on cpu and cuda")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if gpu.is_gpu(device) and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"device={asked!r}: this machine has {torch.cuda.device_count()} CUDA devices; use device='cpu'"
         )
@@ -268,7 +268,7 @@ def choose_dtype(asked: str, device: torch.device, config: Any) -> torch.dtype:
     """
     if asked != "auto":
         return getattr(torch, asked)
-    if device.type == "cuda":
+    if gpu.is_gpu(device):
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
     return torch.float32
 
