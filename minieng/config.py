@@ -60,7 +60,7 @@ class EngineConfig:
     )
     order: str | Callable = knob("fcfs", "order of the waiting queue, or a key function")
     predictor: Callable | None = knob(
-        None, "sjf, adaptive, hrrn, future_peak: function from a request to its output length"
+        None, "sjf, adaptive, hrrn, future_peak: from a request to its output length, else what it asks"
     )
     ageing: float = knob(0.0, "priority: points a request gains for each second of waiting", low=0.0)
     max_num_queued_reqs: int | None = knob(

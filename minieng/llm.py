@@ -240,7 +240,8 @@ class LLM:
         lines = {
             "model": self.model_name + (f", {self.path}" if self.path else ""),
             **self.runner.facts(),
-            "scheduler": f"{type(self.engine.scheduler).__name__}, order {config['order']}, "
+            "scheduler": f"{type(self.engine.scheduler).__name__}, "
+            f"order {self.engine.scheduler.order.in_words()}, "
             f"admission {config['admission']}, victim {config['victim'] or 'the last in the order'}, "
             f"preemption {config['preemption']}",
             "cache": f"{kv.pool.num_blocks} blocks of {kv.block_size} = {kv.num_slots} tokens, "

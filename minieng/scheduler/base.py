@@ -99,16 +99,20 @@ class Scheduler:
         False if the request itself had to go, or had gone already. A victim planned before is taken out
         again.
         """
-        if request in plan.preempt:
-            return False
-        while not kv.take(request, n):
+        while request not in plan.preempt:
+            if kv.take(request, n):
+                return True
             victim = max((r for r in self.running if r not in plan.preempt), key=self.victim_key)
-            kv.give_back(victim)
-            plan.preempt.append(victim)
-            plan.drop(victim)
-            if victim is request:
-                return False
-        return True
+            self.evict(plan, kv, victim)
+        return False
+
+    def evict(self, plan: Plan, kv: Ledger, request: Request) -> None:
+        """Plan that a running request gives up seat and KV: its blocks are free on the ledger. A slice of it
+        that was planned before is taken out again.
+        """
+        kv.give_back(request)
+        plan.preempt.append(request)
+        plan.drop(request)
 
     def admit(self, plan: Plan, kv: Ledger, now: float, budget: int, whole: bool = True) -> None:
         """Add waiting requests to the plan, in order, until the first that does not get in; note why not.

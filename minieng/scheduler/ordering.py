@@ -33,7 +33,12 @@ def asked_length(request: Request) -> float:
 
 
 class Order:
-    """First come, first served. Preempted requests stand in front, where the scheduler put them."""
+    """First come, first served. Preempted requests stand in front, where the scheduler put them.
+
+    blind  of an order that goes by lengths, what it comes to where no length is known: all ask for the same
+    """
+
+    blind = ""
 
     def __init__(self, queues: Queues) -> None:
         self.queues = queues
@@ -57,6 +62,13 @@ class Order:
     def served(self, plan: Plan) -> None:
         pass
 
+    def in_words(self) -> str:
+        """Its name, and what it comes to if it goes by lengths and has no predictor."""
+        config = self.queues.config
+        if not self.blind or config.predictor:
+            return str(config.order)
+        return f"{config.order} by the length asked for (no predictor: {self.blind}, if all ask for the same)"
+
 
 class KeyOrder(Order):
     """Sorted by ``key(request, now)``; ties go to the earlier arrival. A key may look at ``self.ledger``."""
@@ -73,6 +85,8 @@ class KeyOrder(Order):
 
 class ShortestJob(KeyOrder):
     """Fewest predicted output tokens first (SJF); what it has made already is taken off."""
+
+    blind = "first come, first served"
 
     def key(self, request: Request, now: float) -> float:
         return self.predict(request) - request.num_output_tokens
@@ -98,6 +112,8 @@ class HighestResponseRatio(KeyOrder):
     """Largest (wait + service) / service first; service is predicted from the time a token takes here, for
     all tokens that are not in the cache.
     """
+
+    blind = "first come, first served among prompts of one length"
 
     def key(self, request: Request, now: float) -> float:
         tokens = self.ledger.todo(request) + max(1.0, self.predict(request) - request.num_output_tokens)
@@ -182,6 +198,7 @@ class Adaptive(KeyOrder):
     """
 
     URGENCY, LENGTH, BALANCE, PATIENCE = 2.0, 1.0, 0.5, 10.0
+    blind = "first come, first served but for deadlines"
 
     def sort(self, waiting: Iterable[Request], now: float, kv: Ledger) -> Iterable[Request]:
         ends = [max(0.0, self.predict(r) - r.num_output_tokens) for r in self.queues.running]

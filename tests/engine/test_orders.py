@@ -210,3 +210,26 @@ def test_a_victim_that_was_planned_already_is_taken_out_again():
     finish(engine)
     broke = next(p for p in seen if p.preempt)
     assert broke.preempt == [a] and [r for r, _ in broke.extend] == [b]
+
+
+@pytest.mark.parametrize("order", ["sjf", "hrrn", "adaptive"])
+def test_an_order_by_lengths_says_what_it_is_without_a_predictor(order):
+    engine = fake_engine(order=order)
+    for name, at in (("a", 2.0), ("b", 1.0), ("c", 1.5)):
+        ask(engine, name, 3, 8, at=at)
+    assert queue(engine, 5.0) == "bca", "all ask for the same: first come, first served"
+    assert f"{order} by the length asked for (no predictor: first come, first served" in engine.scheduler.order.in_words()
+    assert fake_engine(order=order, predictor=lambda r: 3).scheduler.order.in_words() == order
+
+
+def test_evict_frees_the_blocks_on_the_ledger_and_takes_the_slice_out():
+    engine = fake_engine(num_blocks=8, block_size=4)
+    for name in "ab":
+        ask(engine, name, 6, 8)
+    engine.step()
+    a, b = engine.scheduler.running
+    plan, kv = Plan(extend=[(a, 1), (b, 1)]), engine.kv.ledger()
+    assert kv.free == 4
+    engine.scheduler.evict(plan, kv, a)
+    assert (plan.preempt, plan.extend, kv.free) == ([a], [(b, 1)], 6)
+    engine.scheduler.check(plan, engine.clock.now())
