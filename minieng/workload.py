@@ -25,9 +25,11 @@ from .workload_file import read_jobs, trace_file, write_jobs
 
 __all__ = ["PRESETS", "Job", "Workload", "exponential", "fixed", "lognormal", "uniform"]
 AZURE_FILES = ("azure_conv_2023.csv", "AzureLLMInferenceTrace_conv.csv")
+AZURE_HEAD, AZURE_ROWS = Path(__file__).parent / "data" / "azure_conv_2023_head.csv", 2_000  # in the package
 AZURE_SOURCE = (
-    f"Download {AZURE_FILES[1]} from https://github.com/Azure/AzurePublicDataset (data, CC-BY-4.0) and set "
-    "MINIENG_TRACES to its folder; the preset 'chat' has its statistics without the file"
+    f"The first {AZURE_ROWS:,} requests are in the package. For more download {AZURE_FILES[1]} from "
+    "https://github.com/Azure/AzurePublicDataset (data, CC-BY-4.0) and set MINIENG_TRACES to its folder; "
+    "the preset 'chat' has its statistics without the file"
 )
 FILES = (".csv", ".jsonl")  # what is read as a workload; a timed trace is JSON, a line a request
 DEFAULT_SIZE, MOST_JOBS = 100, 1_000_000
@@ -76,7 +78,8 @@ class Workload:
         the trace itself.
         """
         if name == "azure_conv":
-            return cls.named(str(trace_file(AZURE_FILES, "azure_conv", AZURE_SOURCE)), n, rate, burstiness)
+            file = AZURE_HEAD if n <= AZURE_ROWS else trace_file(AZURE_FILES, "azure_conv", AZURE_SOURCE)
+            return cls.named(str(file), n, rate, burstiness)
         if name not in PRESETS:
             raise ValueError(
                 f"no workload {name!r}: choose {', '.join(PRESETS)}, azure_conv, or the path of a CSV or "

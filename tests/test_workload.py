@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from minieng.distributions import arrivals
 from minieng.job import MOST_TOKENS
-from minieng.workload import PRESETS, Job, Workload, exponential, fixed, lognormal, uniform
+from minieng.workload import AZURE_HEAD, AZURE_ROWS, PRESETS, Job, Workload, exponential, fixed, lognormal, uniform
 
 MANY = 20_000
 JOBS_7, PROMPT_7 = [(66, 46), (23, 105), (134, 126), (156, 44)], [331, 925, 226, 34]
@@ -266,10 +266,23 @@ def test_names_lead_to_presets_and_files(tmp_path):
 def test_without_the_azure_trace_the_error_says_where_to_get_it(tmp_path, monkeypatch):
     monkeypatch.delenv("MINIENG_TRACES", raising=False)
     with pytest.raises(ValueError, match="MINIENG_TRACES.*github.com/Azure/AzurePublicDataset"):
-        Workload.preset("azure_conv")
+        Workload.preset("azure_conv", AZURE_ROWS + 1)
     monkeypatch.setenv("MINIENG_TRACES", str(tmp_path))
     with pytest.raises(ValueError, match=str(tmp_path)):
-        Workload.preset("azure_conv")
+        Workload.preset("azure_conv", AZURE_ROWS + 1)
+
+
+def test_the_first_requests_of_the_azure_trace_are_in_the_package_with_their_licence(monkeypatch):
+    monkeypatch.delenv("MINIENG_TRACES", raising=False)
+    workload = Workload.preset("azure_conv", AZURE_ROWS)
+    assert len(workload) == AZURE_ROWS and workload[0] == Job(0.0, 374, 44) and workload[-1] == Job(424.259, 424, 96)
+    assert Workload.preset("azure_conv", 10).jobs == workload.jobs[:10]
+    assert "CC-BY-4.0" in AZURE_HEAD.read_text().splitlines()[0]
+
+
+@pytest.mark.skipif("MINIENG_TRACES" not in os.environ, reason="MINIENG_TRACES names no folder with the trace")
+def test_the_packages_requests_are_those_of_the_whole_trace():
+    assert Workload.preset("azure_conv", MANY).jobs[:AZURE_ROWS] == Workload.preset("azure_conv", AZURE_ROWS).jobs
 
 
 @pytest.mark.skipif("MINIENG_TRACES" not in os.environ, reason="MINIENG_TRACES names no folder with the trace")
