@@ -185,8 +185,6 @@ def trace_file(names: Sequence[str], wanted_by: str, advice: str) -> Path:
     if found:
         return found[0]
     where = (
-        f"the folder {folder} (MINIENG_TRACES) holds neither"
-        if folder
-        else "MINIENG_TRACES names no folder with"
+        f"the folder {folder} of MINIENG_TRACES has no" if folder else "MINIENG_TRACES names no folder with"
     )
-    raise MissingTrace(f"{wanted_by}: {where} {' nor '.join(names)}. {advice}")
+    raise MissingTrace(f"{wanted_by}: {where} {' or '.join(names)}. {advice}")

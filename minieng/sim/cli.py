@@ -110,7 +110,7 @@ def describe(cluster: Cluster, args: argparse.Namespace) -> str:
     return (
         f"{args.model} on {args.replicas} x {gpu.name} "
         f"(tensor {args.tensor}, stages {engine.config.stages}; kernel speeds: {gpu.standing}), "
-        f"{type(engine.scheduler).__name__}, "
+        f"{type(engine.scheduler).__name__}, order {engine.scheduler.order.in_words()}, "
         f"at most {engine.config.max_num_seqs} requests and {engine.kv.num_slots:,} tokens of KV each, "
         f"host {args.host_ms:g} ms a step and {args.host_us_per_request:g} us a request, router {args.router}"
     )

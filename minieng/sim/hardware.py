@@ -88,6 +88,7 @@ GPUS = {
             20e-6,
             source="eta: AIConfigurator GEMM tables",
         ),
+        GPU("A10G", 0.600e12, 70e12, 24e9, 32e9, 0.80, 0.60, 0.75, 20e-6, "guess", _GUESS),
         GPU("L4", 0.300e12, 121e12, 24e9, 32e9, 0.80, 0.60, 0.75, 20e-6, "guess", _GUESS),
         GPU("T4", 0.320e12, 65e12, 16e9, 16e9, 0.75, 0.45, 0.60, 25e-6, "guess", _GUESS),
     )

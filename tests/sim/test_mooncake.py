@@ -60,7 +60,7 @@ def test_the_papers_figures_stand_beside_ours():
 
 def test_without_the_traces_one_is_told_how_to_get_them(monkeypatch, tmp_path):
     monkeypatch.setenv("MINIENG_TRACES", str(tmp_path))
-    with pytest.raises(MissingTrace, match="holds neither mooncake_conversation.jsonl nor .*Download both.*Apache-2.0"):
+    with pytest.raises(MissingTrace, match="has no mooncake_conversation.jsonl or .*Download both.*Apache-2.0"):
         rerun("mooncake")
     monkeypatch.delenv("MINIENG_TRACES")
     with pytest.raises(MissingTrace, match="MINIENG_TRACES names no folder"):

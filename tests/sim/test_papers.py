@@ -6,17 +6,19 @@ import os
 
 import pytest
 
+from minieng.sim.executor import scripted_request
 from minieng.sim.papers import PAPERS, Row, Table, rerun
+from minieng.sim.papers.ltr import Levels, Noisy, kendall_tau
 from minieng.sim.papers.table import errors, errors_in_words
 from minieng.sim.papers.vllm_watermark import outcome, serve
+from minieng.sim.papers.vtc import Answer, measured, service
+from minieng.sim.simulated import simulated_engine
+from minieng.workload_file import MissingTrace
 
 pytestmark = pytest.mark.slow
-WIDE = {
-    "sarathi",
-    "vllm",
-    "orca",
-    "vllm-watermark",
-}  # the first looks for a rate again and again, the others serve thousands: `make test-wide`
+# The first look for a rate again and again, the others serve thousands: `make test-wide`.
+WIDE = {"sarathi", "vllm", "orca", "vllm-watermark", "vtc", "ltr"}
+NEEDS_TRACES = pytest.mark.skipif("MINIENG_TRACES" not in os.environ, reason="MINIENG_TRACES names no folder with the traces")
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +104,7 @@ def test_a_figure_that_a_constant_was_taken_from_does_not_count(tables):
 
 
 def marks(paper: str) -> list[pytest.MarkDecorator]:
-    no_traces = pytest.mark.skipif(not os.environ.get("MINIENG_TRACES"), reason="MINIENG_TRACES names no folder")
-    return [pytest.mark.wide] * (paper in WIDE) + [no_traces] * (paper == "mooncake")
+    return [pytest.mark.wide] * (paper in WIDE) + [NEEDS_TRACES] * (paper in ("mooncake", "vtc"))
 
 
 @pytest.mark.parametrize("paper", [pytest.param(paper, marks=marks(paper)) for paper in PAPERS])
@@ -115,6 +116,69 @@ def test_every_table_says_all_that_one_must_know(tables, paper):
     for each in table.rows:
         assert each.reproduced is not False or each.why, f"{each.what} does not reproduce and says nothing of why"
     assert len(table.as_plain()["rows"]) == len(table.rows)
+
+
+@pytest.mark.wide
+@NEEDS_TRACES
+def test_vtc(tables):
+    table = tables("vtc")
+    for system in ("FCFS", "VTC"):
+        assert row(table, f"overload, {system}: service of client 2 over client 1").reproduced
+        assert row(table, f"real trace, {system}: mean of the clients' TTFT").ours > 0
+    assert row(table, "overload, VTC: service of client 2 over client 1").ours == pytest.approx(1, abs=0.1)
+    calm, crowded = (row(table, f"proportional, {system}: TTFT of client 1").ours for system in ("VTC", "FCFS"))
+    assert calm < crowded / 5, "who asks for little hardly waits"
+
+
+@pytest.mark.wide
+def test_ltr(tables):
+    table = tables("ltr")
+    assert row(table, "FCFS over ranker").reproduced
+    assert row(table, "FCFS over classifier").why
+    assert row(table, "FCFS over exact").ours > row(table, "FCFS over ranker").ours > row(table, "FCFS over classifier").ours
+
+
+@NEEDS_TRACES
+def test_what_the_artifact_measured_gives_the_service_that_it_reports():
+    """Weighted tokens a second of the two clients, as the paper's figure of the overload has them."""
+    assert list(service(measured("FCFS", "overload")).values()) == pytest.approx([438.5, 877.2], rel=1e-3)
+    assert list(service(measured("VTC", "overload")).values()) == pytest.approx([676.1, 671.4], rel=1e-3)
+
+
+def test_service_counts_a_prompt_with_its_first_token_and_the_answer_evenly():
+    answer = Answer("a", prompt=10, output=20, arrival=0.0, first=2.0, end=6.0)
+    assert [answer.service(t) for t in (1.9, 2.0, 4.0, 6.0, 9.0)] == [0, 10, 30, 50, 50]
+
+
+def test_without_the_measurements_it_is_said_where_they_come_from(tmp_path, monkeypatch):
+    for folder in (None, str(tmp_path)):
+        monkeypatch.delenv("MINIENG_TRACES", raising=False)
+        if folder:
+            monkeypatch.setenv("MINIENG_TRACES", folder)
+        with pytest.raises(MissingTrace, match="github.com/Ying1123/VTC-artifact"):
+            rerun("vtc")
+
+
+def test_a_noisy_predictor_draws_one_factor_for_each_request():
+    known = scripted_request(1, 5, 40, name="a")
+    exact, noisy = Noisy(0.0), Noisy(0.8, seed=3)
+    assert exact(known) == 40 and noisy(known) == noisy(known) == 40 * noisy.factor("a") != 40
+    assert noisy.factor("b") != noisy.factor("a") and Noisy(0.8, seed=3).factor("a") == noisy.factor("a")
+
+
+def test_kendalls_tau_counts_pairs():
+    assert kendall_tau([1, 2, 3], [10, 20, 30]) == 1 and kendall_tau([3, 2, 1], [10, 20, 30]) == -1
+    assert kendall_tau([1, 1, 2], [5, 9, 10]) == pytest.approx(2 / 3), "equal ones put nobody in order"
+
+
+def test_levels_let_everybody_begin_and_take_the_seat_of_who_has_made_most():
+    engine = simulated_engine("llama-7b", scheduler=Levels(), max_num_seqs=1, enable_prefix_caching=False)
+    for number, (name, length, at) in enumerate((("long", 100, 0.0), ("late", 3, 0.4))):
+        engine.add_request(scripted_request(number, 4, length, at, name=name))
+    engine.run()
+    ends = [name for record in engine.trace for name in record.finished]
+    assert ends == ["late", "long"] and engine.requests == {}
+    assert [record.preempted for record in engine.trace if record.preempted] == [["long"]]
 
 
 def test_unknown_paper():

@@ -16,6 +16,8 @@ PAPERS = {
     "vllm": "Kwon et al., PagedAttention, SOSP 2023",
     "sarathi": "Agrawal et al., Sarathi-Serve, OSDI 2024",
     "sarathi-pp": "Agrawal et al., SARATHI, arXiv 2308.16369",
+    "vtc": "Sheng et al., fairness by the virtual token counter, OSDI 2024",
+    "ltr": "Fu et al., learning to rank, NeurIPS 2024",
     "anyscale": "Daniel et al., continuous batching, Anyscale blog, June 2023",
     "vllm-watermark": "vLLM, pull request 44594: a watermark against preemptions, June 2026",
     "mooncake": "Qin et al., Mooncake, FAST 2025: what a prefix cache finds (needs its traces)",
@@ -23,7 +25,9 @@ PAPERS = {
 
 
 def rerun(paper: str, seed: int = 0) -> Table:
-    """Run a paper's experiment again (seconds to a minute). Raises ValueError with the names there are."""
+    """Run a paper's experiment again (seconds to a minute). Raises ValueError with the names there are,
+    and MissingTrace where the paper's own measurements are needed and are not here.
+    """
     if paper not in PAPERS:
         raise ValueError(f"paper={paper!r}: choose one of {', '.join(PAPERS)}")
     return import_module(f".{paper.replace('-', '_')}", __name__).run(seed)
