@@ -39,8 +39,8 @@ SPEED = (
     "what comes and what is served: a few per cent of speed are many of waiting"
 )
 CALM = (
-    "their server looks at its queue once in ten steps of decodes; here a free slot is given away at the next "
-    "step, so who asks for little hardly waits"
+    "their server looks at its queue once in ten steps of decodes; here a free slot is given away at the "
+    "next step, so who asks for little hardly waits"
 )
 
 
