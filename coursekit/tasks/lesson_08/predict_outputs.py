@@ -40,10 +40,11 @@ def sign(x: float) -> int:
 
 def tau(said: Sequence[float], really: Sequence[float]) -> float:
     """The share of pairs in the right order, less the share in the wrong one."""
-    order, seen = 0, []  # seen: what those really got that were said to be shorter, in order
+    order = 0
+    seen: list[float] = []  # what those really got that were said to be shorter, in order
     for _, equal in groupby(sorted(zip(said, really)), key=lambda pair: pair[0]):
         values = [y for _, y in equal]
-        order += sum(bisect_left(seen, y) + bisect_right(seen, y) - len(seen) for y in values)
+        order += sum([bisect_left(seen, y) + bisect_right(seen, y) - len(seen) for y in values])
         for y in values:
             insort(seen, y)
     return 2 * order / (len(said) * (len(said) - 1))

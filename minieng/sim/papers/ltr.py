@@ -61,7 +61,8 @@ class Levels(Scheduler):
 
     def plan(self, now: float) -> Plan:
         plan, kv = Plan(), self.kv.ledger()
-        stay, come = sorted(self.running, key=self.place), []
+        stay = sorted(self.running, key=self.place)
+        come: list[Request] = []
         for request in sorted(self.waiting, key=self.place):
             if len(stay) + len(come) == self.max_num_seqs:
                 if not stay or self.place(stay[-1])[0] <= self.place(request)[0]:
