@@ -142,8 +142,8 @@ class LongestPrefix(Order):
             if not self.warned:
                 warn(
                     f"order 'lpm': {len(waiting)} requests wait, and it looks at {self.LONGEST_QUEUE} at "
-                    "most: first come, first served as long as more do. Refuse some (max_waiting), or choose "
-                    "another order"
+                    "most: first come, first served as long as more do. Refuse some "
+                    "(max_num_queued_reqs), or choose another order"
                 )
             self.warned = True
             return waiting
@@ -218,11 +218,11 @@ class Adaptive(KeyOrder):
 
 
 class OwnKey(KeyOrder):
-    """The user's own function ``key(request, now)``, or ``key(request, now, ledger)`` if it takes three."""
+    """The user's own function ``key(request, now)``, or ``key(request, now, ledger)`` if it needs three."""
 
     def __init__(self, queues: Queues, key: Callable[..., Any]) -> None:
         super().__init__(queues)
-        self.given, self.sees_ledger = key, takes(key, 3)
+        self.given, self.sees_ledger = key, takes(key, 3) and not takes(key, 2)
 
     def key(self, request: Request, now: float) -> Any:
         return self.given(request, now, self.ledger) if self.sees_ledger else self.given(request, now)

@@ -1,6 +1,7 @@
 """What is special to exercise 08; test_checks_are_tested.py has what every task must pass."""
 
 import random
+from collections import Counter
 
 import pytest
 from course_answers.lesson_08.key import edf, fcfs, sjf
@@ -48,14 +49,15 @@ def test_a_controller_is_played_again_from_what_it_said():
 
 
 def test_the_solution_meets_all_pars_and_the_orders_that_everybody_knows_do_not():
-    own = answer_to(find_task("08.4"))
+    """With some drawn requests a plain order is good enough; with all of them only the answer is."""
+    own, missed = answer_to(find_task("08.4")), Counter()
     for seed in range(4):
         args = key.generate(random.Random(seed), 8)
         par = key.pars(args)
-        scores = {k.__name__: key.score(key.engine_run(k, args), args[0]) for k in (own, fcfs, sjf, edf)}
-        assert all(scores["key"][name] <= par[name] for name in par), (seed, scores["key"], par)
-        assert scores["fcfs"]["late"] > par["late"] and scores["sjf"]["late"] > par["late"]
-        assert scores["edf"]["mean"] > par["mean"]
+        for order in (own, fcfs, sjf, edf):
+            score = key.score(key.engine_run(order, args), args[0])
+            missed[order.__name__] += any(score[name] > par[name] for name in par)
+    assert missed["key"] == 0 and all(missed[order.__name__] for order in (fcfs, sjf, edf)), missed
 
 
 def test_a_run_that_did_not_happen_is_not_believed():
