@@ -43,7 +43,9 @@ def judge(args: Args, got: Any) -> Finding | None:
     names = None if raised else got["value"]
 
     def wrong(cause: str, slip: str, rule: str = ORDER) -> Finding:
-        return Finding(rule, cause, slip, "MemoryError" if want is None else want, "MemoryError" if raised else names)
+        if want is None:  # words beside words
+            return Finding(rule, cause, slip, "MemoryError", raised or f"the list {names!r}")
+        return Finding(rule, cause, slip, want, "MemoryError" if raised else names)
 
     if raised and not raised_a(got, "MemoryError"):
         return wrong(f"it raised {raised}: raise MemoryError", "other exception", OLDEST)

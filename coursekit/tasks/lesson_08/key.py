@@ -192,7 +192,9 @@ def valid(args: Args) -> bool:
 
 def scene(args: Args) -> str:
     jobs = args[0]
-    told = "; ".join(f"r{i} at {j[0]:g} s, answer {j[2]}, deadline {j[3].get('deadline')}" for i, j in enumerate(jobs[:4]))
+    told = "; ".join(
+        f"r{i} at {j[0]:g} s, answer {j[2]}, deadline {dict(*j[3:]).get('deadline')}" for i, j in enumerate(jobs[:4])
+    )
     return f"{len(jobs)} requests on {SEATS} seats: {told}; ..."
 
 

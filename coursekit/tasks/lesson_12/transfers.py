@@ -245,7 +245,7 @@ def half_asleep(got: Lists, batches: int, depth: int) -> Finding | None:
 
 
 def generate(rng: random.Random, size: int) -> tuple:
-    return rng.randint(1, 2 + size), rng.randint(1, 4)
+    return rng.randint(1, 4 + 4 * size), rng.randint(1, 6)
 
 
 def valid(args: Args) -> bool:

@@ -77,13 +77,6 @@ class SamePlanForgotten(Careful):
         return self.peak([*there, r]) <= self.blocks and kv.can_take(r, r.num_remaining_tokens)
 
 
-class InTokens(Careful):
-    def fits(self, there, r, kv):
-        pairs = [(self.held(x), self.left(x)) for x in [*there, r]]
-        peak = max(sum(held + end for held, left in pairs if left >= end) for _, end in pairs)
-        return peak <= self.blocks * self.kv.block_size and kv.can_take(r, r.num_remaining_tokens)
-
-
 class PromptForgotten(Careful):
     """Takes max_tokens for the length of the whole text."""
 
@@ -290,7 +283,6 @@ WRONG = [
     (FitsNowNobodyGivesWay, "All who run grow"),
     (NewcomerAlone, "the newcomer's own end alone"),
     (SamePlanForgotten, "whom this very plan has let in"),
-    (InTokens, "Round up for each of them"),
     (PromptForgotten, "r.max_num_tokens, not r.params.max_tokens"),
     (OutputForgotten, "r.num_tokens, not r.num_prompt_tokens"),
     (ReservesAll, "as reserve_max does"),

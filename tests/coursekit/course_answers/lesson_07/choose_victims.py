@@ -97,12 +97,6 @@ def victims_one_block_each(running, need, free):
     return [r[0] for r in running[:0:-1]][: max(0, need - free)]
 
 
-def victims_best_fit(running, need, free):
-    walked = walk(running[:0:-1], need, free)
-    enough = [r for r in running[1:] if free + r[1] >= need]
-    return [min(enough, key=lambda r: r[1])[0]] if enough and walked else walked
-
-
 def victims_one_too_few(running, need, free):
     return walk(running[:0:-1], need, free)[:-1]
 
@@ -205,7 +199,6 @@ WRONG = [
     (victims_empty, "An empty list says that nobody has to go"),
     (victims_in_vain, "it still does not suffice"),
     (victims_one_block_each, "count the blocks that each of them holds"),
-    (victims_best_fit, "one who holds just enough"),
     (victims_one_too_few, "one goes too few"),
     (victims_entries, "return a list of names"),
     (victims_gives_up, "the others give enough"),

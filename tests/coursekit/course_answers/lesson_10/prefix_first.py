@@ -150,7 +150,7 @@ WRONG = [
     (Newest, "nobody asks for that"),
     (ByTokens, "sorted by the tokens themselves"),
     (OnlyTheKnown, "leaves somebody out"),
-    (Twice, "names one request twice"),
+    (Twice, "holds one request twice"),
     (PairsWithRequests, "requests have no order"),
     (SortsInPlace, "sorted(self.waiting, key=...) makes a new list"),
     (MovesThem, "moved requests between waiting and running"),
