@@ -175,9 +175,7 @@ class LLM:
             return Ticket(groups, self._answers, self._forget)
 
     def step(self, until: float | None = None) -> StepRecord | None:
-        """One step, for all who have a ticket. None if nothing could be computed; ``until``:
-        see ``Engine.step``.
-        """
+        """One step for all who have a ticket; None if nothing was computed. until: see ``Engine.step``."""
         with self.turn:
             self._check_open()
             return self.engine.step(until)
@@ -317,9 +315,7 @@ class LLM:
         return groups
 
     def _name_apart(self, requests: Iterable[Request]) -> None:
-        """No two sequences bear one name: "doc#1" is a sample of "doc",
-        and may be what a user called another prompt.
-        """
+        """No two sequences bear one name: "doc#1" may be a sample of "doc" or a user's own name."""
         names = set(self.engine.requests)
         for request in requests:
             while request.request_id in names:
@@ -358,9 +354,7 @@ class LLM:
         ]  # fmt: skip
 
     def _forget(self, groups: list[list[Request]]) -> None:
-        """Whatever of these still runs is aborted (Ctrl-C, an early exit, a refused neighbour);
-        streams are dropped.
-        """
+        """Whatever of these still runs is aborted (Ctrl-C, an early exit, a refused neighbour)."""
         with self.turn:
             for request in itertools.chain.from_iterable(groups):
                 if self.engine is not None and self.engine.requests.get(request.request_id) is request:

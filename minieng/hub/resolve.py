@@ -115,9 +115,7 @@ def _existing(text: str) -> Path | None:
 
 
 def _need_docstrings() -> None:
-    """transformers puts its own together from them when it is imported,
-    and fails where Python has left them out.
-    """
+    """transformers builds its own from them when it is imported, and fails where Python left them out."""
     if sys.flags.optimize > 1:
         raise RuntimeError(
             "Python runs without docstrings (-OO, PYTHONOPTIMIZE=2), transformers cannot: use -O, or neither"
@@ -184,9 +182,7 @@ def _pip_download(into: Path, say: Say) -> Path:
 
 
 def _hub(repo: str, say: Say) -> Path:
-    """The snapshot of a hub model: the hub's local cache first, then the network,
-    unless HF_HUB_OFFLINE forbids it.
-    """
+    """The snapshot of a hub model: local cache first, then the network if HF_HUB_OFFLINE allows it."""
     if path := _hub_snapshot(repo):
         return path
     from huggingface_hub import snapshot_download
@@ -220,9 +216,7 @@ def _hub(repo: str, say: Say) -> Path:
 
 
 def _hub_snapshot(repo: str) -> Path | None:
-    """The newest snapshot in the hub's local cache, if config,
-    weights and tokenizer are all there; else None.
-    """
+    """The newest snapshot in the hub's local cache if config, weights and tokenizer are there, else None."""
     from huggingface_hub import try_to_load_from_cache
 
     with contextlib.suppress(ValueError):  # no repo id at all, or a snapshot half there: both mean "not here"

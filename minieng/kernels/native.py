@@ -159,9 +159,7 @@ def _compile(compiler: str, flags: list[str], target: Path) -> None:
 
 
 def native_attention(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Tensor:
-    """Attention of all rows over their paged keys. q [T, H, D] → [T, H, D].
-    Raises RuntimeError if it cannot.
-    """
+    """Attention of all rows over their paged keys, q [T, H, D] → [T, H, D]. RuntimeError if it cannot."""
     kernel = library(q.dtype)
     q = q if q.stride()[1:] == (q.shape[2], 1) else q.contiguous()
     where = address("q", q, q.dtype, batch.q_starts[-1], None, layer.k.shape[3], rows_apart=True)
@@ -174,9 +172,7 @@ def native_attention(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Ten
 
 
 def step_of(batch: Batch, heads: int, layer: LayerKV) -> Any:
-    """The batch's rows, cut into tasks for the threads, those with most to do first.
-    The same for all layers of a step.
-    """
+    """The batch's rows, cut into tasks for the threads, largest first: the same in all layers of a step."""
     if batch.step is None:
         block_size, kv_heads, dim = layer.k.shape[1:]
         if heads % kv_heads:
@@ -216,9 +212,7 @@ def tasks_of(batch: Batch, most: int) -> list[tuple[int, int, int, int, int]]:
 
 
 def native_store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
-    """Write keys and values [T, kv_heads, dim] into their slots [T]: a few hundred bytes each,
-    cheaper than a torch call.
-    """
+    """Write keys and values [T, kv_heads, dim] into their slots [T]: cheaper than a call of torch."""
     k, v = (x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous() for x in (k, v))
     shape = (len(k), *layer.k.shape[2:])
     keys, values = (address(name, x, k.dtype, *shape, rows_apart=True) for name, x in (("k", k), ("v", v)))
@@ -239,9 +233,7 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """``ops.rotate``, in place. x [T, heads, D], whose rows may be part of a wider matrix; cos, sin [T,
-    1, D].
-    """
+    """``ops.rotate``, in place. x [T, heads, D], rows of a wider matrix too; cos, sin [T, 1, D]."""
     rows, heads, dim = x.shape
     cosine, sine = (
         address(name, table, x.dtype, rows, 1, dim) for name, table in (("cos", cos), ("sin", sin))

@@ -45,9 +45,7 @@ WARPS, STAGES = 4, 3
 
 @triton.jit
 def _store(k, v, k_cache, v_cache, slots, k_stride, v_stride, WIDTH: tl.constexpr, PADDED: tl.constexpr):
-    """Copy one token's keys and values, WIDTH numbers each, to its slot. Slot −1 (a padding row of a graph)
-    is skipped.
-    """
+    """Copy one token's keys and values, WIDTH numbers each, to its slot, but for slot −1 (padding)."""
     token = tl.program_id(0).to(tl.int64)
     slot = tl.load(slots + token).to(tl.int64)
     if slot < 0:
@@ -66,9 +64,7 @@ def _store(k, v, k_cache, v_cache, slots, k_stride, v_stride, WIDTH: tl.constexp
 def _settle(
     cache, pairs, num_pairs, plane_stride, WIDTH: tl.constexpr, BLOCK_SIZE: tl.constexpr, PADDED: tl.constexpr
 ):
-    """Copy slot 0 of block pairs[0, i] to block pairs[1, i] in one plane:
-    the keys or the values of one layer.
-    """
+    """Copy slot 0 of block pairs[0, i] to block pairs[1, i] in one plane: keys or values of one layer."""
     pair, plane = tl.program_id(0), tl.program_id(1).to(tl.int64)
     source, target = tl.load(pairs + pair).to(tl.int64), tl.load(pairs + num_pairs + pair).to(tl.int64)
     column = tl.arange(0, PADDED)

@@ -158,9 +158,7 @@ class Ledger:
         self._held[request] = shared
 
     def _expect(self, request: Request, n: int) -> None:
-        """Blocks that the request fills with its next ``n`` tokens may be shared
-        by those who are counted after it.
-        """
+        """Blocks that the request fills with its next ``n`` tokens are open to who is counted after it."""
         start = request.num_computed_tokens + self._held.get(request, NOTHING_SHARED).num_tokens
         first, end = start // self._block_size, (start + n) // self._block_size
         if first < end and self.cache.enable_prefix_caching and not request.pad:
@@ -207,9 +205,7 @@ class KVCache:
         return Ledger(self)
 
     def never_fits(self, request: Request) -> int | None:
-        """Slots the request needs at its longest if that is more than the whole cache has;
-        None if it fits.
-        """
+        """Slots the request needs at its longest if that is more than the cache has; None if it fits."""
         longest = max(request.max_num_tokens - 1, request.num_prompt_tokens, self.reservation(request))
         blocks = -(-longest // self.block_size)  # the last token is sampled but never needs KV
         return longest if blocks > self.pool.num_blocks else None
@@ -259,9 +255,7 @@ class KVCache:
     # -- carrying a plan out ----------------------------------------------------------------------------
 
     def attach(self, request: Request, shared: Shared) -> None:
-        """Admission, first half: hold what is shared, so that nobody can evict it any more.
-        (See also ``borrow``.)
-        """
+        """Admission, first half: hold what is shared, so that nobody can evict it. (See also ``borrow``.)"""
         hit = shared.num_tokens - len(shared.due) * self.block_size
         for block in shared.blocks:
             self.pool.share(block)
@@ -304,9 +298,7 @@ class KVCache:
         return copied
 
     def publish(self, request: Request) -> None:
-        """Blocks that are full by now may be shared by later prompts.
-        Padded rows are not aligned, so never.
-        """
+        """Blocks that are full by now are open to later prompts; padded rows, not aligned, are not."""
         if not self.enable_prefix_caching or request.pad:
             return
         full = request.num_computed_tokens // self.block_size

@@ -65,9 +65,7 @@ class Cuda:
         )
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Do the work once, so that kernels are compiled and libraries have their work space;
-        then record it.
-        """
+        """Do the work once, so that kernels are compiled and libraries have their space; then record it."""
         current = torch.cuda.current_stream()
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
@@ -110,9 +108,7 @@ def row_buckets(most: int) -> list[int]:
 
 
 def width_buckets(blocks: int, block_size: int, gathers: bool) -> list[int]:
-    """Blocks that a row of a graph may have.
-    A backend that gathers all of them needs several graphs for that.
-    """
+    """Blocks that a row of a graph may have. A backend that gathers all needs several graphs for it."""
     widths = [blocks]
     while gathers and widths[-1] * block_size > 512:
         widths.append(-(-widths[-1] // 4))
@@ -231,9 +227,7 @@ class Decodes:
 
     @torch.inference_mode()
     def execute(self, plan: Plan, begin: float) -> StepResult | None:
-        """Tokens of a plan that is decodes only, else None. begin: when the step began,
-        by ``time.perf_counter``.
-        """
+        """Tokens of a plan of decodes only, else None. begin: the step's, by ``time.perf_counter``."""
         sent, self.sent_ahead = self.sent_ahead, None
         after_decode, self.after_decode = self.after_decode, False
         rows, columns = self.layout(plan)
@@ -282,9 +276,7 @@ class Decodes:
         return min((key for key in self.replays if key[0] >= rows and key[1] >= need), default=None)
 
     def place_spares(self, sent: SentStep, plan: Plan) -> None:
-        """New slots that were put into spare blocks go where the plan wants them:
-        the first slot of a new block.
-        """
+        """New slots in spare blocks go where the plan wants them: the first slot of a new block."""
         pairs = [
             (sent.spare[r], r.block_table[r.num_computed_tokens // self.size])
             for r, _ in plan.extend
@@ -367,9 +359,7 @@ class Decodes:
         )  # fmt: skip
 
     def place_tables(self, rows: Sequence[Request]) -> None:
-        """See to it that row i of ``tables`` is the table of ``rows[i]``:
-        moved on the device if all of them are there.
-        """
+        """See to it that row i of ``tables`` is that of ``rows[i]``: moved on the device if all are there."""
         before, self.tables_on_device, device = self.tables_on_device, {}, self.model.device
         found = [before.get(request) for request in rows]
         if all(

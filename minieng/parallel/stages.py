@@ -81,9 +81,7 @@ def cut_layers(costs: list[float], stages: int) -> list[int]:
 
 
 def layer_costs(path: Path, count: int) -> list[float]:
-    """Numbers in the weights of each layer, from the headers of the files.
-    Of the embedding a step reads a few rows only.
-    """
+    """Numbers in each layer's weights, by the files' headers. Of the embedding a step reads a few rows."""
     stored = {name: float(prod(tensor.shape)) for name, tensor in tensors_in(path).items()}
     costs = [
         sum(size for name, size in stored.items() if name.startswith(f"model.layers.{i}."))
@@ -132,9 +130,7 @@ def load_stages(
 
 
 class Processes:
-    """The other stages' processes: those of this machine, or none if they are started by hand.
-    Ended with this object.
-    """
+    """The other stages' processes on this machine (none if started by hand). Ended with this object."""
 
     def __init__(self, part: Part, size: int) -> None:
         self.size, self.reason = size, ""
@@ -165,9 +161,7 @@ class Processes:
         return self.folder / f"stage{rank}.log"
 
     def wait_for_all(self) -> list[dict[str, Any]]:
-        """What each stage says of itself once it is loaded.
-        Raises RuntimeError naming one that is not, and why.
-        """
+        """What each stage says of itself once it is loaded. RuntimeError names one that is not, and why."""
         end, told = time.monotonic() + START.total_seconds(), []
         for rank in range(1, self.size):
             while not self.store.check([f"stage {rank}"]):
@@ -370,9 +364,7 @@ class Stages:
 
 
 def listen(connect: Callable[[], Wire], source: int, inbox: queue.SimpleQueue) -> None:
-    """Connect, then put down what the last stage sends; an exception if it sends no more.
-    Runs in a thread.
-    """
+    """Connect, then put down what the last stage sends; an exception when it stops. Runs in a thread."""
     try:
         wire = connect()
         inbox.put(wire)
