@@ -3,9 +3,8 @@
 import pytest
 from course_answers.lesson_09.chunked_scheduler import Chunked, Helped
 from course_answers.lesson_09.largest_budget import halve
-from support.course import answer_to
+from support.course import answer_to, hunted
 
-from coursekit.build import stub
 from coursekit.examine import DONE, caller, examine
 from coursekit.task import find_task, tasks_of
 from coursekit.tasks.lesson_09.cases import STREAM, TIGHT, knobs
@@ -27,19 +26,6 @@ STOP = (
 )
 
 
-def hunted(*changes):
-    """The verdict on the broken scheduler after some of its lines were changed."""
-
-    def mend(source):
-        source = stub(source)
-        for old, new in changes:
-            assert source.count(old) == 1
-            source = source.replace(old, new)
-        return source
-
-    return examine(HUNT, caller(answer_to(HUNT, mend), HUNT.drive))
-
-
 def test_the_tasks_are_in_order_and_give_100_points():
     tasks = tasks_of("09")
     assert [task.id for task in tasks] == ["09.1", "09.2", "09.3"]
@@ -47,11 +33,11 @@ def test_the_tasks_are_in_order_and_give_100_points():
 
 
 def test_each_bug_of_the_hunt_is_named_and_all_three_must_go():
-    assert "does not fit whole" in hunted().finding.cause
-    assert "does not fit whole" in hunted(NEW_FIRST).finding.cause
-    assert "Finish what is begun" in hunted(ALL_OR_NOTHING, IF).finding.cause
-    assert "which came before it, gets nothing" in hunted(ALL_OR_NOTHING, IF, NEW_FIRST).finding.cause
-    assert hunted(ALL_OR_NOTHING, IF, NEW_FIRST, STOP).status == DONE
+    assert "does not fit whole" in hunted(HUNT).finding.cause
+    assert "does not fit whole" in hunted(HUNT, NEW_FIRST).finding.cause
+    assert "Finish what is begun" in hunted(HUNT, ALL_OR_NOTHING, IF).finding.cause
+    assert "which came before it, gets nothing" in hunted(HUNT, ALL_OR_NOTHING, IF, NEW_FIRST).finding.cause
+    assert hunted(HUNT, ALL_OR_NOTHING, IF, NEW_FIRST, STOP).status == DONE
 
 
 def test_the_mended_class_passes_the_check_of_the_first_task_too():

@@ -7,9 +7,8 @@ import pytest
 from course_answers.lesson_11.best_buckets import all_pairs
 from course_answers.lesson_11.best_buckets import padding as padded
 from course_answers.lesson_11.paged_decode import online
-from support.course import answer_to
+from support.course import hunted
 
-from coursekit.build import stub
 from coursekit.examine import DONE, caller, examine
 from coursekit.task import find_task
 from coursekit.tasks.lesson_11.best_buckets import least, padding
@@ -26,26 +25,13 @@ SLOT_0 = (
 needs_triton = pytest.mark.skipif(bool(KERNEL.lacks), reason=KERNEL.lacks)
 
 
-def hunted(*changes):
-    """The verdict on the broken class after some of its lines were changed."""
-
-    def mend(source):
-        source = stub(source)
-        for old, new in changes:
-            assert source.count(old) == 1, old
-            source = source.replace(old, new)
-        return source
-
-    return examine(HUNT, caller(answer_to(HUNT, mend), HUNT.drive))
-
-
 def test_each_bug_of_the_hunt_is_named_and_all_three_must_go():
-    assert "list of tokens" in hunted(NUMBER, SLOT_0).finding.cause
-    assert "noted by its value" in hunted(NEW_LIST, SLOT_0).finding.cause
-    assert "wrote a 0 into slot 0" in hunted(NEW_LIST, NUMBER).finding.cause
+    assert "list of tokens" in hunted(HUNT, NUMBER, SLOT_0).finding.cause
+    assert "noted by its value" in hunted(HUNT, NEW_LIST, SLOT_0).finding.cause
+    assert "wrote a 0 into slot 0" in hunted(HUNT, NEW_LIST, NUMBER).finding.cause
     for two in itertools.combinations((NEW_LIST, NUMBER, SLOT_0), 1):
-        assert hunted(*two).status != DONE
-    assert hunted(NEW_LIST, NUMBER, SLOT_0).status == DONE
+        assert hunted(HUNT, *two).status != DONE
+    assert hunted(HUNT, NEW_LIST, NUMBER, SLOT_0).status == DONE
 
 
 @needs_triton

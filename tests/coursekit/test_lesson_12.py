@@ -3,9 +3,8 @@
 import pytest
 from course_answers.lesson_12.bubble_share import by_recurrence
 from course_answers.lesson_12.transfers import posted_first, transfers_send_first
-from support.course import answer_to
+from support.course import answer_to, hunted
 
-from coursekit.build import stub
 from coursekit.examine import DONE, caller, examine
 from coursekit.task import find_task, tasks_of
 from coursekit.tasks.lesson_12.bubble_share import idle, leaves
@@ -24,19 +23,6 @@ SENDS_WHAT_CAME = (
 FEEDS_BACK = (RECEIVES[1], RECEIVES[1].replace("(message)", "({**message, **feedback})"))
 
 
-def hunted(*changes):
-    """The verdict on the broken stage after some of its lines were changed."""
-
-    def mend(source):
-        source = stub(source)
-        for old, new in changes:
-            assert source.count(old) == 1
-            source = source.replace(old, new)
-        return source
-
-    return examine(HUNT, caller(answer_to(HUNT, mend), HUNT.drive))
-
-
 def test_the_tasks_are_in_order_and_give_100_points():
     tasks = tasks_of("12")
     assert [task.id for task in tasks] == ["12.1", "12.2", "12.3", "12.4"]
@@ -44,10 +30,10 @@ def test_the_tasks_are_in_order_and_give_100_points():
 
 
 def test_the_bugs_of_the_hunt_are_named_one_after_the_other_and_all_must_go():
-    assert "works on what it receives" in hunted().finding.cause
-    assert "sent again" in hunted(RECEIVES).finding.cause
-    assert "the first stage computes it next" in hunted(RECEIVES, SENDS_WHAT_CAME).finding.cause
-    assert "one more is asked for" in hunted(RECEIVES, SENDS_WHAT_CAME, FEEDS_BACK).finding.cause
+    assert "works on what it receives" in hunted(HUNT).finding.cause
+    assert "sent again" in hunted(HUNT, RECEIVES).finding.cause
+    assert "the first stage computes it next" in hunted(HUNT, RECEIVES, SENDS_WHAT_CAME).finding.cause
+    assert "one more is asked for" in hunted(HUNT, RECEIVES, SENDS_WHAT_CAME, FEEDS_BACK).finding.cause
     assert examine(HUNT, caller(answer_to(HUNT), HUNT.drive)).status == DONE
 
 

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 from coursekit import cells
+from coursekit.build import stub
+from coursekit.examine import caller, examine
 from coursekit.task import tasks_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +31,19 @@ def answer_to(task, change=lambda source: source):
     book, tasks = master_of(task.lesson), tasks_of(task.lesson)
     *others, (_, own) = cells.needed(task, cells.answers(book, tasks), tasks)
     return answer_from(change(own), task.name, [*cells.given(book), *(source for _, source in others)])
+
+
+def hunted(task, *changes):
+    """The verdict on a bug hunt's stub after some of its lines were changed: pairs of old and new."""
+
+    def mend(source):
+        source = stub(source)
+        for old, new in changes:
+            assert source.count(old) == 1, old
+            source = source.replace(old, new)
+        return source
+
+    return examine(task, caller(answer_to(task, mend), task.drive))
 
 
 def solved(number="02", **changes):
