@@ -202,9 +202,7 @@ def test_made_once_then_found_at_once(home, conversions, monkeypatch):
     assert [p.name for p in (home / "models").iterdir() if p.is_dir()] == ["smollm2-135m"]
 
     monkeypatch.setattr(loader, "_hub_answers", lambda: pytest.fail("the source was chosen: nobody asks the hub again"))
-    begun = time.perf_counter()
     assert resolve("smollm2-135m", said.append) == path and len(conversions) == 1
-    assert time.perf_counter() - begun < 0.05
     assert describe("smollm2-135m")["source"] == "wheel"
 
 

@@ -66,7 +66,7 @@ def ignore(number):
         pass
 def child():
     if os.fork() == 0:
-        time.sleep(3)
+        time.sleep(300)
         os.kill(os.getpid(), 9)
 """
 
@@ -77,7 +77,7 @@ def test_a_right_answer_stays_right_whatever_else_it_does(name, capsys):
     said = checked(STILL_RIGHT[name], capsys, HELPERS)
     assert "02.2 padding_waste: right on all" in said, said
     assert "\x1b" not in said and "\0" not in said and said.encode("utf-8")
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 60  # nobody waits for what it left running
 
 
 SAID = {
@@ -126,7 +126,7 @@ def test_what_cannot_be_judged_is_told_in_words(name, capsys, own_progress):
     assert any(words in said for words in ([expected] if isinstance(expected, str) else expected)), said
     assert "right on all" not in said
     assert "Traceback" not in said and "\x1b" not in said and said.encode("utf-8")
-    assert len(said) < 5_000 and time.monotonic() - begun < 5
+    assert len(said) < 5_000 and time.monotonic() - begun < 45  # it sleeps for 60 s
     assert json.loads(own_progress.read_text())["tasks"]["02.2"] == {"tries": 1}
 
 
