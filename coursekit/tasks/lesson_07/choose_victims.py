@@ -97,7 +97,7 @@ def cannot_be_done(args: Args, names: Any, wrong: Callable[..., Finding]) -> Fin
     """All but the oldest together are too few, and nothing was raised."""
     running, need, free = args
     rest = [name for name, _, _ in newest_first(running)]
-    had = f"without the oldest the others give {free + sum(r[1] for r in running[1:])} blocks at most, and {need} are needed"
+    had = f"with all but the oldest gone, blocks free: {free + sum(r[1] for r in running[1:])}, needed: {need}"
     if running and isinstance(names, list) and running[0][0] in names:
         cause = f"{had}. The oldest is thrown out to make up for it: then nobody is left who is sure to go on. Raise MemoryError"
         return wrong(cause, "the oldest goes", OLDEST)
