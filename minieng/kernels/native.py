@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 TASKS_A_THREAD = 4  # below that, heads are shared out too
 SOURCE = Path(__file__).with_name("native") / "layers.c"  # includes the others
 SOURCES = [
-    SOURCE.with_name(name) for name in ("vectors.h", "products.h", "attention.h", "rows.h", "layers.c")
+    SOURCE.with_name(name)
+    for name in ("vectors.h", "team.h", "products.h", "attention.h", "rows.h", "layers.c")
 ]
 FLAGS = (
-    "-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-fopenmp",
+    "-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-fopenmp-simd", "-pthread",
     "-fvisibility=hidden",
 )  # fmt: skip
+num_threads = torch.get_num_threads  # of a call: as many as torch uses, but the kernel's own (team.h)
 
 
 def cache_dir() -> Path:
@@ -145,7 +147,7 @@ def _compile(compiler: str, flags: list[str], target: Path) -> None:
         part, built = Path(folder) / "native.o", Path(folder) / target.name
         for command in (
             ["-c", *flags, "-o", part, SOURCE],
-            ["-shared", "-fopenmp", "-o", built, part, "-lm"],
+            ["-shared", "-pthread", "-o", built, part, "-lm"],
         ):
             done = subprocess.run([compiler, *map(str, command)], capture_output=True, text=True)
             if done.returncode:
@@ -164,10 +166,11 @@ def native_attention(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Ten
     q = q if q.stride()[1:] == (q.shape[2], 1) else q.contiguous()
     where = address("q", q, q.dtype, batch.q_starts[-1], None, layer.k.shape[3], rows_apart=True)
     out, step = q.new_empty(q.shape), step_of(batch, q.shape[1], layer)
-    if kernel.native_attention(
-        step, cache_of(layer, q.dtype), where, q.stride(0), out.data_ptr(), out.stride(0)
-    ):
-        raise MemoryError(f"no memory for the scores of {step.longest} keys")
+    scratch = torch.empty(kernel.native_scratch_size(step) * num_threads())
+    kernel.native_attention(
+        step, cache_of(layer, q.dtype), where, q.stride(0), out.data_ptr(), out.stride(0),
+        scratch.data_ptr(), num_threads(),
+    )  # fmt: skip
     return out
 
 
@@ -188,7 +191,7 @@ def step_of(batch: Batch, heads: int, layer: LayerKV) -> Any:
             )
         tasks = tasks_of(batch, max(1, library(layer.k.dtype).native_panel_width() // (heads // kv_heads)))
         longest = max(end + count - 1 - min(start, end - 1) for _, _, count, start, end in tasks)
-        together = kv_heads if len(tasks) >= TASKS_A_THREAD * torch.get_num_threads() else 1
+        together = kv_heads if len(tasks) >= TASKS_A_THREAD * num_threads() else 1
         batch.step = Step(tables, (Task * len(tasks))(*tasks), batch.tables.shape[1], len(tasks), longest,
                           together, heads, kv_heads, dim, block_size)  # fmt: skip
     return batch.step
@@ -227,7 +230,13 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     x, width = x.contiguous(), x.shape[-1]
     out, norm = torch.empty_like(x), address("the norm's weight", weight, x.dtype, width)
     library(x.dtype).native_norm(
-        address("x", x, x.dtype, *x.shape), norm, out.data_ptr(), x.numel() // width, width, eps
+        address("x", x, x.dtype, *x.shape),
+        norm,
+        out.data_ptr(),
+        x.numel() // width,
+        width,
+        eps,
+        num_threads(),
     )
     return out
 
@@ -239,7 +248,7 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
         address(name, table, x.dtype, rows, 1, dim) for name, table in (("cos", cos), ("sin", sin))
     )
     where = address("x", x, x.dtype, rows, heads, dim, rows_apart=True)
-    library(x.dtype).native_rotate(where, cosine, sine, rows, heads, dim, x.stride(0))
+    library(x.dtype).native_rotate(where, cosine, sine, rows, heads, dim, x.stride(0), num_threads())
     return x
 
 
@@ -248,7 +257,7 @@ def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
     rows, width = gate_up.shape[0], gate_up.shape[1] // 2
     out = gate_up.new_empty(rows, width)
     library(out.dtype).native_silu(
-        address("gate_up", gate_up, out.dtype, rows, 2 * width), out.data_ptr(), rows, width
+        address("gate_up", gate_up, out.dtype, rows, 2 * width), out.data_ptr(), rows, width, num_threads()
     )
     return out
 
@@ -295,7 +304,7 @@ def linear(x: torch.Tensor, weight: Panels) -> torch.Tensor:
     x = x.contiguous()
     out = x.new_empty(len(x), weight.out_features)
     library(x.dtype).native_product(
-        address("x", x, x.dtype, *x.shape), weight.address, out.data_ptr(), len(x)
+        address("x", x, x.dtype, *x.shape), weight.address, out.data_ptr(), len(x), num_threads()
     )
     return out
 
@@ -343,7 +352,7 @@ def native_layers(
         num_layers=len(kv), tokens=tokens, num_wanted=wanted, hidden=hidden, inner=inner, eps=eps,
     )  # fmt: skip
     buffers = x.new_empty(kernel.native_buffer_size(call))
-    call.buffers = buffers.data_ptr()
-    if kernel.native_layers(call):
-        raise MemoryError(f"no memory for the scores of {step.longest} keys")
+    scratch = x.new_empty(kernel.native_scratch_size(step) * num_threads())
+    call.buffers, call.scratch = buffers.data_ptr(), scratch.data_ptr()
+    kernel.native_layers(call, num_threads())
     return x[:wanted]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.native_cases import SIZES, native_model, random_step, slots_of, tokens_of
 
 from minieng.kernels import linear, native, ops
 from minieng.kernels.backend import BACKENDS
@@ -16,7 +17,6 @@ from minieng.kernels.batch import Batch, LayerKV
 from minieng.kernels.choose import Attention
 from minieng.kernels.declarations import Declarations
 from minieng.kernels.torch_attention import attend_by_request, attend_padded
-from minieng.model import decoder, weights
 
 pytestmark = [
     pytest.mark.skipif(not native.shutil.which("cc"), reason="no C compiler on this machine"),
@@ -105,22 +105,6 @@ def test_half_precision_is_left_to_onednn_or_torch():
 
 MANY = [(1, 1), (1, 300), (3, 17), (40, 40), (9, 256), (20, 300), (270, 270)]  # (new tokens, keys)
 FEW = [(1, 70), (2, 33)]  # fewer tokens than threads have tasks: heads are shared out
-
-
-def random_step(sizes, heads, kv_heads, dim, block_size, dtype, **constants):
-    """Queries, a layer whose blocks are filled at random, and the step of rows of these (new tokens, keys)."""
-    torch.manual_seed(0)
-    wide = max(-(-keys // block_size) for _, keys in sizes)
-    shape = (wide * len(sizes), block_size, kv_heads, dim)
-    layer = LayerKV(torch.randn(shape).to(dtype), torch.randn(shape).to(dtype), dim**-0.5, **constants)
-    q_starts = [0]
-    for new, _ in sizes:
-        q_starts.append(q_starts[-1] + new)
-    tables = torch.randperm(shape[0]).view(len(sizes), wide).to(torch.int32)
-    nothing = torch.empty(0, dtype=torch.int64)
-    keys = [k for _, k in sizes]
-    batch = Batch(nothing, nothing, nothing, q_starts, [0] * len(sizes), keys, tables, nothing)
-    return torch.randn(q_starts[-1], heads, dim).to(dtype), layer, batch
 
 
 @pytest.mark.parametrize("dtype, limit", [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)], ids=str)
@@ -218,49 +202,6 @@ def test_paged_attention_gives_rectangles_to_the_kernel():
     assert (got - attend_padded(q, layer, batch)).abs().max() <= 1e-5
 
 
-def slots_of(batch, size):
-    """Of each row, the slots of its last tokens."""
-    for table, end, (first, last) in zip(batch.tables.tolist(), batch.kv_ends, itertools.pairwise(batch.q_starts)):
-        yield [table[i // size] * size + i % size for i in range(end - (last - first), end)]
-
-
-SIZES = {
-    "decodes": [(1, 30), (1, 7), (1, 50)],
-    "one": [(1, 1)],
-    "mixed": [(1, 30), (9, 9), (5, 40), (1, 8), (33, 33)],
-    "long": [(130, 130), (1, 60), (90, 95)],
-}
-
-
-@pytest.fixture(scope="module", params=["llama", "qwen2", "qwen3", "mistral"])
-def shape(request, tmp_path_factory):
-    """A small model of each kind of layer: plain, biased, with normed queries and keys, with a window."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    sizes = {"hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 3, "num_attention_heads": 6,
-             "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 90, "max_position_embeddings": 256}  # fmt: skip
-    more = {"mistral": {"sliding_window": 20}, "qwen2": {"use_sliding_window": False}, "qwen3": {}, "llama": {}}[request.param]
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(request.param, **sizes, **more))
-    for parameter in model.parameters():
-        parameter.data.normal_(0, 0.1)
-    path = tmp_path_factory.mktemp(request.param)
-    model.save_pretrained(path)
-    return path, model.config
-
-
-def native_model(shape, published, monkeypatch):
-    """The model with products in C, its weights rounded to what they were published in."""
-    path, config = shape
-    monkeypatch.setattr(linear, "fastest_form", lambda dtype: linear.Native)
-    read = weights.Weights.get
-    rounded = lambda self, name: None if (t := read(self, name)) is None else t.to(published).float()  # noqa: E731
-    monkeypatch.setattr(weights.Weights, "get", rounded)
-    model = decoder.Decoder(path, config, torch.float32, torch.device("cpu"))
-    assert model.runs_whole(Attention(BACKENDS["native"], "a test asked for it")) and model.weight_nbytes == published.itemsize
-    return model
-
-
 def both_ways(model, cache, batch):
     """Hidden states and caches of a step: whole layers in C, and one by one with torch's attention."""
     found = []
@@ -269,15 +210,6 @@ def both_ways(model, cache, batch):
         with torch.inference_mode():
             found.append((model.hidden(batch, kv, Attention(BACKENDS[backend], "a test asked for it")), kv))
     return found
-
-
-def tokens_of(sizes):
-    """A cache, and a step of rows of these (new tokens, keys) with tokens, positions and slots."""
-    _, cache, batch = random_step(sizes, 6, 2, 16, 4, torch.float32)
-    batch.positions = torch.cat([torch.arange(end - new, end) for new, end in sizes])
-    batch.slots = torch.tensor(list(itertools.chain(*slots_of(batch, 4))))
-    batch.token_ids = torch.randint(0, 90, batch.positions.shape)
-    return cache, batch
 
 
 def assert_close(one, other):

@@ -247,27 +247,20 @@ static void attend_many(const struct step *step, const struct cache *c, struct p
     }
 }
 
-/* The scratch numbers of a thread, or null. Called by all threads of a team, who then know whether one of
- * them failed. */
-static float *scratch_for(const struct step *s, int *failed) {
+/* Scratch numbers that a thread needs. */
+EXPORT int64_t native_scratch_size(const struct step *s) {
     const int64_t own = s->together * (s->heads / s->kv_heads), lines = own > PANEL ? own : PANEL;
-    const int64_t bytes = sizeof(float) * (lines * (s->longest + 2 * s->dim) + SPAN * s->dim);
-    float *scratch = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (!scratch) {
-#pragma omp atomic write
-        *failed = 1;
-    }
-#pragma omp barrier
-    return scratch;
+    return (lines * (s->longest + 2 * s->dim) + SPAN * s->dim + LANES - 1) / LANES * LANES;
 }
 
 /* All rows of a step: q, out [tokens, heads, dim], whose tokens lie q_step and out_step apart; out may be q.
- * Called by all threads of a team, which divide the tasks among them and wait for each other at the end. */
+ * scratch: of all threads, one after the other. A piece is a task with some K/V heads; the largest come
+ * first. */
 static void attend_rows(const struct step *s, const struct cache *c, const num_t *q, int64_t q_step,
-                        num_t *out, int64_t out_step, float *scratch) {
+                        num_t *out, int64_t out_step, float *scratch, struct worker *w) {
     const int64_t group = s->heads / s->kv_heads, parts = s->kv_heads / s->together;
-#pragma omp for schedule(static, 1)
-    for (int64_t i = 0; i < s->num_tasks * parts; i++) {
+    scratch += w->me * native_scratch_size(s);
+    for (int64_t i; (i = next_piece(w, s->num_tasks * parts, 1)) >= 0;) {
         const struct task task = s->tasks[i / parts];
         const int64_t first = i % parts * s->together, last = first + s->together;
         struct piece p = {
@@ -285,17 +278,25 @@ static void attend_rows(const struct step *s, const struct cache *c, const num_t
     }
 }
 
-/* Returns 0, or 1 if there was no memory for the scratch numbers. */
-EXPORT int native_attention(const struct step *s, const struct cache *c, const num_t *q, int64_t q_step,
-                            num_t *out, int64_t out_step) {
-    int failed = 0;
-#pragma omp parallel
-    {
-        float *scratch = scratch_for(s, &failed);
-        if (!failed) attend_rows(s, c, q, q_step, out, out_step, scratch);
-        free(scratch);
-    }
-    return failed;
+struct attention_call {
+    const struct step *step;
+    const struct cache *cache;
+    const num_t *q;
+    num_t *out;
+    int64_t q_step, out_step;
+    float *scratch;
+};
+
+static void one_attention(const void *job, struct worker *w) {
+    const struct attention_call *c = job;
+    attend_rows(c->step, c->cache, c->q, c->q_step, c->out, c->out_step, c->scratch, w);
+}
+
+/* scratch: native_scratch_size for each thread */
+EXPORT void native_attention(const struct step *s, const struct cache *c, const num_t *q, int64_t q_step,
+                             num_t *out, int64_t out_step, float *scratch, int64_t threads) {
+    const struct attention_call job = {s, c, q, out, q_step, out_step, scratch};
+    run_team(one_attention, &job, threads);
 }
 
 #ifndef BF16
@@ -305,7 +306,7 @@ EXPORT int native_attention(const struct step *s, const struct cache *c, const n
 struct upcoming_kv {
     const struct step *step;
     const struct cache *cache;
-    int64_t part, slot;
+    int64_t part, slot, threads;
 };
 
 /* Have the next such block brought, bit by bit during a tile of so many lines. */
@@ -326,7 +327,7 @@ static void prefetch_next_block(struct upcoming_kv *kv, struct prefetch *prefetc
             kv->slot = (slot / s->block_size + 1) * s->block_size;
             return;
         }
-        while (kv->part / parts == number) kv->part += omp_get_num_threads();
+        while (kv->part / parts == number) kv->part += kv->threads;
         kv->slot = 0;
     }
 }

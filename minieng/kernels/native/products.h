@@ -127,21 +127,6 @@ struct weight {
 static int64_t panels_of(const struct weight *w) { return (w->out + PANEL - 1) / PANEL; }
 static int64_t lines_of(const struct weight *w) { return w->halves ? (w->in + 1) / 2 : w->in; }
 
-/* Who does how much: thread number ``me`` of the ``team`` that works on the same rows. */
-struct share {
-    int64_t me, team;
-};
-
-static struct share whole_team(void) { return (struct share){omp_get_thread_num(), omp_get_num_threads()}; }
-static int64_t begin_of(int64_t n, struct share mine) { return n * mine.me / mine.team; }
-static int64_t end_of(int64_t n, struct share mine) { return n * (mine.me + 1) / mine.team; }
-
-static void wait_for(struct share mine) {
-    if (mine.team > 1) {
-#pragma omp barrier
-    }
-}
-
 /* Rows of a matrix that lie ``step`` numbers apart. */
 struct matrix {
     float *x;
@@ -151,34 +136,46 @@ struct matrix {
 struct upcoming_kv; /* see attention.h */
 static void prefetch_next_block(struct upcoming_kv *kv, struct prefetch *prefetch, int64_t lines);
 
-/* A share of y [rows, out] = x [rows, in] times weight, plus bias; or of that added to y. Rows are shared out
- * evenly among tiles, so that none of one or two is left. next, kv: what comes after, to be brought
- * meanwhile, or null. */
-static void product(struct matrix x, const struct weight *w, struct matrix y, int64_t rows, int add,
-                    struct share mine, const struct weight *next, struct upcoming_kv *kv) {
-    const int64_t count = panels_of(w), lines = lines_of(w), tiles = (rows + TALL - 1) / TALL;
-    const int64_t first_of_next = next ? begin_of(panels_of(next), mine) * lines_of(next) : 0;
-    struct tile t = {.row_step = x.step, .step = 1, .inner = w->in, .y_step = y.step};
+/* y [rows, out] = x [rows, in] times weight, plus bias; or that added to y. Rows are shared out evenly among
+ * tiles, so that none of one or two is left; a piece is a tile. w: null for a thread that works for itself.
+ * next, kv: what comes after, to be brought meanwhile, or null. */
+static void product(struct matrix x, const struct weight *weight, struct matrix y, int64_t rows, int add,
+                    struct worker *w, const struct weight *next, struct upcoming_kv *kv) {
+    const int64_t count = panels_of(weight), lines = lines_of(weight), tiles = (rows + TALL - 1) / TALL;
+    const int64_t me = w ? w->me : 0, team = w ? w->team->size : 1, last = begin_of(count, me + 1, team) - 1;
+    const int64_t first_of_next = next ? begin_of(panels_of(next), me, team) * lines_of(next) : 0;
+    struct tile t = {.row_step = x.step, .step = 1, .inner = weight->in, .y_step = y.step};
     struct prefetch ahead = {.panel_bytes = tiles ? sizeof(float) * PANEL / tiles : 0};
-    for (int64_t n = begin_of(count * tiles, mine); n < end_of(count * tiles, mine); n++) {
-        const int64_t p = n / tiles, i = n % tiles, from = rows * i / tiles, left = w->out - p * PANEL;
-        const float *panel = w->panels + p * lines * PANEL, *next_panel = panel + lines * PANEL;
-        if (next && p + 1 == end_of(count, mine)) next_panel = next->panels + first_of_next * PANEL;
+    EACH (n, count * tiles, w) {
+        const int64_t p = n / tiles, i = n % tiles, from = rows * i / tiles, left = weight->out - p * PANEL;
+        const float *panel = weight->panels + p * lines * PANEL, *next_panel = panel + lines * PANEL;
+        if (next && p == last) next_panel = next->panels + first_of_next * PANEL;
         ahead.panel = (const char *)next_panel + i * lines * ahead.panel_bytes;
         ahead.kv_bytes = 0;
         if (kv) prefetch_next_block(kv, &ahead, lines);
         t.x = x.x + from * x.step, t.y = y.x + from * y.step + p * PANEL,
         t.wide = left < PANEL ? left : PANEL;
-        t.start = w->bias + p * PANEL, t.panel = panel;
+        t.start = weight->bias + p * PANEL, t.panel = panel;
         const int64_t tall = rows * (i + 1) / tiles - from;
-        if (w->halves) multiply(t, tall, 1, add, &ahead);
+        if (weight->halves) multiply(t, tall, 1, add, &ahead);
         else multiply(t, tall, 0, add, &ahead);
     }
 }
 
+struct product_call {
+    const struct weight *weight;
+    struct matrix x, y;
+    int64_t rows;
+};
+
+static void one_product(const void *job, struct worker *w) {
+    const struct product_call *c = job;
+    product(c->x, c->weight, c->y, c->rows, 0, w, 0, 0);
+}
+
 /* x [rows, in], y [rows, out] */
-EXPORT void native_product(float *x, const struct weight *w, float *y, int64_t rows) {
-#pragma omp parallel if (rows * w->in * w->out > 16 * SHARED_WORK)
-    product((struct matrix){x, w->in}, w, (struct matrix){y, w->out}, rows, 0, whole_team(), 0, 0);
+EXPORT void native_product(float *x, const struct weight *weight, float *y, int64_t rows, int64_t threads) {
+    const struct product_call job = {weight, {x, weight->in}, {y, weight->out}, rows};
+    run_team(one_product, &job, rows * weight->in * weight->out > 16 * SHARED_WORK ? threads : 1);
 }
 #endif

@@ -1,9 +1,8 @@
 /* Numbers and vectors: float or bfloat16 in memory, float in registers.
  *
- * The five files are one translation unit (layers.c includes the others), compiled once for float and once
+ * The six files are one translation unit (layers.c includes the others), compiled once for float and once
  * for bfloat16 (BF16), see native.py. What is marked EXPORT is called from Python. */
 #include <math.h>
-#include <omp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
