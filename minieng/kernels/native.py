@@ -189,29 +189,32 @@ def step_of(batch: Batch, heads: int, layer: LayerKV) -> Any:
                 f"{max(batch.kv_ends)} slots are filled, the block tables name {batch.tables.shape[1]} × "
                 f"{block_size}"
             )
-        tasks = tasks_of(batch, max(1, library(layer.k.dtype).native_panel_width() // (heads // kv_heads)))
-        longest = max(end + count - 1 - min(start, end - 1) for _, _, count, start, end in tasks)
-        together = kv_heads if len(tasks) >= TASKS_A_THREAD * num_threads() else 1
+        most = library(layer.k.dtype).native_task_lines() // (heads // kv_heads)
+        tasks = tasks_of(batch, max(1, most), kv_heads)
+        longest = max((end - min(start, end - 1) for _, _, n, start, end, *_ in tasks if n == 1), default=0)
         batch.step = Step(tables, (Task * len(tasks))(*tasks), batch.tables.shape[1], len(tasks), longest,
-                          together, heads, kv_heads, dim, block_size)  # fmt: skip
+                          heads, kv_heads, dim, block_size)  # fmt: skip
     return batch.step
 
 
-def tasks_of(batch: Batch, most: int) -> list[tuple[int, int, int, int, int]]:
-    """(row, first token, tokens, first slot that is no padding,
-    one past the last slot that the first token sees) of tasks.
+def tasks_of(batch: Batch, most: int, kv_heads: int) -> list[tuple[int, int, int, int, int, int, int]]:
+    """(row, first token, tokens, first slot that is no padding, one past the last slot that the first token
+    sees, first K/V head, K/V heads) of tasks.
 
-    A task is up to ``most`` tokens of a row. None holds padding and real tokens: these are then cut, and so
+    A task is up to ``most`` tokens of a row and one head, or one token and all heads (where there are too few
+    of these for the threads, one head, too). None holds padding and real tokens: these are then cut, and so
     added up, as in a packed batch, and come out the same to the last bit.
     """
-    tasks = []
+    tasks, few = [], batch.num_rows < TASKS_A_THREAD * num_threads()
     for row, (first, last) in enumerate(itertools.pairwise(batch.q_starts)):
         start, end = batch.kv_starts[row], batch.kv_ends[row]
         real = first + min(last - first, max(0, start - (end - (last - first))))
         for begin, stop in ((first, real), (real, last)):
             for token in range(begin, stop, most):
-                tasks.append((row, token, min(most, stop - token), start, end - (last - 1 - token)))
-    return sorted(tasks, key=lambda task: -task[2] * task[4])
+                count, sees = min(most, stop - token), end - (last - 1 - token)
+                heads = 1 if few or count > 1 else kv_heads
+                tasks += [(row, token, count, start, sees, h, heads) for h in range(0, kv_heads, heads)]
+    return sorted(tasks, key=lambda task: -task[2] * task[4] * task[6])
 
 
 def native_store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:

@@ -122,6 +122,25 @@ def test_attention_with_a_window_or_a_softcap(constants):
     assert (native.native_attention(*step) - attend_by_request(*step)).abs().max() <= 1e-5
 
 
+@pytest.mark.parametrize("constants", [{}, {"window": 100}, {"window": 400, "softcap": 5.0}], ids=str)
+@pytest.mark.parametrize("heads, kv_heads, dim", [(9, 3, 64), (14, 2, 24), (3, 3, 128)])
+def test_attention_of_prompts_that_take_several_spans(heads, kv_heads, dim, constants):
+    """Softmax goes on from span to span; panels of lines end in the middle of a token's heads and of a span."""
+    step = random_step([(500, 500), (200, 700), (3, 400)], heads, kv_heads, dim, 16, torch.float32, **constants)
+    assert (native.native_attention(*step) - attend_by_request(*step)).abs().max() <= 1e-5
+
+
+def test_scores_that_grow_from_span_to_span_keep_their_weights():
+    """A line's highest score is met in its last span: what was summed up before is next to nothing."""
+    q, layer, batch = random_step([(400, 400)], 2, 1, 16, 16, torch.float32)
+    for slot in range(400):
+        layer.k[batch.tables[0, slot // 16], slot % 16] = 0.01 * slot
+    want = attend_by_request(q.abs(), layer, batch)
+    assert (native.native_attention(q.abs(), layer, batch) - want).abs().max() <= 1e-5
+    steep = LayerKV(100 * layer.k, layer.v, layer.scale)
+    assert (native.native_attention(q.abs(), steep, batch) - attend_by_request(q.abs(), steep, batch)).abs().max() <= 1e-4
+
+
 def test_attention_of_rows_that_begin_with_padding():
     q, layer, batch = random_step(MANY, 9, 3, 64, 16, torch.float32)
     batch.kv_starts[:] = [min(5, keys - new) for new, keys in MANY]

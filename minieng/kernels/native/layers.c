@@ -132,7 +132,7 @@ static void run_layers(const void *job, struct worker *w) {
         const int last = i + 1 == f->num_layers;
         /* the answer takes the place of the query */
         attend_rows(f->step, f->caches + i, qkv.x, qkv.step, qkv.x, qkv.step, f->scratch, w);
-        kv.cache = last ? 0 : f->caches + i + 1, kv.part = w->me, kv.slot = 0;
+        kv.cache = last ? 0 : f->caches + i + 1, kv.task = w->me, kv.slot = 0;
         if (last && f->num_wanted < f->tokens)
             EACH (once, 1, w) keep_wanted(f);
         between_attentions(f, i + 1, last ? f->num_wanted : f->tokens, w, &kv);

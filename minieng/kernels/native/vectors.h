@@ -19,10 +19,14 @@ union bits {
 #define LANES 16 /* numbers in a vector register, or in several where registers are narrower */
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
+typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 typedef vec vec_anywhere __attribute__((aligned(2), may_alias));
 typedef words words_anywhere __attribute__((aligned(2), may_alias));
 
 static inline vec floats(const float *x) { return *(const vec_anywhere *)x; }
+static inline void put(float *into, vec x) { *(vec_anywhere *)into = x; }
+/* Of each two numbers the first where yes (-1), else the second (0). */
+static inline vec choose(ints yes, vec a, vec b) { return (vec)((yes & (ints)a) | (~yes & (ints)b)); }
 
 /* The lower and the upper bfloat16 of sixteen words. */
 static inline vec lower(const void *x) { return (vec)(*(const words_anywhere *)x << 16); }
@@ -62,6 +66,23 @@ static inline float exp_negative(float x) {
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
     return p * ((union bits){(uint32_t)((int32_t)n + 127) << 23}).number; /* times 2^n */
+}
+
+#define LOG2_E 1.44269504f
+#define LOWEST -1e30f /* in place of a score that is not seen; finite, so that two of them differ by 0 */
+
+/* 2^x for x <= 0, to a relative error below 2e-7, and 0 below 2^-126: as above, with the polynomial of
+ * Cephes' exp2f. */
+static inline vec exp2_negative(vec x) {
+    const ints n = __builtin_convertvector(x - 0.5f, ints);
+    const vec r = x - __builtin_convertvector(n, vec);
+    vec p = r * 1.535336188319500e-4f + 1.339887440266574e-3f;
+    p = p * r + 9.618437357674640e-3f;
+    p = p * r + 5.550332471162809e-2f;
+    p = p * r + 2.402264791363012e-1f;
+    p = p * r + 6.931472028550421e-1f;
+    p = p * r + 1.0f;
+    return choose(x < -126.0f, (vec){0}, (vec)((ints)p + (n << 23)));
 }
 
 #define SHARED_WORK 16384 /* numbers; for fewer, waking another thread costs more than it saves */
