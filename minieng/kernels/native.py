@@ -66,14 +66,17 @@ def find_compiler() -> str | None:
 
 
 @functools.cache
-def library(dtype: torch.dtype) -> ctypes.CDLL:
-    """The compiled kernel for a dtype. Raises RuntimeError if it cannot be built here."""
+def library(dtype: torch.dtype, widened: bool = False) -> ctypes.CDLL:
+    """The compiled kernel for a dtype. Raises RuntimeError if it cannot be built here.
+
+    widened  for bfloat16: that in the cache only, all else in float, rounded where bfloat16 rounds
+    """
     if dtype not in (torch.float32, torch.bfloat16):
         raise RuntimeError(f"the C kernel knows float32 and bfloat16, not {dtype}")
     compiler = find_compiler()
     if compiler is None:
         raise RuntimeError("no C compiler found (cc, gcc or clang)")
-    flags = [*FLAGS, *(["-DBF16"] if dtype == torch.bfloat16 else [])]
+    flags = [*FLAGS, *(["-DBF16"] if dtype == torch.bfloat16 else []), *(["-DWIDENED"] if widened else [])]
     texts = [file.read_bytes() for file in SOURCES]
     key = hashlib.sha256(
         b"\0".join([*texts, " ".join(flags).encode(), _machine().encode(), compiler.encode()])
@@ -83,7 +86,7 @@ def library(dtype: torch.dtype) -> ctypes.CDLL:
         _compile(compiler, flags, target)
     kernel = ctypes.CDLL(str(target))
     for name, (arguments, answer) in C.functions.items():
-        if hasattr(kernel, name):  # products and whole layers are for float32 only
+        if hasattr(kernel, name):  # products and whole layers are not for every processor and precision
             function = getattr(kernel, name)
             function.argtypes, function.restype = arguments, answer
     return kernel
@@ -272,22 +275,32 @@ class Panels:
     P is 48 where the processor has AVX-512, else 16. A weight whose numbers are all bfloat16 ones takes half
     the room: [⌈out / P⌉, ⌈in / 2⌉, P] words, the earlier input in the lower half. Raises RuntimeError if
     there is no kernel here.
+
+    widened  how one in bfloat16 is multiplied: as float, not by the processor's instructions for pairs
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        if weight.dtype != torch.float32:
-            raise RuntimeError(
-                f"the C kernel multiplies float32, not {weight.dtype}: oneDNN has instructions for the others"
-            )
-        wide = library(weight.dtype).native_panel_width()
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, widened: bool = False) -> None:
+        if widened and weight.dtype != torch.bfloat16:
+            raise RuntimeError(f"{weight.dtype} is not widened")
+        self.widened, self.kernel = widened, library(weight.dtype, widened)
+        if not hasattr(self.kernel, "native_product"):
+            raise RuntimeError(f"this processor has no products of pairs in {weight.dtype}")
+        wide = self.kernel.native_panel_width()
         self.out_features, self.in_features = weight.shape
+        self.numbers = torch.float32 if widened else weight.dtype  # of what is multiplied with it
+        if self.numbers != torch.float32 and self.in_features % 2:
+            raise RuntimeError(f"{self.in_features} inputs are not so many pairs")
         words = F.pad(weight, (0, self.in_features % 2, 0, -self.out_features % wide)).view(torch.int32)
-        halves = not (words & 0xFFFF).any()  # a bfloat16 is the upper half of a float32
-        words = (words[:, ::2] >> 16) & 0xFFFF | words[:, 1::2] if halves else words[:, : self.in_features]
+        halves = weight.dtype == torch.bfloat16
+        if not halves:
+            halves = not (words & 0xFFFF).any()  # a bfloat16 is the upper half of a float32
+            words = (
+                (words[:, ::2] >> 16) & 0xFFFF | words[:, 1::2] if halves else words[:, : self.in_features]
+            )
         panels = words.unflatten(0, (-1, wide)).transpose(1, 2).contiguous()
         self.panels, self.nbytes = panels if halves else panels.view(torch.float32), 2 if halves else 4
         self.bias = F.pad(
-            weight.new_zeros(self.out_features) if bias is None else bias, (0, -self.out_features % wide)
+            torch.zeros(self.out_features) if bias is None else bias.float(), (0, -self.out_features % wide)
         )
         self.address = Weight(
             self.panels.data_ptr(), self.bias.data_ptr(), halves, self.in_features, self.out_features
@@ -299,35 +312,40 @@ class Panels:
 
 
 def linear(x: torch.Tensor, weight: Panels) -> torch.Tensor:
-    """x·Wᵀ + b. x [T, in] in fp32; returns [T, out]."""
-    if x.dtype != torch.float32 or x.shape[1] != weight.in_features:
+    """x·Wᵀ + b. x [T, in]; returns [T, out] in x's precision."""
+    if x.dtype != weight.numbers and not weight.widened or x.shape[1] != weight.in_features:
         raise RuntimeError(
-            f"x is {x.dtype} {list(x.shape)}, the weight torch.float32 with {weight.in_features} inputs"
+            f"x is {x.dtype} {list(x.shape)}, the weight {weight.numbers} with {weight.in_features} inputs"
         )
-    x = x.contiguous()
-    out = x.new_empty(len(x), weight.out_features)
-    library(x.dtype).native_product(
-        address("x", x, x.dtype, *x.shape), weight.address, out.data_ptr(), len(x), num_threads()
+    given = x.to(weight.numbers).contiguous()
+    out = given.new_empty(len(x), weight.out_features)
+    weight.kernel.native_product(
+        address("x", given, given.dtype, *given.shape), weight.address, out.data_ptr(), len(x), num_threads()
     )
-    return out
+    return out.to(x.dtype)
 
 
-def layer_weights(layers: Sequence[Any]) -> ctypes.Array:
+class LayerPanels:
     """The layers' weights as ``native_layers`` takes them; the tensors stay theirs."""
-    found = (LayerWeights * len(layers))()
-    for weights, layer in zip(found, layers, strict=True):
-        for name, kind in LayerWeights._fields_:
-            part = getattr(layer, name)
-            if kind is Weight:
-                setattr(weights, name, part.weight.address)
-            elif part is not None:
-                setattr(weights, name, address(name, part, torch.float32, None))
-    return found
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        panels: Panels = layers[0].qkv.weight
+        self.kernel, self.numbers = panels.kernel, panels.numbers
+        self.given = torch.bfloat16 if panels.widened else panels.numbers  # precision of what goes in
+        self.weights, self.norms = (LayerWeights * len(layers))(), []
+        for weights, layer in zip(self.weights, layers, strict=True):
+            for name, kind in LayerWeights._fields_:
+                part = getattr(layer, name)
+                if kind is Weight:
+                    setattr(weights, name, part.weight.address)
+                elif part is not None:
+                    self.norms.append(part.to(self.numbers))
+                    setattr(weights, name, address(name, self.norms[-1], self.numbers, None))
 
 
 def native_layers(
-    weights: ctypes.Array,
-    x: torch.Tensor,
+    layers: LayerPanels,
+    hidden: torch.Tensor,
     inner: int,
     cos,
     sin,
@@ -339,23 +357,25 @@ def native_layers(
     """``decoder.Decoder.hidden`` after the embedding, without a way back to Python in between;
     packed or a rectangle.
 
-    x [T, hidden] is overwritten; inner: numbers of gate or up; cos, sin [T, D]; heads: for queries. Returns
-    [E, hidden].
+    hidden [T, width] is overwritten; inner: numbers of gate or up; cos, sin [T, D]; heads: for queries.
+    Returns [E, width].
     """
-    kernel, step = library(x.dtype), step_of(batch, heads, kv[0])
-    if len(kv) != len(weights):
-        raise RuntimeError(f"there are {len(weights)} layers and caches for {len(kv)}")
-    (tokens, hidden), wanted = x.shape, len(batch.logit_rows)
+    kernel, step, threads = layers.kernel, step_of(batch, heads, kv[0]), num_threads()
+    if len(kv) != len(layers.weights):
+        raise RuntimeError(f"there are {len(layers.weights)} layers and caches for {len(kv)}")
+    (tokens, width), wanted = hidden.shape, len(batch.logit_rows)
+    address("x", hidden, layers.given, batch.q_starts[-1], width)
+    x, cos, sin = (tensor.to(layers.numbers) for tensor in (hidden, cos, sin))
     call = Forward(
-        layers=weights, caches=(Cache * len(kv))(*(cache_of(layer, x.dtype) for layer in kv)),
-        step=ctypes.pointer(step), x=address("x", x, torch.float32, batch.q_starts[-1], hidden),
+        layers=layers.weights, caches=(Cache * len(kv))(*(cache_of(layer, hidden.dtype) for layer in kv)),
+        step=ctypes.pointer(step), x=x.data_ptr(),
         cosine=address("cos", cos, x.dtype, tokens, step.dim), sine=address("sin", sin, x.dtype, tokens,
         step.dim), slots=address("slots", batch.slots, torch.int64, tokens),
         wanted=address("logit rows", batch.logit_rows, torch.int64, wanted),
-        num_layers=len(kv), tokens=tokens, num_wanted=wanted, hidden=hidden, inner=inner, eps=eps,
+        num_layers=len(kv), tokens=tokens, num_wanted=wanted, hidden=width, inner=inner, eps=eps,
     )  # fmt: skip
     buffers = x.new_empty(kernel.native_buffer_size(call))
-    scratch = x.new_empty(kernel.native_scratch_size(step) * num_threads())
+    scratch = torch.empty(kernel.native_scratch_size(step) * threads)
     call.buffers, call.scratch = buffers.data_ptr(), scratch.data_ptr()
-    kernel.native_layers(call, num_threads())
-    return x[:wanted]
+    kernel.native_layers(call, threads)
+    return x[:wanted].to(hidden.dtype)

@@ -6,6 +6,7 @@ import ctypes
 import itertools
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -89,7 +90,7 @@ def test_every_form_of_a_product_agrees_and_the_fastest_is_one_of_them():
 
 
 def test_without_a_compiler_the_products_stay_with_torch(monkeypatch):
-    monkeypatch.setattr(native, "library", lambda dtype: (_ for _ in ()).throw(RuntimeError("no C compiler found")))
+    monkeypatch.setattr(native, "library", lambda *_: (_ for _ in ()).throw(RuntimeError("no C compiler found")))
     assert linear.Native not in map(type, linear.every_form(torch.randn(8, 8)))
 
 
@@ -99,8 +100,41 @@ def test_a_product_of_things_that_do_not_fit_is_refused(x):
         linear.Native(torch.randn(8, 8))(x)
 
 
-def test_half_precision_is_left_to_onednn_or_torch():
-    assert linear.Native not in map(type, linear.every_form(torch.randn(8, 8, dtype=torch.bfloat16)))
+def own_form(form, weight, bias=None):
+    """A product in one of the kernel's forms, or a skipped test where this processor has none of it."""
+    try:
+        return form(weight, bias)
+    except RuntimeError as problem:
+        assert form is linear.Native, problem
+        pytest.skip(str(problem))
+
+
+@pytest.mark.parametrize("rows", [1, 9, 10, 100])
+@pytest.mark.parametrize("ins, outs", [(2, 1), (70, 47), (64, 48), (576, 960)])
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("form", linear.OWN)
+def test_linear_in_bfloat16(form, rows, ins, outs, with_bias):
+    """The sums are those of float, rounded once."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(rows, 2 * ins)[:, ::2].bfloat16(), torch.randn(outs, ins).bfloat16()
+    bias = torch.randn(outs).bfloat16() if with_bias else None
+    layer = own_form(form, weight, bias)
+    want = torch.nn.functional.linear(x.float(), weight.float(), bias.float() if with_bias else None)
+    got = layer(x)
+    assert got.dtype == torch.bfloat16 and torch.allclose(got.float(), want, rtol=2**-8, atol=1e-3)
+    assert layer.weight_nbytes == 2
+    assert torch.equal(got, torch.cat([layer(x[i : i + 1]) for i in range(rows)])), "a row's result is its own"
+
+
+def test_an_odd_number_of_inputs_is_widened():
+    with pytest.raises(RuntimeError, match="pairs"):
+        linear.Native(torch.randn(8, 7).bfloat16())
+    x, weight = torch.randn(3, 7).bfloat16(), torch.randn(8, 7).bfloat16()
+    assert torch.allclose(linear.Widened(weight)(x).float(), x.float() @ weight.float().T, rtol=2**-8, atol=1e-3)
+
+
+def test_what_is_no_bfloat16_is_not_widened():
+    assert linear.Widened not in map(type, linear.every_form(torch.randn(8, 8)))
 
 
 MANY = [(1, 1), (1, 300), (3, 17), (40, 40), (9, 256), (20, 300), (270, 270)]  # (new tokens, keys)
@@ -238,6 +272,20 @@ def assert_close(one, other):
         assert torch.allclose(mine.k, theirs.k, atol=1e-4) and torch.allclose(mine.v, theirs.v, atol=1e-4)
 
 
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("form", linear.OWN)
+def test_whole_layers_in_bfloat16_are_the_layers_one_by_one(shape, sizes, form, monkeypatch):
+    own_form(form, torch.randn(2, 2).bfloat16())
+    cache, batch = tokens_of(sizes, torch.bfloat16)
+    batch.logit_rows = torch.tensor(batch.q_starts[1:]) - 1
+    model = native_model(shape, torch.bfloat16, monkeypatch, form, torch.bfloat16)
+    (got, kv), (want, kv_too) = both_ways(model, cache, batch)
+    assert got.dtype == torch.bfloat16 and torch.isfinite(got).all()
+    for mine, theirs in ((got, want), *((a.k, b.k) for a, b in zip(kv, kv_too)), *((a.v, b.v) for a, b in zip(kv, kv_too))):
+        off = (mine.float() - theirs.float()).abs()  # a rounding apart now and then, and what becomes of it
+        assert off.max() <= 0.05 * theirs.float().abs().max() and off.mean() <= 0.005 * theirs.float().abs().max()
+
+
 @pytest.mark.parametrize("published", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("wanted", ["all", "last", "none"])
@@ -293,7 +341,9 @@ WRONG = {  # what is handed over instead of a right tensor
 def test_a_wrong_tensor_is_refused_before_c_reads_it(name, wrong):
     _, layer, batch = random_step([(3, 9), (2, 8)], 4, 2, 24, 4, torch.float32)
     batch.slots, batch.logit_rows = torch.tensor([9, 10, 11, 12, 13]), torch.tensor([2, 4])
-    x, cos, weights_of = torch.randn(5, 32), torch.randn(5, 24), (native.LayerWeights * 1)()
+    x, cos = torch.randn(5, 32), torch.randn(5, 24)
+    weights_of = SimpleNamespace(weights=(native.LayerWeights * 1)(), kernel=native.library(torch.float32),
+                                 numbers=torch.float32, given=torch.float32)  # fmt: skip
     right = {"token_ids": x, "slots": batch.slots, "logit_rows": batch.logit_rows, "tables": batch.tables}[name]
     if name == "logit_rows" and wrong is WRONG["too few"]:
         pytest.skip("fewer rows may be wanted")

@@ -42,22 +42,22 @@ def slots_of(batch, size):
         yield [table[i // size] * size + i % size for i in range(end - (last - first), end)]
 
 
-def tokens_of(sizes):
+def tokens_of(sizes, dtype=torch.float32):
     """A cache, and a step of rows of these (new tokens, keys) with tokens, positions and slots."""
-    _, cache, batch = random_step(sizes, 6, 2, 16, 4, torch.float32)
+    _, cache, batch = random_step(sizes, 6, 2, 16, 4, dtype)
     batch.positions = torch.cat([torch.arange(end - new, end) for new, end in sizes])
     batch.slots = torch.tensor(list(itertools.chain(*slots_of(batch, 4))))
     batch.token_ids = torch.randint(0, 90, batch.positions.shape)
     return cache, batch
 
 
-def native_model(shape, published, monkeypatch):
+def native_model(shape, published, monkeypatch, form=linear.Native, dtype=torch.float32):
     """The model with products in C, its weights rounded to what they were published in."""
     path, config = shape
-    monkeypatch.setattr(linear, "fastest_form", lambda dtype: linear.Native)
+    monkeypatch.setattr(linear, "fastest_form", lambda dtype: form)
     read = weights.Weights.get
-    rounded = lambda self, name: None if (t := read(self, name)) is None else t.to(published).float()  # noqa: E731
+    rounded = lambda self, name: None if (t := read(self, name)) is None else t.to(published).to(dtype)  # noqa: E731
     monkeypatch.setattr(weights.Weights, "get", rounded)
-    model = decoder.Decoder(path, config, torch.float32, torch.device("cpu"))
+    model = decoder.Decoder(path, config, dtype, torch.device("cpu"))
     assert model.runs_whole(Attention(BACKENDS["native"], "a test asked for it")) and model.weight_nbytes == published.itemsize
     return model

@@ -4,7 +4,7 @@
 /* A layer's cache: k, v [blocks, block_size, kv_heads, dim]; window: a token sees that many slots, its own
  * among them, 0: all; softcap: 0 for none. */
 struct cache {
-    num_t *k, *v;
+    kv_t *k, *v;
     int64_t window;
     float scale, softcap;
 };
@@ -26,7 +26,8 @@ struct step {
 /* A task as a thread works through it: the pointers name the first numbers of its tokens and heads. Tokens
  * lie q_step and out_step apart; out may be q. */
 struct piece {
-    const num_t *q, *k, *v;
+    const num_t *q;
+    const kv_t *k, *v;
     num_t *out;
     int64_t q_step, out_step;
     const int32_t *table;
@@ -47,8 +48,8 @@ static inline int64_t first_slot(const struct cache *c, int64_t padding, int64_t
 }
 
 /* Where a row's slot lies in a cache. */
-static inline const num_t *row_at(const struct step *s, const num_t *cache, const int32_t *table,
-                                  int64_t slot) {
+static inline const kv_t *row_at(const struct step *s, const kv_t *cache, const int32_t *table,
+                                 int64_t slot) {
     const int64_t at = table[slot / s->block_size] * s->block_size + slot % s->block_size;
     return cache + at * s->kv_heads * s->dim;
 }
@@ -68,7 +69,7 @@ static inline int64_t stretch_end(int64_t s, int64_t end, int64_t block_size) {
 /* Keys or values of a stretch's slots, ``step`` numbers apart. Meanwhile memory brings as many slots from
  * next on. */
 struct stretch {
-    const num_t *first, *next;
+    const kv_t *first, *next;
     int64_t step, slots;
 };
 
@@ -79,14 +80,14 @@ INLINE void score_slots(const float *query, struct stretch keys, float *scores, 
     for (int64_t s = 0; s < keys.slots; s++, keys.first += keys.step, keys.next += keys.step) {
         vec dot[LINES] = {0};
         for (int64_t d = 0; d < whole; d += LANES) {
-            vec key = numbers(keys.first + d);
+            vec key = kv_numbers(keys.first + d);
             KEEP_IN_REGISTER(key);
             __builtin_prefetch(keys.next + d, 0, 2);
             for (int64_t l = 0; l < lines; l++) dot[l] += floats(query + l * dim + d) * key;
         }
         for (int64_t l = 0; l < lines; l++) {
             float total = total_of(dot[l]);
-            for (int64_t d = whole; d < dim; d++) total += query[l * dim + d] * load(keys.first[d]);
+            for (int64_t d = whole; d < dim; d++) total += query[l * dim + d] * load_kv(keys.first[d]);
             scores[l * longest + s] = total;
         }
     }
@@ -103,7 +104,7 @@ INLINE void add_values(const float *weights, int64_t longest, struct stretch val
         for (int64_t s = 0; s < values.slots; s++)
             for (int64_t i = 0; i < n; i++) {
                 const int64_t at = s * values.step + d + i * LANES;
-                vec value = numbers(values.first + at);
+                vec value = kv_numbers(values.first + at);
                 KEEP_IN_REGISTER(value);
                 __builtin_prefetch(values.next + at, 0, 2);
                 for (int64_t l = 0; l < lines; l++) part[l][i] += weights[l * longest + s] * value;
@@ -113,7 +114,7 @@ INLINE void add_values(const float *weights, int64_t longest, struct stretch val
     for (int64_t l = 0; l < lines; l++)
         for (int64_t s = 0; s < values.slots; s++)
             for (int64_t d = whole; d < dim; d++)
-                sums[l * dim + d] += weights[l * longest + s] * load(values.first[s * values.step + d]);
+                sums[l * dim + d] += weights[l * longest + s] * load_kv(values.first[s * values.step + d]);
 }
 
 /* One of the two: numbers are queries, to be scored, or sums, to be added to. */
@@ -151,7 +152,7 @@ INLINE void attend_one(const struct step *s, const struct cache *c, struct piece
     for (int64_t i = 0; i < lines * dim; i++) query[i] = load(p.q[i]) * c->scale, sum[i] = 0;
     for (int64_t from = start, to; from < p.end; from = to) {
         to = stretch_end(from, p.end, s->block_size);
-        const num_t *next = to < p.end ? row_at(s, p.k, p.table, to) : row_at(s, p.v, p.table, start);
+        const kv_t *next = to < p.end ? row_at(s, p.k, p.table, to) : row_at(s, p.v, p.table, start);
         const struct stretch keys = {row_at(s, p.k, p.table, from), next, width, to - from};
         all_lines(0, keys, query, scores + from - start, longest, heads, group, dim);
     }
@@ -164,8 +165,8 @@ INLINE void attend_one(const struct step *s, const struct cache *c, struct piece
     }
     for (int64_t from = start, to; from < p.end; from = to) {
         to = stretch_end(from, p.end, s->block_size);
-        const num_t *values = row_at(s, p.v, p.table, from),
-                    *next = row_at(s, p.v, p.table, to < p.end ? to : from);
+        const kv_t *values = row_at(s, p.v, p.table, from),
+                   *next = row_at(s, p.v, p.table, to < p.end ? to : from);
         all_lines(1, (struct stretch){values, next, width, to - from}, sum, scores + from - start, longest,
                   heads, group, dim);
     }
@@ -173,13 +174,13 @@ INLINE void attend_one(const struct step *s, const struct cache *c, struct piece
 }
 
 /* Copy what slots from … to hold of one K/V head, as floats: gathered [to - from, dim]. */
-static void gather(const struct step *s, const num_t *cache, const int32_t *table, int64_t from, int64_t to,
+static void gather(const struct step *s, const kv_t *cache, const int32_t *table, int64_t from, int64_t to,
                    float *gathered) {
     for (int64_t slot = from, last; slot < to; slot = last) {
-        const num_t *x = row_at(s, cache, table, slot);
+        const kv_t *x = row_at(s, cache, table, slot);
         last = stretch_end(slot, to, s->block_size);
         for (int64_t i = slot; i < last; i++, x += s->kv_heads * s->dim, gathered += s->dim)
-            for (int64_t d = 0; d < s->dim; d++) gathered[d] = load(x[d]);
+            for (int64_t d = 0; d < s->dim; d++) gathered[d] = load_kv(x[d]);
     }
 }
 
@@ -245,7 +246,7 @@ static void weigh(float *score, int64_t slots, struct lines *all) {
  * queries; softmax so far; and a product of values and weights, added to the sums. score: SPAN * PANEL. */
 static void attend_span(const struct cache *c, struct lines *all, const float *keys, const float *values,
                         int64_t from, int64_t to, const float *query, float *sum, float *score, int64_t dim) {
-    multiply_rows((struct tile){keys, dim, 1, dim, zeros, query, score, PANEL, PANEL}, to - from, 0);
+    multiply_rows((struct tile){keys, dim, 1, dim, zeros, query, score, PANEL, PANEL, 0, 0}, to - from, 0);
     if (c->softcap > 0) {
         cap_scores(score, (to - from) * PANEL, c->softcap);
         for (int64_t i = 0; i < (to - from) * PANEL; i++) score[i] *= LOG2_E;
@@ -258,7 +259,7 @@ static void attend_span(const struct cache *c, struct lines *all, const float *k
             }
     raise_tops(score, to - from, all, sum, dim);
     weigh(score, to - from, all);
-    multiply_rows((struct tile){values, 1, dim, to - from, zeros, score, sum, PANEL, PANEL}, dim, 1);
+    multiply_rows((struct tile){values, 1, dim, to - from, zeros, score, sum, PANEL, PANEL, 0, 0}, dim, 1);
 }
 
 /* Several tokens of a row and one K/V head. Their lines lie side by side, as the outputs of a panel do, so
@@ -348,7 +349,7 @@ EXPORT void native_attention(const struct step *s, const struct cache *c, const 
     run_team(one_attention, &job, threads);
 }
 
-#ifndef BF16
+#ifdef PRODUCTS
 /* How far a thread has come in having the blocks brought that its own tasks of one token will read: which
  * task, from slot on. Products leave memory idle where rows are many; attention then finds its keys and
  * values in the caches. cache: null if there is nothing to come. */
@@ -370,7 +371,7 @@ static void prefetch_next_block(struct upcoming_kv *kv, struct prefetch *prefetc
         if (task->tokens > 1 || slot >= task->end) continue;
         prefetch->k = (const char *)(row_at(s, kv->cache->k, table, slot) + task->head * s->dim);
         prefetch->v = (const char *)(row_at(s, kv->cache->v, table, slot) + task->head * s->dim);
-        prefetch->kv_bytes = (s->block_size * width * sizeof(num_t) + lines - 1) / lines;
+        prefetch->kv_bytes = (s->block_size * width * sizeof(kv_t) + lines - 1) / lines;
         kv->slot = (slot / s->block_size + 1) * s->block_size;
         return;
     }

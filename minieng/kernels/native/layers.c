@@ -8,11 +8,11 @@
 #include "attention.h"
 #include "rows.h"
 
-#ifndef BF16
+#ifdef PRODUCTS
 /* A decoder layer of the Llama family: norms [hidden] (those of queries and keys [dim], or null), products.
  */
 struct layer {
-    const float *input_norm, *post_norm, *q_norm, *k_norm;
+    const num_t *input_norm, *post_norm, *q_norm, *k_norm;
     struct weight qkv, o, gate_up, down;
 };
 
@@ -25,9 +25,10 @@ struct forward {
     const struct layer *layers;
     const struct cache *caches;
     const struct step *step;
-    const float *cosine, *sine;
+    const num_t *cosine, *sine;
     const int64_t *slots, *wanted;
-    float *x, *buffers, *scratch;
+    num_t *x, *buffers;
+    float *scratch;
     int64_t num_layers, tokens, num_wanted, hidden, inner;
     float eps;
 };
@@ -74,7 +75,7 @@ static void before_attention(const struct forward *f, int64_t number, int64_t at
         norm_row(x.x + r * x.step, layer->input_norm, normed.x + r * normed.step, f->hidden, f->eps);
     product(normed, &layer->qkv, qkv, n, 0, w, &layer->o, kv);
     EACH (r, n, w) {
-        float *q = qkv.x + r * qkv.step, *k = q + s->heads * dim, *v = k + s->kv_heads * dim;
+        num_t *q = qkv.x + r * qkv.step, *k = q + s->heads * dim, *v = k + s->kv_heads * dim;
         for (int64_t h = 0; layer->q_norm && h < heads; h++)
             norm_row(q + h * dim, h < s->heads ? layer->q_norm : layer->k_norm, q + h * dim, dim, f->eps);
         rotate_row(q, f->cosine + (at + r) * dim, f->sine + (at + r) * dim, heads, dim);
@@ -117,8 +118,8 @@ static void keep_wanted(const struct forward *f) {
     const struct matrix answer = buffers_of(f).qkv;
     const int64_t width = f->step->heads * f->step->dim;
     for (int64_t r = 0; r < f->num_wanted; r++) {
-        memmove(f->x + r * f->hidden, f->x + f->wanted[r] * f->hidden, sizeof(float) * f->hidden);
-        memmove(answer.x + r * answer.step, answer.x + f->wanted[r] * answer.step, sizeof(float) * width);
+        memmove(f->x + r * f->hidden, f->x + f->wanted[r] * f->hidden, sizeof(num_t) * f->hidden);
+        memmove(answer.x + r * answer.step, answer.x + f->wanted[r] * answer.step, sizeof(num_t) * width);
     }
 }
 

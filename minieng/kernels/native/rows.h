@@ -3,8 +3,8 @@
 
 /* Copy a token's k and v [width] to its slot in the caches. */
 INLINE void store_token(const struct cache *c, const num_t *k, const num_t *v, int64_t slot, int64_t width) {
-    memcpy(c->k + slot * width, k, sizeof(num_t) * width);
-    memcpy(c->v + slot * width, v, sizeof(num_t) * width);
+    for (int64_t i = 0; i < width; i++) c->k[slot * width + i] = save_kv(k[i]);
+    for (int64_t i = 0; i < width; i++) c->v[slot * width + i] = save_kv(v[i]);
 }
 
 /* k, v [tokens, width], whose rows lie k_step and v_step apart. */
