@@ -14,7 +14,6 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 MODEL := smollm2-135m
 OMP_NUM_THREADS ?= 2
 WORKERS ?= 2
-GOMP_SPINCOUNT ?= 2000
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 QUIET := $(if $(V),,--quiet)
 PIP = -m pip install $(QUIET) --disable-pip-version-check
@@ -25,12 +24,8 @@ CLIENTS := $(CURDIR)/.clients
 COLAB := .venv-colab
 COLAB_READY := $(COLAB)/.ready
 
-# Settings of what runs notebooks: no progress bars, they would differ on each run.
+# Settings of what runs notebooks and tests: no progress bars, they would differ on each run.
 STORING := HF_HUB_DISABLE_PROGRESS_BARS=1 OMP_NUM_THREADS=$(OMP_NUM_THREADS)
-# Settings of all tests. OpenMP's threads spin while they wait for each other: on a busy machine a model then runs ten
-# times slower and cells run out of time. So they spin for some microseconds only and then sleep; to sleep at once
-# (OMP_WAIT_POLICY=PASSIVE) would cost an idle machine a third.
-TESTING := $(STORING) GOMP_SPINCOUNT=$(GOMP_SPINCOUNT)
 # Files side by side, a thread each: two processes use two cores better than two threads of one. What times something
 # or needs both threads carries the mark `apart` and runs alone afterwards. A file stays in one process, so that its
 # fixtures are made once.
@@ -134,13 +129,13 @@ test-stored: $(READY)
 
 test-unit: model
 	@echo "==> unit tests"
-	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load)" tests
+	$(STORING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load)" tests
 	@echo "==> unit tests that want the machine to themselves"
-	$(TESTING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load)" tests
+	$(STORING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load)" tests
 
 test-wide: model
 	@echo "==> whole grids and published experiments"
-	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m wide tests
+	$(STORING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m wide tests
 
 models: $(READY) ## docs/MODELS.md, anew
 	PYTHONPATH=tests $(BIN)/python -m support.sweep docs/MODELS.md
@@ -151,14 +146,14 @@ test-gpu: $(READY) ## by itself: the interpreter's tests switch compiled Triton 
 
 test-load: $(READY)
 	@echo "==> the server under load, with faults and signals in the middle"
-	$(TESTING) $(BIN)/python -m pytest -s -m load tests/server
+	$(STORING) $(BIN)/python -m pytest -s -m load tests/server
 
 clients: $(READY) ## environments of their own for the clients that test-clients runs
 	PYTHONPATH=tests:benchmarks $(BIN)/python -m support.client_envs $(CLIENTS)
 
 test-clients: clients
 	@echo "==> real clients against the server"
-	MINIENG_CLIENTS=$(CLIENTS) $(TESTING) $(BIN)/python -m pytest -rs -m clients tests/clients
+	MINIENG_CLIENTS=$(CLIENTS) $(STORING) $(BIN)/python -m pytest -rs -m clients tests/clients
 
 test-hostile: $(READY)
 	@echo "==> submissions that attack the grader"
@@ -168,7 +163,7 @@ test-hostile: $(READY)
 define STRICT
 if ls $(3)/*.ipynb >/dev/null 2>&1; then \
   echo "==> $(3)/ strictly: every stored output is compared"; \
-  $(TESTING) $(2) $(1) -m pytest -o addopts="" $(NBVAL) $(4) $(3); \
+  $(STORING) $(2) $(1) -m pytest -o addopts="" $(NBVAL) $(4) $(3); \
 else echo "==> $(3)/ holds no notebook"; fi
 endef
 
@@ -190,11 +185,11 @@ test-all:
 
 test-lax: model
 	@echo "==> all notebooks, exercises too: no cell may fail"
-	$(TESTING) $(BIN)/python -m pytest $(wildcard notebooks solutions exercises)
+	$(STORING) $(BIN)/python -m pytest $(wildcard notebooks solutions exercises)
 
 test-tiny: $(READY)
 	@echo "==> everything with the tiny model"
-	MINIENG_MODEL=tiny $(TESTING) $(BIN)/python -m pytest -m "not (clients or load)"
+	MINIENG_MODEL=tiny $(STORING) $(BIN)/python -m pytest -m "not (clients or load)"
 
 $(COLAB_READY): requirements-colab-like.txt pyproject.toml
 	@$(FIND_PYTHON); $(call MAKE_VENV,$(COLAB))

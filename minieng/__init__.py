@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .lazy import on_demand
+from .openmp import spin_briefly
+
+spin_briefly()
 
 __version__ = "0.1.0"
 

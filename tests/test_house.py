@@ -222,7 +222,7 @@ HEART = (
     "scheduler/*.py",
     "kv/*.py",
 )  # orders and admission rules have their own budget
-MOST_IN_HEART, MOST_IN_C, MOST_IN_RUNG, MOST_IN_FILE, MOST_IN_FUNCTION, MOST_IN_TRITON = 1_300, 650, 120, 350, 60, 120
+MOST_IN_HEART, MOST_IN_C, MOST_IN_RUNG, MOST_IN_FILE, MOST_IN_FUNCTION, MOST_IN_TRITON = 1_300, 900, 120, 350, 60, 120
 MOST_WITH_WORDS = 400  # of a file, docstrings and comments counted too
 ROOMS = [
     ("orders and admission rules", ("scheduler/ordering.py", "scheduler/admission.py"), 350),

@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 NUMBERS = {
-    "int64_t": ctypes.c_int64, "int32_t": ctypes.c_int32, "int": ctypes.c_int, "float": ctypes.c_float,
-    "void": None,
+    "int64_t": ctypes.c_int64, "int32_t": ctypes.c_int32, "uint32_t": ctypes.c_uint32, "int": ctypes.c_int,
+    "float": ctypes.c_float, "void": None,
 }  # fmt: skip
 STRUCT = re.compile(r"^struct (\w+) \{(.*?)^\};", re.DOTALL | re.MULTILINE)
 FUNCTION = re.compile(r"^EXPORT (\w+) (\w+)\((.*?)\) \{", re.DOTALL | re.MULTILINE)

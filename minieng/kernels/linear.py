@@ -4,8 +4,10 @@ torch's fp32 ``F.linear`` re-reads the weight in an order that suits no CPU at 2
 ("packed"), a weight streams through memory once and the product takes a half to a quarter of the time. Two
 packed forms exist: oneDNN's, which inductor uses too, and our own kernel (native/products.h), which keeps
 weights that were published in bfloat16 as such and widens them in registers: the numbers are the same, and
-half as many bytes come from memory. Which form to use is timed when the first model is loaded; where one is
-missing, wrong or slower, plain ``F.linear`` stays.
+half as many bytes come from memory. To compute in bfloat16 it takes the processor's instructions for pairs,
+where there are some, or widens those activations, too. Which form to use is timed when the first model is
+loaded (in bfloat16 by whole layers, contest.py); where one is missing, wrong or slower, plain
+``F.linear`` stays.
 """
 
 from __future__ import annotations
@@ -64,15 +66,29 @@ class Native(Linear):
         return native.linear(x, self.weight)
 
 
-def linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Linear:
-    """The product with a weight [out, in], in the form that is fastest here."""
-    return (fastest_form(weight.dtype) if weight.device.type == "cpu" else Linear)(weight, bias)
+class Widened(Native):
+    title = "weights packed for this CPU (own C kernel, bfloat16 widened to float)"
+
+    def pack(self, weight: torch.Tensor) -> native.Panels:
+        return native.Panels(weight, self.bias, widened=True)
+
+
+OWN = (Native, Widened)
+
+
+def linear(
+    weight: torch.Tensor, bias: torch.Tensor | None = None, form: type[Linear] | None = None
+) -> Linear:
+    """The product with a weight [out, in], in the form that is fastest here, or in this one."""
+    if weight.device.type != "cpu":
+        form = Linear
+    return (form or fastest_form(weight.dtype))(weight, bias)
 
 
 def every_form(weight: torch.Tensor, bias: torch.Tensor | None = None) -> list[Linear]:
     """The product with one weight in each form that exists here."""
     layers = []
-    for form in (Linear, OneDNN, Native):
+    for form in (Linear, OneDNN, *OWN):
         with contextlib.suppress(RuntimeError, AttributeError, NotImplementedError):
             layer = form(weight, bias)
             layer(weight[:1])
@@ -90,11 +106,12 @@ def fastest_form(dtype: torch.dtype) -> type[Linear]:
     times: dict[type[Linear], float] = {}
     for layer in every_form(weight, bias):
         if torch.allclose(layer(x), want, atol=limit):
-            times[type(layer)] = sum(_fastest(functools.partial(layer, x[:n])) for n in ROWS_TIMED)
+            times[type(layer)] = sum(fastest_of(functools.partial(layer, x[:n])) for n in ROWS_TIMED)
     return min(times, key=times.__getitem__)
 
 
-def _fastest(call: Callable[[], object], repeats: int = 15) -> float:
+def fastest_of(call: Callable[[], object], repeats: int = 15) -> float:
+    """Seconds of the shortest of several calls."""
     best = float("inf")
     for _ in range(repeats):
         begin = time.perf_counter()

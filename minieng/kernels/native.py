@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 TASKS_A_THREAD = 4  # below that, heads are shared out too
 SOURCE = Path(__file__).with_name("native") / "layers.c"  # includes the others
 SOURCES = [
-    SOURCE.with_name(name) for name in ("vectors.h", "products.h", "attention.h", "rows.h", "layers.c")
+    SOURCE.with_name(name)
+    for name in ("vectors.h", "team.h", "products.h", "attention.h", "rows.h", "layers.c")
 ]
 FLAGS = (
-    "-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-fopenmp",
+    "-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fPIC", "-fopenmp-simd", "-pthread",
     "-fvisibility=hidden",
 )  # fmt: skip
+num_threads = torch.get_num_threads  # of a call: as many as torch uses, but the kernel's own (team.h)
 
 
 def cache_dir() -> Path:
@@ -64,14 +66,17 @@ def find_compiler() -> str | None:
 
 
 @functools.cache
-def library(dtype: torch.dtype) -> ctypes.CDLL:
-    """The compiled kernel for a dtype. Raises RuntimeError if it cannot be built here."""
+def library(dtype: torch.dtype, widened: bool = False) -> ctypes.CDLL:
+    """The compiled kernel for a dtype. Raises RuntimeError if it cannot be built here.
+
+    widened  for bfloat16: that in the cache only, all else in float, rounded where bfloat16 rounds
+    """
     if dtype not in (torch.float32, torch.bfloat16):
         raise RuntimeError(f"the C kernel knows float32 and bfloat16, not {dtype}")
     compiler = find_compiler()
     if compiler is None:
         raise RuntimeError("no C compiler found (cc, gcc or clang)")
-    flags = [*FLAGS, *(["-DBF16"] if dtype == torch.bfloat16 else [])]
+    flags = [*FLAGS, *(["-DBF16"] if dtype == torch.bfloat16 else []), *(["-DWIDENED"] if widened else [])]
     texts = [file.read_bytes() for file in SOURCES]
     key = hashlib.sha256(
         b"\0".join([*texts, " ".join(flags).encode(), _machine().encode(), compiler.encode()])
@@ -81,7 +86,7 @@ def library(dtype: torch.dtype) -> ctypes.CDLL:
         _compile(compiler, flags, target)
     kernel = ctypes.CDLL(str(target))
     for name, (arguments, answer) in C.functions.items():
-        if hasattr(kernel, name):  # products and whole layers are for float32 only
+        if hasattr(kernel, name):  # products and whole layers are not for every processor and precision
             function = getattr(kernel, name)
             function.argtypes, function.restype = arguments, answer
     return kernel
@@ -145,7 +150,7 @@ def _compile(compiler: str, flags: list[str], target: Path) -> None:
         part, built = Path(folder) / "native.o", Path(folder) / target.name
         for command in (
             ["-c", *flags, "-o", part, SOURCE],
-            ["-shared", "-fopenmp", "-o", built, part, "-lm"],
+            ["-shared", "-pthread", "-o", built, part, "-lm"],
         ):
             done = subprocess.run([compiler, *map(str, command)], capture_output=True, text=True)
             if done.returncode:
@@ -164,10 +169,11 @@ def native_attention(q: torch.Tensor, layer: LayerKV, batch: Batch) -> torch.Ten
     q = q if q.stride()[1:] == (q.shape[2], 1) else q.contiguous()
     where = address("q", q, q.dtype, batch.q_starts[-1], None, layer.k.shape[3], rows_apart=True)
     out, step = q.new_empty(q.shape), step_of(batch, q.shape[1], layer)
-    if kernel.native_attention(
-        step, cache_of(layer, q.dtype), where, q.stride(0), out.data_ptr(), out.stride(0)
-    ):
-        raise MemoryError(f"no memory for the scores of {step.longest} keys")
+    scratch = torch.empty(kernel.native_scratch_size(step) * num_threads())
+    kernel.native_attention(
+        step, cache_of(layer, q.dtype), where, q.stride(0), out.data_ptr(), out.stride(0),
+        scratch.data_ptr(), num_threads(),
+    )  # fmt: skip
     return out
 
 
@@ -186,29 +192,32 @@ def step_of(batch: Batch, heads: int, layer: LayerKV) -> Any:
                 f"{max(batch.kv_ends)} slots are filled, the block tables name {batch.tables.shape[1]} × "
                 f"{block_size}"
             )
-        tasks = tasks_of(batch, max(1, library(layer.k.dtype).native_panel_width() // (heads // kv_heads)))
-        longest = max(end + count - 1 - min(start, end - 1) for _, _, count, start, end in tasks)
-        together = kv_heads if len(tasks) >= TASKS_A_THREAD * torch.get_num_threads() else 1
+        most = library(layer.k.dtype).native_task_lines() // (heads // kv_heads)
+        tasks = tasks_of(batch, max(1, most), kv_heads)
+        longest = max((end - min(start, end - 1) for _, _, n, start, end, *_ in tasks if n == 1), default=0)
         batch.step = Step(tables, (Task * len(tasks))(*tasks), batch.tables.shape[1], len(tasks), longest,
-                          together, heads, kv_heads, dim, block_size)  # fmt: skip
+                          heads, kv_heads, dim, block_size)  # fmt: skip
     return batch.step
 
 
-def tasks_of(batch: Batch, most: int) -> list[tuple[int, int, int, int, int]]:
-    """(row, first token, tokens, first slot that is no padding,
-    one past the last slot that the first token sees) of tasks.
+def tasks_of(batch: Batch, most: int, kv_heads: int) -> list[tuple[int, int, int, int, int, int, int]]:
+    """(row, first token, tokens, first slot that is no padding, one past the last slot that the first token
+    sees, first K/V head, K/V heads) of tasks.
 
-    A task is up to ``most`` tokens of a row. None holds padding and real tokens: these are then cut, and so
+    A task is up to ``most`` tokens of a row and one head, or one token and all heads (where there are too few
+    of these for the threads, one head, too). None holds padding and real tokens: these are then cut, and so
     added up, as in a packed batch, and come out the same to the last bit.
     """
-    tasks = []
+    tasks, few = [], batch.num_rows < TASKS_A_THREAD * num_threads()
     for row, (first, last) in enumerate(itertools.pairwise(batch.q_starts)):
         start, end = batch.kv_starts[row], batch.kv_ends[row]
         real = first + min(last - first, max(0, start - (end - (last - first))))
         for begin, stop in ((first, real), (real, last)):
             for token in range(begin, stop, most):
-                tasks.append((row, token, min(most, stop - token), start, end - (last - 1 - token)))
-    return sorted(tasks, key=lambda task: -task[2] * task[4])
+                count, sees = min(most, stop - token), end - (last - 1 - token)
+                heads = 1 if few or count > 1 else kv_heads
+                tasks += [(row, token, count, start, sees, h, heads) for h in range(0, kv_heads, heads)]
+    return sorted(tasks, key=lambda task: -task[2] * task[4] * task[6])
 
 
 def native_store(k: torch.Tensor, v: torch.Tensor, layer: LayerKV, batch: Batch) -> None:
@@ -227,7 +236,13 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     x, width = x.contiguous(), x.shape[-1]
     out, norm = torch.empty_like(x), address("the norm's weight", weight, x.dtype, width)
     library(x.dtype).native_norm(
-        address("x", x, x.dtype, *x.shape), norm, out.data_ptr(), x.numel() // width, width, eps
+        address("x", x, x.dtype, *x.shape),
+        norm,
+        out.data_ptr(),
+        x.numel() // width,
+        width,
+        eps,
+        num_threads(),
     )
     return out
 
@@ -239,7 +254,7 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
         address(name, table, x.dtype, rows, 1, dim) for name, table in (("cos", cos), ("sin", sin))
     )
     where = address("x", x, x.dtype, rows, heads, dim, rows_apart=True)
-    library(x.dtype).native_rotate(where, cosine, sine, rows, heads, dim, x.stride(0))
+    library(x.dtype).native_rotate(where, cosine, sine, rows, heads, dim, x.stride(0), num_threads())
     return x
 
 
@@ -248,7 +263,7 @@ def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
     rows, width = gate_up.shape[0], gate_up.shape[1] // 2
     out = gate_up.new_empty(rows, width)
     library(out.dtype).native_silu(
-        address("gate_up", gate_up, out.dtype, rows, 2 * width), out.data_ptr(), rows, width
+        address("gate_up", gate_up, out.dtype, rows, 2 * width), out.data_ptr(), rows, width, num_threads()
     )
     return out
 
@@ -260,22 +275,32 @@ class Panels:
     P is 48 where the processor has AVX-512, else 16. A weight whose numbers are all bfloat16 ones takes half
     the room: [⌈out / P⌉, ⌈in / 2⌉, P] words, the earlier input in the lower half. Raises RuntimeError if
     there is no kernel here.
+
+    widened  how one in bfloat16 is multiplied: as float, not by the processor's instructions for pairs
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        if weight.dtype != torch.float32:
-            raise RuntimeError(
-                f"the C kernel multiplies float32, not {weight.dtype}: oneDNN has instructions for the others"
-            )
-        wide = library(weight.dtype).native_panel_width()
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, widened: bool = False) -> None:
+        if widened and weight.dtype != torch.bfloat16:
+            raise RuntimeError(f"{weight.dtype} is not widened")
+        self.widened, self.kernel = widened, library(weight.dtype, widened)
+        if not hasattr(self.kernel, "native_product"):
+            raise RuntimeError(f"this processor has no products of pairs in {weight.dtype}")
+        wide = self.kernel.native_panel_width()
         self.out_features, self.in_features = weight.shape
+        self.numbers = torch.float32 if widened else weight.dtype  # of what is multiplied with it
+        if self.numbers != torch.float32 and self.in_features % 2:
+            raise RuntimeError(f"{self.in_features} inputs are not so many pairs")
         words = F.pad(weight, (0, self.in_features % 2, 0, -self.out_features % wide)).view(torch.int32)
-        halves = not (words & 0xFFFF).any()  # a bfloat16 is the upper half of a float32
-        words = (words[:, ::2] >> 16) & 0xFFFF | words[:, 1::2] if halves else words[:, : self.in_features]
+        halves = weight.dtype == torch.bfloat16
+        if not halves:
+            halves = not (words & 0xFFFF).any()  # a bfloat16 is the upper half of a float32
+            words = (
+                (words[:, ::2] >> 16) & 0xFFFF | words[:, 1::2] if halves else words[:, : self.in_features]
+            )
         panels = words.unflatten(0, (-1, wide)).transpose(1, 2).contiguous()
         self.panels, self.nbytes = panels if halves else panels.view(torch.float32), 2 if halves else 4
         self.bias = F.pad(
-            weight.new_zeros(self.out_features) if bias is None else bias, (0, -self.out_features % wide)
+            torch.zeros(self.out_features) if bias is None else bias.float(), (0, -self.out_features % wide)
         )
         self.address = Weight(
             self.panels.data_ptr(), self.bias.data_ptr(), halves, self.in_features, self.out_features
@@ -287,35 +312,40 @@ class Panels:
 
 
 def linear(x: torch.Tensor, weight: Panels) -> torch.Tensor:
-    """x·Wᵀ + b. x [T, in] in fp32; returns [T, out]."""
-    if x.dtype != torch.float32 or x.shape[1] != weight.in_features:
+    """x·Wᵀ + b. x [T, in]; returns [T, out] in x's precision."""
+    if x.dtype != weight.numbers and not weight.widened or x.shape[1] != weight.in_features:
         raise RuntimeError(
-            f"x is {x.dtype} {list(x.shape)}, the weight torch.float32 with {weight.in_features} inputs"
+            f"x is {x.dtype} {list(x.shape)}, the weight {weight.numbers} with {weight.in_features} inputs"
         )
-    x = x.contiguous()
-    out = x.new_empty(len(x), weight.out_features)
-    library(x.dtype).native_product(
-        address("x", x, x.dtype, *x.shape), weight.address, out.data_ptr(), len(x)
+    given = x.to(weight.numbers).contiguous()
+    out = given.new_empty(len(x), weight.out_features)
+    weight.kernel.native_product(
+        address("x", given, given.dtype, *given.shape), weight.address, out.data_ptr(), len(x), num_threads()
     )
-    return out
+    return out.to(x.dtype)
 
 
-def layer_weights(layers: Sequence[Any]) -> ctypes.Array:
+class LayerPanels:
     """The layers' weights as ``native_layers`` takes them; the tensors stay theirs."""
-    found = (LayerWeights * len(layers))()
-    for weights, layer in zip(found, layers, strict=True):
-        for name, kind in LayerWeights._fields_:
-            part = getattr(layer, name)
-            if kind is Weight:
-                setattr(weights, name, part.weight.address)
-            elif part is not None:
-                setattr(weights, name, address(name, part, torch.float32, None))
-    return found
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        panels: Panels = layers[0].qkv.weight
+        self.kernel, self.numbers = panels.kernel, panels.numbers
+        self.given = torch.bfloat16 if panels.widened else panels.numbers  # precision of what goes in
+        self.weights, self.norms = (LayerWeights * len(layers))(), []
+        for weights, layer in zip(self.weights, layers, strict=True):
+            for name, kind in LayerWeights._fields_:
+                part = getattr(layer, name)
+                if kind is Weight:
+                    setattr(weights, name, part.weight.address)
+                elif part is not None:
+                    self.norms.append(part.to(self.numbers))
+                    setattr(weights, name, address(name, self.norms[-1], self.numbers, None))
 
 
 def native_layers(
-    weights: ctypes.Array,
-    x: torch.Tensor,
+    layers: LayerPanels,
+    hidden: torch.Tensor,
     inner: int,
     cos,
     sin,
@@ -327,23 +357,25 @@ def native_layers(
     """``decoder.Decoder.hidden`` after the embedding, without a way back to Python in between;
     packed or a rectangle.
 
-    x [T, hidden] is overwritten; inner: numbers of gate or up; cos, sin [T, D]; heads: for queries. Returns
-    [E, hidden].
+    hidden [T, width] is overwritten; inner: numbers of gate or up; cos, sin [T, D]; heads: for queries.
+    Returns [E, width].
     """
-    kernel, step = library(x.dtype), step_of(batch, heads, kv[0])
-    if len(kv) != len(weights):
-        raise RuntimeError(f"there are {len(weights)} layers and caches for {len(kv)}")
-    (tokens, hidden), wanted = x.shape, len(batch.logit_rows)
+    kernel, step, threads = layers.kernel, step_of(batch, heads, kv[0]), num_threads()
+    if len(kv) != len(layers.weights):
+        raise RuntimeError(f"there are {len(layers.weights)} layers and caches for {len(kv)}")
+    (tokens, width), wanted = hidden.shape, len(batch.logit_rows)
+    address("x", hidden, layers.given, batch.q_starts[-1], width)
+    x, cos, sin = (tensor.to(layers.numbers) for tensor in (hidden, cos, sin))
     call = Forward(
-        layers=weights, caches=(Cache * len(kv))(*(cache_of(layer, x.dtype) for layer in kv)),
-        step=ctypes.pointer(step), x=address("x", x, torch.float32, batch.q_starts[-1], hidden),
+        layers=layers.weights, caches=(Cache * len(kv))(*(cache_of(layer, hidden.dtype) for layer in kv)),
+        step=ctypes.pointer(step), x=x.data_ptr(),
         cosine=address("cos", cos, x.dtype, tokens, step.dim), sine=address("sin", sin, x.dtype, tokens,
         step.dim), slots=address("slots", batch.slots, torch.int64, tokens),
         wanted=address("logit rows", batch.logit_rows, torch.int64, wanted),
-        num_layers=len(kv), tokens=tokens, num_wanted=wanted, hidden=hidden, inner=inner, eps=eps,
+        num_layers=len(kv), tokens=tokens, num_wanted=wanted, hidden=width, inner=inner, eps=eps,
     )  # fmt: skip
     buffers = x.new_empty(kernel.native_buffer_size(call))
-    call.buffers = buffers.data_ptr()
-    if kernel.native_layers(call):
-        raise MemoryError(f"no memory for the scores of {step.longest} keys")
-    return x[:wanted]
+    scratch = torch.empty(kernel.native_scratch_size(step) * threads)
+    call.buffers, call.scratch = buffers.data_ptr(), scratch.data_ptr()
+    kernel.native_layers(call, threads)
+    return x[:wanted].to(hidden.dtype)

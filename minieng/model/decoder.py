@@ -7,7 +7,6 @@ matrix product, gate and up another.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch.nn.functional as F
 from ..kernels import native
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention
-from ..kernels.linear import Native, linear
+from ..kernels.linear import OWN, Linear, linear
 from .weights import HEAD, Layer, Weights, rope_table
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
@@ -62,11 +61,13 @@ class Decoder:
     layers  those that are loaded, with the embedding if the first of the model is among them and with the
             last norm and the head if the last is (default: all). A stage of a pipeline has a part, ``kv`` one
             cache for each.
+    form    of the products; None: the one that is fastest by itself. why_form: words on how it was chosen
     """
 
     def __init__(
-        self, path: Path, config: Any, dtype: torch.dtype, device: torch.device, layers: range | None = None
-    ) -> None:
+        self, path: Path, config: Any, dtype: torch.dtype, device: torch.device, layers: range | None = None,
+        form: type[Linear] | None = None, why_form: str = "",
+    ) -> None:  # fmt: skip
         weights, count = Weights(path, config, dtype, device), config.num_hidden_layers
         layers = range(count) if layers is None else layers
         if not layers or layers.step != 1 or layers.start < 0 or layers.stop > count:
@@ -75,13 +76,14 @@ class Decoder:
             )
         first, last = layers.start == 0, layers.stop == count
         self.config, self.dtype, self.device, self.eps = config, dtype, device, config.rms_norm_eps
+        self.why_form = why_form
         self.heads, self.kv_heads, self.head_dim = geometry(config)
         head = weights.get(HEAD) if last else None
         embedding = weights.need("model.embed_tokens.weight") if first or last and head is None else None
         self.embedding = embedding if first else None
         self.norm = weights.need("model.norm.weight") if last else None
-        self.layers = [Layer(weights, f"model.layers.{i}") for i in layers]
-        self.lm_head = linear(embedding if head is None else head) if last else None
+        self.layers = [Layer(weights, f"model.layers.{i}", form) for i in layers]
+        self.lm_head = linear(embedding if head is None else head, form=form) if last else None
         self.windows = [window_of(config, i) for i in layers]
         self.scales, self.softcap = [self.head_dim**-0.5] * len(layers), None
         self.cos = self.sin = torch.empty(0, self.head_dim, dtype=dtype, device=device)
@@ -153,10 +155,10 @@ class Decoder:
         return attention.backend.whole_layers and self.in_panels is not None
 
     @functools.cached_property
-    def in_panels(self) -> ctypes.Array | None:
+    def in_panels(self) -> native.LayerPanels | None:
         """The layers' weights for ``native.native_layers``, or None where the products are not done by it."""
         products = {type(p) for layer in self.layers for p in (layer.qkv, layer.o, layer.gate_up, layer.down)}
-        return native.layer_weights(self.layers) if products == {Native} else None
+        return native.LayerPanels(self.layers) if len(products) == 1 and products <= {*OWN} else None
 
     def logits(self, x: torch.Tensor, attention: Attention) -> torch.Tensor:
         """[E, hidden] → [E, vocabulary]."""

@@ -23,12 +23,13 @@ from ..hub.resolve import load_config, load_tokenizer, resolve
 from ..hub.shelf import tensors_in
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention, choose_attention
+from ..kernels.contest import Sizes, choose_form
 from ..kernels.native import keep_freed_memory
 from ..kv.tensors import KVShape, KVTensors, choose_num_blocks
 from ..request import Request, SamplingParams
 from ..warn import warn
 from .chat import bounded
-from .decoder import Decoder, supports
+from .decoder import Decoder, geometry, supports
 from .graphs import GATHER_BYTES, Cuda, Decodes, num_spare_blocks
 from .runner import ModelRunner
 from .sampler import choose
@@ -237,7 +238,12 @@ def shared_model(
         if model is None:
             refuse(hf_config, tensors_in(path))
             own = (path, hf_config, dtype, device)
-            model = _loaded[key] = Adapter(*own) if supports(hf_config) else Decoder(*own, layers)
+            if supports(hf_config):
+                model = Adapter(*own)
+            else:
+                sizes = Sizes(hf_config.hidden_size, hf_config.intermediate_size, *geometry(hf_config))
+                model = Decoder(*own, layers, *choose_form(sizes, dtype, device))
+            _loaded[key] = model
     return model
 
 

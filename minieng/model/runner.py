@@ -70,7 +70,10 @@ class ModelRunner:
         }
         if gpu.is_gpu(self.device):
             told["graphs"] = str(self.decodes or self.no_graphs)
-        return told | {"linears": linears.title}
+        told["linears"] = linears.title
+        if isinstance(self.model, Decoder) and self.model.why_form:
+            told["linears"] += f", the fastest here ({self.model.why_form})"
+        return told
 
     def execute(self, plan: Plan) -> StepResult:
         """Compute the plan's tokens, and sample for every request whose last token was among them."""

@@ -83,16 +83,16 @@ def places(path: Path, config: Any) -> dict[str, tuple[int, ...]]:
 
 
 class Layer:
-    """One decoder layer's weights."""
+    """One decoder layer's weights. form: of its products; None: the one that is fastest alone."""
 
-    def __init__(self, weights: Weights, prefix: str) -> None:
+    def __init__(self, weights: Weights, prefix: str, form: type[Linear] | None = None) -> None:
         def get(name: str) -> torch.Tensor | None:
             return weights.get(f"{prefix}.{name}")
 
         def merged(*names: str) -> Linear:
             biases = [get(f"{name}.bias") for name in names]
             bias = torch.cat(biases) if biases[0] is not None else None
-            return linear(torch.cat([weights.need(f"{prefix}.{name}.weight") for name in names]), bias)
+            return linear(torch.cat([weights.need(f"{prefix}.{name}.weight") for name in names]), bias, form)
 
         self.input_norm, self.post_norm = (
             weights.need(f"{prefix}.{name}.weight")

@@ -6,9 +6,11 @@ import ctypes
 import itertools
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from support.native_cases import SIZES, native_model, random_step, slots_of, tokens_of
 
 from minieng.kernels import linear, native, ops
 from minieng.kernels.backend import BACKENDS
@@ -16,7 +18,6 @@ from minieng.kernels.batch import Batch, LayerKV
 from minieng.kernels.choose import Attention
 from minieng.kernels.declarations import Declarations
 from minieng.kernels.torch_attention import attend_by_request, attend_padded
-from minieng.model import decoder, weights
 
 pytestmark = [
     pytest.mark.skipif(not native.shutil.which("cc"), reason="no C compiler on this machine"),
@@ -89,7 +90,7 @@ def test_every_form_of_a_product_agrees_and_the_fastest_is_one_of_them():
 
 
 def test_without_a_compiler_the_products_stay_with_torch(monkeypatch):
-    monkeypatch.setattr(native, "library", lambda dtype: (_ for _ in ()).throw(RuntimeError("no C compiler found")))
+    monkeypatch.setattr(native, "library", lambda *_: (_ for _ in ()).throw(RuntimeError("no C compiler found")))
     assert linear.Native not in map(type, linear.every_form(torch.randn(8, 8)))
 
 
@@ -99,28 +100,45 @@ def test_a_product_of_things_that_do_not_fit_is_refused(x):
         linear.Native(torch.randn(8, 8))(x)
 
 
-def test_half_precision_is_left_to_onednn_or_torch():
-    assert linear.Native not in map(type, linear.every_form(torch.randn(8, 8, dtype=torch.bfloat16)))
+def own_form(form, weight, bias=None):
+    """A product in one of the kernel's forms, or a skipped test where this processor has none of it."""
+    try:
+        return form(weight, bias)
+    except RuntimeError as problem:
+        assert form is linear.Native, problem
+        pytest.skip(str(problem))
+
+
+@pytest.mark.parametrize("rows", [1, 9, 10, 100])
+@pytest.mark.parametrize("ins, outs", [(2, 1), (70, 47), (64, 48), (576, 960)])
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("form", linear.OWN)
+def test_linear_in_bfloat16(form, rows, ins, outs, with_bias):
+    """The sums are those of float, rounded once."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(rows, 2 * ins)[:, ::2].bfloat16(), torch.randn(outs, ins).bfloat16()
+    bias = torch.randn(outs).bfloat16() if with_bias else None
+    layer = own_form(form, weight, bias)
+    want = torch.nn.functional.linear(x.float(), weight.float(), bias.float() if with_bias else None)
+    got = layer(x)
+    assert got.dtype == torch.bfloat16 and torch.allclose(got.float(), want, rtol=2**-8, atol=1e-3)
+    assert layer.weight_nbytes == 2
+    assert torch.equal(got, torch.cat([layer(x[i : i + 1]) for i in range(rows)])), "a row's result is its own"
+
+
+def test_an_odd_number_of_inputs_is_widened():
+    with pytest.raises(RuntimeError, match="pairs"):
+        linear.Native(torch.randn(8, 7).bfloat16())
+    x, weight = torch.randn(3, 7).bfloat16(), torch.randn(8, 7).bfloat16()
+    assert torch.allclose(linear.Widened(weight)(x).float(), x.float() @ weight.float().T, rtol=2**-8, atol=1e-3)
+
+
+def test_what_is_no_bfloat16_is_not_widened():
+    assert linear.Widened not in map(type, linear.every_form(torch.randn(8, 8)))
 
 
 MANY = [(1, 1), (1, 300), (3, 17), (40, 40), (9, 256), (20, 300), (270, 270)]  # (new tokens, keys)
 FEW = [(1, 70), (2, 33)]  # fewer tokens than threads have tasks: heads are shared out
-
-
-def random_step(sizes, heads, kv_heads, dim, block_size, dtype, **constants):
-    """Queries, a layer whose blocks are filled at random, and the step of rows of these (new tokens, keys)."""
-    torch.manual_seed(0)
-    wide = max(-(-keys // block_size) for _, keys in sizes)
-    shape = (wide * len(sizes), block_size, kv_heads, dim)
-    layer = LayerKV(torch.randn(shape).to(dtype), torch.randn(shape).to(dtype), dim**-0.5, **constants)
-    q_starts = [0]
-    for new, _ in sizes:
-        q_starts.append(q_starts[-1] + new)
-    tables = torch.randperm(shape[0]).view(len(sizes), wide).to(torch.int32)
-    nothing = torch.empty(0, dtype=torch.int64)
-    keys = [k for _, k in sizes]
-    batch = Batch(nothing, nothing, nothing, q_starts, [0] * len(sizes), keys, tables, nothing)
-    return torch.randn(q_starts[-1], heads, dim).to(dtype), layer, batch
 
 
 @pytest.mark.parametrize("dtype, limit", [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)], ids=str)
@@ -136,6 +154,25 @@ def test_attention_of_any_shape(heads, kv_heads, dim, block_size, sizes, dtype, 
 def test_attention_with_a_window_or_a_softcap(constants):
     step = random_step(MANY, 9, 3, 64, 16, torch.float32, **constants)
     assert (native.native_attention(*step) - attend_by_request(*step)).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("constants", [{}, {"window": 100}, {"window": 400, "softcap": 5.0}], ids=str)
+@pytest.mark.parametrize("heads, kv_heads, dim", [(9, 3, 64), (14, 2, 24), (3, 3, 128)])
+def test_attention_of_prompts_that_take_several_spans(heads, kv_heads, dim, constants):
+    """Softmax goes on from span to span; panels of lines end in the middle of a token's heads and of a span."""
+    step = random_step([(500, 500), (200, 700), (3, 400)], heads, kv_heads, dim, 16, torch.float32, **constants)
+    assert (native.native_attention(*step) - attend_by_request(*step)).abs().max() <= 1e-5
+
+
+def test_scores_that_grow_from_span_to_span_keep_their_weights():
+    """A line's highest score is met in its last span: what was summed up before is next to nothing."""
+    q, layer, batch = random_step([(400, 400)], 2, 1, 16, 16, torch.float32)
+    for slot in range(400):
+        layer.k[batch.tables[0, slot // 16], slot % 16] = 0.01 * slot
+    want = attend_by_request(q.abs(), layer, batch)
+    assert (native.native_attention(q.abs(), layer, batch) - want).abs().max() <= 1e-5
+    steep = LayerKV(100 * layer.k, layer.v, layer.scale)
+    assert (native.native_attention(q.abs(), steep, batch) - attend_by_request(q.abs(), steep, batch)).abs().max() <= 1e-4
 
 
 def test_attention_of_rows_that_begin_with_padding():
@@ -218,49 +255,6 @@ def test_paged_attention_gives_rectangles_to_the_kernel():
     assert (got - attend_padded(q, layer, batch)).abs().max() <= 1e-5
 
 
-def slots_of(batch, size):
-    """Of each row, the slots of its last tokens."""
-    for table, end, (first, last) in zip(batch.tables.tolist(), batch.kv_ends, itertools.pairwise(batch.q_starts)):
-        yield [table[i // size] * size + i % size for i in range(end - (last - first), end)]
-
-
-SIZES = {
-    "decodes": [(1, 30), (1, 7), (1, 50)],
-    "one": [(1, 1)],
-    "mixed": [(1, 30), (9, 9), (5, 40), (1, 8), (33, 33)],
-    "long": [(130, 130), (1, 60), (90, 95)],
-}
-
-
-@pytest.fixture(scope="module", params=["llama", "qwen2", "qwen3", "mistral"])
-def shape(request, tmp_path_factory):
-    """A small model of each kind of layer: plain, biased, with normed queries and keys, with a window."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    sizes = {"hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 3, "num_attention_heads": 6,
-             "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 90, "max_position_embeddings": 256}  # fmt: skip
-    more = {"mistral": {"sliding_window": 20}, "qwen2": {"use_sliding_window": False}, "qwen3": {}, "llama": {}}[request.param]
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(request.param, **sizes, **more))
-    for parameter in model.parameters():
-        parameter.data.normal_(0, 0.1)
-    path = tmp_path_factory.mktemp(request.param)
-    model.save_pretrained(path)
-    return path, model.config
-
-
-def native_model(shape, published, monkeypatch):
-    """The model with products in C, its weights rounded to what they were published in."""
-    path, config = shape
-    monkeypatch.setattr(linear, "fastest_form", lambda dtype: linear.Native)
-    read = weights.Weights.get
-    rounded = lambda self, name: None if (t := read(self, name)) is None else t.to(published).float()  # noqa: E731
-    monkeypatch.setattr(weights.Weights, "get", rounded)
-    model = decoder.Decoder(path, config, torch.float32, torch.device("cpu"))
-    assert model.runs_whole(Attention(BACKENDS["native"], "a test asked for it")) and model.weight_nbytes == published.itemsize
-    return model
-
-
 def both_ways(model, cache, batch):
     """Hidden states and caches of a step: whole layers in C, and one by one with torch's attention."""
     found = []
@@ -271,20 +265,25 @@ def both_ways(model, cache, batch):
     return found
 
 
-def tokens_of(sizes):
-    """A cache, and a step of rows of these (new tokens, keys) with tokens, positions and slots."""
-    _, cache, batch = random_step(sizes, 6, 2, 16, 4, torch.float32)
-    batch.positions = torch.cat([torch.arange(end - new, end) for new, end in sizes])
-    batch.slots = torch.tensor(list(itertools.chain(*slots_of(batch, 4))))
-    batch.token_ids = torch.randint(0, 90, batch.positions.shape)
-    return cache, batch
-
-
 def assert_close(one, other):
     (got, kv), (want, kv_too) = one, other
     assert got.shape == want.shape and torch.isfinite(got).all() and torch.allclose(got, want, atol=1e-4)
     for mine, theirs in zip(kv, kv_too, strict=True):
         assert torch.allclose(mine.k, theirs.k, atol=1e-4) and torch.allclose(mine.v, theirs.v, atol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("form", linear.OWN)
+def test_whole_layers_in_bfloat16_are_the_layers_one_by_one(shape, sizes, form, monkeypatch):
+    own_form(form, torch.randn(2, 2).bfloat16())
+    cache, batch = tokens_of(sizes, torch.bfloat16)
+    batch.logit_rows = torch.tensor(batch.q_starts[1:]) - 1
+    model = native_model(shape, torch.bfloat16, monkeypatch, form, torch.bfloat16)
+    (got, kv), (want, kv_too) = both_ways(model, cache, batch)
+    assert got.dtype == torch.bfloat16 and torch.isfinite(got).all()
+    for mine, theirs in ((got, want), *((a.k, b.k) for a, b in zip(kv, kv_too)), *((a.v, b.v) for a, b in zip(kv, kv_too))):
+        off = (mine.float() - theirs.float()).abs()  # a rounding apart now and then, and what becomes of it
+        assert off.max() <= 0.05 * theirs.float().abs().max() and off.mean() <= 0.005 * theirs.float().abs().max()
 
 
 @pytest.mark.parametrize("published", [torch.float32, torch.bfloat16], ids=str)
@@ -342,7 +341,9 @@ WRONG = {  # what is handed over instead of a right tensor
 def test_a_wrong_tensor_is_refused_before_c_reads_it(name, wrong):
     _, layer, batch = random_step([(3, 9), (2, 8)], 4, 2, 24, 4, torch.float32)
     batch.slots, batch.logit_rows = torch.tensor([9, 10, 11, 12, 13]), torch.tensor([2, 4])
-    x, cos, weights_of = torch.randn(5, 32), torch.randn(5, 24), (native.LayerWeights * 1)()
+    x, cos = torch.randn(5, 32), torch.randn(5, 24)
+    weights_of = SimpleNamespace(weights=(native.LayerWeights * 1)(), kernel=native.library(torch.float32),
+                                 numbers=torch.float32, given=torch.float32)  # fmt: skip
     right = {"token_ids": x, "slots": batch.slots, "logit_rows": batch.logit_rows, "tables": batch.tables}[name]
     if name == "logit_rows" and wrong is WRONG["too few"]:
         pytest.skip("fewer rows may be wanted")

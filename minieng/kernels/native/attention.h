@@ -4,40 +4,41 @@
 /* A layer's cache: k, v [blocks, block_size, kv_heads, dim]; window: a token sees that many slots, its own
  * among them, 0: all; softcap: 0 for none. */
 struct cache {
-    num_t *k, *v;
+    kv_t *k, *v;
     int64_t window;
     float scale, softcap;
 };
 
-/* Some tokens of one row: the first one's place in q, how many, the row's first slot that is no padding, and
- * one past the last slot that the first token sees. */
+/* Some tokens of one row with some K/V heads: the first token's place in q, how many, the row's first slot
+ * that is no padding, one past the last slot that the first token sees; the first head, and how many. */
 struct task {
-    int32_t row, token, tokens, padding, end;
+    int32_t row, token, tokens, padding, end, head, heads;
 };
 
-/* A step's rows. tables [rows, table_width] name their blocks; tasks [num_tasks]. longest: slots that a task
- * sees, at most. together: K/V heads worked through as one task; fewer than all where there are too few tasks
- * for all threads. */
+/* A step's rows. tables [rows, table_width] name their blocks; tasks [num_tasks], largest first. longest:
+ * slots that a task of one token sees, at most. */
 struct step {
     const int32_t *tables;
     const struct task *tasks;
-    int64_t table_width, num_tasks, longest, together, heads, kv_heads, dim, block_size;
+    int64_t table_width, num_tasks, longest, heads, kv_heads, dim, block_size;
 };
 
-/* What a thread works through at a time: a task's tokens with some K/V heads, whose first numbers the
- * pointers name. Tokens lie q_step and out_step apart; out may be q. */
+/* A task as a thread works through it: the pointers name the first numbers of its tokens and heads. Tokens
+ * lie q_step and out_step apart; out may be q. */
 struct piece {
-    const num_t *q, *k, *v;
+    const num_t *q;
+    const kv_t *k, *v;
     num_t *out;
     int64_t q_step, out_step;
     const int32_t *table;
-    int64_t tokens, padding, end;
+    int64_t tokens, heads, padding, end;
 };
 
 #define STRETCH                                                                                              \
     16 /* slots of a block worked through at a time: their keys lie in the nearest cache for all heads */
-#define LINES 4 /* query heads of one K/V head worked through at once */
-#define SPAN 64 /* slots gathered at a time for several tokens */
+#define LINES 4              /* query heads of one K/V head worked through at once */
+#define SPAN (16 * TALL)     /* slots gathered at a time for several tokens */
+#define PANELS (192 / PANEL) /* of lines that share what was gathered */
 
 /* The first slot that a token sees which sees none from end on. Padding sees its own: a softmax over nothing
  * is NaN. */
@@ -47,8 +48,8 @@ static inline int64_t first_slot(const struct cache *c, int64_t padding, int64_t
 }
 
 /* Where a row's slot lies in a cache. */
-static inline const num_t *row_at(const struct step *s, const num_t *cache, const int32_t *table,
-                                  int64_t slot) {
+static inline const kv_t *row_at(const struct step *s, const kv_t *cache, const int32_t *table,
+                                 int64_t slot) {
     const int64_t at = table[slot / s->block_size] * s->block_size + slot % s->block_size;
     return cache + at * s->kv_heads * s->dim;
 }
@@ -68,7 +69,7 @@ static inline int64_t stretch_end(int64_t s, int64_t end, int64_t block_size) {
 /* Keys or values of a stretch's slots, ``step`` numbers apart. Meanwhile memory brings as many slots from
  * next on. */
 struct stretch {
-    const num_t *first, *next;
+    const kv_t *first, *next;
     int64_t step, slots;
 };
 
@@ -79,14 +80,14 @@ INLINE void score_slots(const float *query, struct stretch keys, float *scores, 
     for (int64_t s = 0; s < keys.slots; s++, keys.first += keys.step, keys.next += keys.step) {
         vec dot[LINES] = {0};
         for (int64_t d = 0; d < whole; d += LANES) {
-            vec key = numbers(keys.first + d);
+            vec key = kv_numbers(keys.first + d);
             KEEP_IN_REGISTER(key);
             __builtin_prefetch(keys.next + d, 0, 2);
             for (int64_t l = 0; l < lines; l++) dot[l] += floats(query + l * dim + d) * key;
         }
         for (int64_t l = 0; l < lines; l++) {
             float total = total_of(dot[l]);
-            for (int64_t d = whole; d < dim; d++) total += query[l * dim + d] * load(keys.first[d]);
+            for (int64_t d = whole; d < dim; d++) total += query[l * dim + d] * load_kv(keys.first[d]);
             scores[l * longest + s] = total;
         }
     }
@@ -103,7 +104,7 @@ INLINE void add_values(const float *weights, int64_t longest, struct stretch val
         for (int64_t s = 0; s < values.slots; s++)
             for (int64_t i = 0; i < n; i++) {
                 const int64_t at = s * values.step + d + i * LANES;
-                vec value = numbers(values.first + at);
+                vec value = kv_numbers(values.first + at);
                 KEEP_IN_REGISTER(value);
                 __builtin_prefetch(values.next + at, 0, 2);
                 for (int64_t l = 0; l < lines; l++) part[l][i] += weights[l * longest + s] * value;
@@ -113,7 +114,7 @@ INLINE void add_values(const float *weights, int64_t longest, struct stretch val
     for (int64_t l = 0; l < lines; l++)
         for (int64_t s = 0; s < values.slots; s++)
             for (int64_t d = whole; d < dim; d++)
-                sums[l * dim + d] += weights[l * longest + s] * load(values.first[s * values.step + d]);
+                sums[l * dim + d] += weights[l * longest + s] * load_kv(values.first[s * values.step + d]);
 }
 
 /* One of the two: numbers are queries, to be scored, or sums, to be added to. */
@@ -144,14 +145,14 @@ INLINE void all_lines(const int adding, struct stretch slots, float *numbers, fl
  * caller who writes dim as a number gets loops without a branch. */
 INLINE void attend_one(const struct step *s, const struct cache *c, struct piece p, const int64_t dim,
                        float *scratch) {
-    const int64_t heads = s->together, group = s->heads / s->kv_heads, lines = heads * group,
+    const int64_t heads = p.heads, group = s->heads / s->kv_heads, lines = heads * group,
                   width = s->kv_heads * dim;
     const int64_t longest = s->longest, start = first_slot(c, p.padding, p.end), length = p.end - start;
     float *query = scratch, *sum = query + lines * dim, *scores = sum + lines * dim;
     for (int64_t i = 0; i < lines * dim; i++) query[i] = load(p.q[i]) * c->scale, sum[i] = 0;
     for (int64_t from = start, to; from < p.end; from = to) {
         to = stretch_end(from, p.end, s->block_size);
-        const num_t *next = to < p.end ? row_at(s, p.k, p.table, to) : row_at(s, p.v, p.table, start);
+        const kv_t *next = to < p.end ? row_at(s, p.k, p.table, to) : row_at(s, p.v, p.table, start);
         const struct stretch keys = {row_at(s, p.k, p.table, from), next, width, to - from};
         all_lines(0, keys, query, scores + from - start, longest, heads, group, dim);
     }
@@ -164,8 +165,8 @@ INLINE void attend_one(const struct step *s, const struct cache *c, struct piece
     }
     for (int64_t from = start, to; from < p.end; from = to) {
         to = stretch_end(from, p.end, s->block_size);
-        const num_t *values = row_at(s, p.v, p.table, from),
-                    *next = row_at(s, p.v, p.table, to < p.end ? to : from);
+        const kv_t *values = row_at(s, p.v, p.table, from),
+                   *next = row_at(s, p.v, p.table, to < p.end ? to : from);
         all_lines(1, (struct stretch){values, next, width, to - from}, sum, scores + from - start, longest,
                   heads, group, dim);
     }
@@ -173,161 +174,206 @@ INLINE void attend_one(const struct step *s, const struct cache *c, struct piece
 }
 
 /* Copy what slots from … to hold of one K/V head, as floats: gathered [to - from, dim]. */
-static void gather(const struct step *s, const num_t *cache, const int32_t *table, int64_t from, int64_t to,
+static void gather(const struct step *s, const kv_t *cache, const int32_t *table, int64_t from, int64_t to,
                    float *gathered) {
-    for (int64_t slot = from; slot < to; slot++, gathered += s->dim) {
-        const num_t *x = row_at(s, cache, table, slot);
-        for (int64_t d = 0; d < s->dim; d++) gathered[d] = load(x[d]);
+    for (int64_t slot = from, last; slot < to; slot = last) {
+        const kv_t *x = row_at(s, cache, table, slot);
+        last = stretch_end(slot, to, s->block_size);
+        for (int64_t i = slot; i < last; i++, x += s->kv_heads * s->dim, gathered += s->dim)
+            for (int64_t d = 0; d < s->dim; d++) gathered[d] = load_kv(x[d]);
     }
 }
 
-/* Lines of a panel, which are tokens times query heads: which slots each sees, its highest score, and the sum
- * of its weights. */
+/* Lines of a panel, which are tokens times query heads: the slots that each sees, its highest score so far,
+ * and the sum of its weights. first, last: of the slots that all of them see, the first and one past the
+ * last; end: one past the last that any sees. */
 struct lines {
     int32_t sees_from[PANEL], sees_to[PANEL];
     float top[PANEL], total[PANEL];
+    int64_t first, last, end;
 };
 
-/* Lay the queries of a piece out as a panel [dim, PANEL]; lines beyond the last see what that sees. */
-static void queries_of(const struct cache *c, struct piece p, int64_t group, int64_t dim, float *query,
-                       struct lines *all) {
+/* Lay the queries of a piece's lines, from number first on, out as a panel [dim, PANEL]; lines beyond the
+ * last see what that sees. */
+static void queries_of(const struct cache *c, struct piece p, int64_t first, int64_t group, int64_t dim,
+                       float *query, struct lines *all) {
+    const float scale = c->softcap > 0 ? c->scale : c->scale * LOG2_E;
     for (int64_t l = 0; l < PANEL; l++) {
-        const int64_t token = l < p.tokens * group ? l / group : p.tokens - 1, last = p.end + token;
-        all->sees_to[l] = last;
-        all->sees_from[l] = first_slot(c, p.padding, last);
-        all->top[l] = -INFINITY, all->total[l] = 0;
-        const num_t *head = p.q + token * p.q_step + l % group * dim;
-        for (int64_t d = 0; d < dim && l < p.tokens * group; d++)
-            query[d * PANEL + l] = load(head[d]) * c->scale;
+        const int64_t line = first + l, real = line < p.tokens * group;
+        const int64_t token = real ? line / group : p.tokens - 1, end = p.end + token;
+        all->sees_to[l] = end;
+        all->sees_from[l] = first_slot(c, p.padding, end);
+        all->top[l] = LOWEST, all->total[l] = 0;
+        const num_t *head = p.q + token * p.q_step + line % group * dim;
+        for (int64_t d = 0; d < dim; d++) query[d * PANEL + l] = real ? load(head[d]) * scale : 0;
     }
+    all->first = all->sees_from[PANEL - 1], all->last = all->sees_to[0], all->end = all->sees_to[PANEL - 1];
+}
+
+/* Where a line's highest score has risen, weigh what it has summed up so far anew: sum [dim, PANEL]. */
+static void raise_tops(const float *score, int64_t slots, struct lines *all, float *sum, int64_t dim) {
+    vec top[WIDE], share[WIDE];
+    memcpy(top, all->top, sizeof(top));
+    for (int64_t s = 0; s < slots; s++)
+        for (int64_t c = 0; c < WIDE; c++) {
+            const vec x = floats(score + s * PANEL + c * LANES);
+            top[c] = choose(x > top[c], x, top[c]);
+        }
+    if (!memcmp(top, all->top, sizeof(top))) return;
+    for (int64_t c = 0; c < WIDE; c++) {
+        share[c] = exp2_negative(floats(all->top + c * LANES) - top[c]);
+        put(all->total + c * LANES, floats(all->total + c * LANES) * share[c]);
+        put(all->top + c * LANES, top[c]);
+    }
+    for (int64_t d = 0; d < dim; d++)
+        for (int64_t c = 0; c < WIDE; c++, sum += LANES) put(sum, floats(sum) * share[c]);
+}
+
+/* Scores of a span's slots become weights, and are added up. */
+static void weigh(float *score, int64_t slots, struct lines *all) {
+    vec total[WIDE], top[WIDE];
+    memcpy(total, all->total, sizeof(total)), memcpy(top, all->top, sizeof(top));
+    for (int64_t s = 0; s < slots; s++)
+        for (int64_t c = 0; c < WIDE; c++, score += LANES) {
+            const vec weight = exp2_negative(floats(score) - top[c]);
+            put(score, weight);
+            total[c] += weight;
+        }
+    memcpy(all->total, total, sizeof(total));
+}
+
+/* A panel of lines and a span of gathered slots, from … to - 1: scores, which are a product of keys and
+ * queries; softmax so far; and a product of values and weights, added to the sums. score: SPAN * PANEL. */
+static void attend_span(const struct cache *c, struct lines *all, const float *keys, const float *values,
+                        int64_t from, int64_t to, const float *query, float *sum, float *score, int64_t dim) {
+    multiply_rows((struct tile){keys, dim, 1, dim, zeros, query, score, PANEL, PANEL, 0, 0}, to - from, 0);
+    if (c->softcap > 0) {
+        cap_scores(score, (to - from) * PANEL, c->softcap);
+        for (int64_t i = 0; i < (to - from) * PANEL; i++) score[i] *= LOG2_E;
+    }
+    for (int64_t s = from; s < to; s++)
+        if (s < all->first || s >= all->last) /* not all lines see it */
+            for (int64_t l = 0; l < PANEL; l++) {
+                const int seen = s >= all->sees_from[l] && s < all->sees_to[l];
+                score[(s - from) * PANEL + l] = seen ? score[(s - from) * PANEL + l] : LOWEST;
+            }
+    raise_tops(score, to - from, all, sum, dim);
+    weigh(score, to - from, all);
+    multiply_rows((struct tile){values, 1, dim, to - from, zeros, score, sum, PANEL, PANEL, 0, 0}, dim, 1);
 }
 
 /* Several tokens of a row and one K/V head. Their lines lie side by side, as the outputs of a panel do, so
- * that scores and sums are tiles of matrix products, and softmax goes through all lines at once. scratch:
- * PANEL * (longest + 2 * dim) + SPAN * dim numbers. */
+ * that scores and sums are tiles of matrix products, and softmax goes through all lines at once. A span of
+ * keys and values at a time is gathered, and serves all panels; spans that none of a panel's lines sees are
+ * left out. scratch: 2 * PANELS * PANEL * dim + SPAN * (2 * dim + PANEL) numbers. */
 static void attend_many(const struct step *step, const struct cache *c, struct piece p, float *scratch) {
-    const int64_t dim = step->dim, group = step->heads / step->kv_heads;
-    const int64_t end = p.end + p.tokens - 1;
-    const int64_t start = first_slot(c, p.padding, p.end), last_start = first_slot(c, p.padding, end);
-    float *query = scratch, *sum = query + PANEL * dim, *gathered = sum + PANEL * dim,
-          *scores = gathered + SPAN * dim;
-    struct lines all;
-    memset(query, 0, sizeof(float) * 2 * PANEL * dim); /* and the sums */
-    queries_of(c, p, group, dim, query, &all);
-    for (int64_t from = start; from < end; from += SPAN) {
-        const int64_t to = from + SPAN < end ? from + SPAN : end;
-        float *score = scores + (from - start) * PANEL;
-        gather(step, p.k, p.table, from, to, gathered);
-        multiply_rows((struct tile){gathered, dim, 1, dim, zeros, query, score, PANEL, PANEL}, to - from, 0);
-        cap_scores(score, (to - from) * PANEL, c->softcap);
-        for (int64_t s = from; s < to; s++, score += PANEL) {
-            if (s >= p.end || s < last_start) /* not all lines see it */
-                for (int64_t l = 0; l < PANEL; l++)
-                    score[l] = s >= all.sees_from[l] && s < all.sees_to[l] ? score[l] : -INFINITY;
-            for (int64_t l = 0; l < PANEL; l++) all.top[l] = score[l] > all.top[l] ? score[l] : all.top[l];
+    const int64_t dim = step->dim, group = step->heads / step->kv_heads, size = PANEL * dim;
+    const int64_t panels = (p.tokens * group + PANEL - 1) / PANEL, end = p.end + p.tokens - 1;
+    float *query = scratch, *sum = query + PANELS * size, *keys = sum + PANELS * size,
+          *values = keys + SPAN * dim, *score = values + SPAN * dim;
+    struct lines all[PANELS];
+    memset(sum, 0, sizeof(float) * panels * size);
+    for (int64_t i = 0; i < panels; i++) queries_of(c, p, i * PANEL, group, dim, query + i * size, all + i);
+    for (int64_t from = first_slot(c, p.padding, p.end); from < end; from += SPAN) {
+        const int64_t far = from + SPAN < end ? from + SPAN : end;
+        gather(step, p.k, p.table, from, far, keys);
+        gather(step, p.v, p.table, from, far, values);
+        for (int64_t i = 0; i < panels; i++) {
+            const int64_t to = far < all[i].end ? far : all[i].end;
+            if (from < to && all[i].sees_from[0] < to)
+                attend_span(c, all + i, keys, values, from, to, query + i * size, sum + i * size, score, dim);
         }
     }
-    for (int64_t from = start; from < end; from += SPAN) {
-        const int64_t to = from + SPAN < end ? from + SPAN : end;
-        float *score = scores + (from - start) * PANEL, *weight = score;
-        for (int64_t s = from; s < to; s++, weight += PANEL)
-            for (int64_t l = 0; l < PANEL; l++) {
-                weight[l] = weight[l] == -INFINITY ? 0 : exp_negative(weight[l] - all.top[l]);
-                all.total[l] += weight[l];
-            }
-        gather(step, p.v, p.table, from, to, gathered);
-        multiply_rows((struct tile){gathered, 1, dim, to - from, zeros, score, sum, PANEL, PANEL}, dim, 1);
-    }
-    for (int64_t l = 0; l < PANEL; l++) all.total[l] = 1 / all.total[l];
-    for (int64_t d = 0; d < dim; d++)
-        for (int64_t l = 0; l < PANEL; l++) sum[d * PANEL + l] *= all.total[l];
-    for (int64_t l = 0; l < p.tokens * group; l++) {
-        num_t *into = p.out + l / group * p.out_step + l % group * dim;
-        for (int64_t d = 0; d < dim; d++) into[d] = save(sum[d * PANEL + l]);
+    for (int64_t i = 0; i < p.tokens * group; i++) {
+        const float *from = sum + i / PANEL * size + i % PANEL, total = all[i / PANEL].total[i % PANEL];
+        num_t *into = p.out + i / group * p.out_step + i % group * dim;
+        for (int64_t d = 0; d < dim; d++) into[d] = save(from[d * PANEL] / total);
     }
 }
 
-/* The scratch numbers of a thread, or null. Called by all threads of a team, who then know whether one of
- * them failed. */
-static float *scratch_for(const struct step *s, int *failed) {
-    const int64_t own = s->together * (s->heads / s->kv_heads), lines = own > PANEL ? own : PANEL;
-    const int64_t bytes = sizeof(float) * (lines * (s->longest + 2 * s->dim) + SPAN * s->dim);
-    float *scratch = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (!scratch) {
-#pragma omp atomic write
-        *failed = 1;
-    }
-#pragma omp barrier
-    return scratch;
+/* Query heads of one K/V head, times tokens, that a task of several tokens may have. */
+EXPORT int64_t native_task_lines(void) { return PANELS * PANEL; }
+
+/* Scratch numbers that a thread needs. */
+EXPORT int64_t native_scratch_size(const struct step *s) {
+    const int64_t one = s->heads * (s->longest + 2 * s->dim);
+    const int64_t many = 2 * PANELS * PANEL * s->dim + SPAN * (2 * s->dim + PANEL);
+    return ((one > many ? one : many) + LANES - 1) / LANES * LANES;
 }
 
 /* All rows of a step: q, out [tokens, heads, dim], whose tokens lie q_step and out_step apart; out may be q.
- * Called by all threads of a team, which divide the tasks among them and wait for each other at the end. */
+ * scratch: of all threads, one after the other. A piece is a task. */
 static void attend_rows(const struct step *s, const struct cache *c, const num_t *q, int64_t q_step,
-                        num_t *out, int64_t out_step, float *scratch) {
-    const int64_t group = s->heads / s->kv_heads, parts = s->kv_heads / s->together;
-#pragma omp for schedule(static, 1)
-    for (int64_t i = 0; i < s->num_tasks * parts; i++) {
-        const struct task task = s->tasks[i / parts];
-        const int64_t first = i % parts * s->together, last = first + s->together;
-        struct piece p = {
-            .q_step = q_step, .out_step = out_step, .table = s->tables + task.row * s->table_width};
-        p.tokens = task.tokens, p.padding = task.padding, p.end = task.end;
-        for (int64_t h = first; h < last; h += task.tokens > 1 ? 1 : s->together) {
-            p.q = q + task.token * q_step + h * group * s->dim;
-            p.out = out + task.token * out_step + h * group * s->dim;
-            p.k = c->k + h * s->dim, p.v = c->v + h * s->dim;
-            if (task.tokens > 1) attend_many(s, c, p, scratch);
-            else if (s->dim == 64) attend_one(s, c, p, 64, scratch);
-            else if (s->dim == 128) attend_one(s, c, p, 128, scratch);
-            else attend_one(s, c, p, s->dim, scratch);
-        }
+                        num_t *out, int64_t out_step, float *scratch, struct worker *w) {
+    const int64_t group = s->heads / s->kv_heads;
+    scratch += w->me * native_scratch_size(s);
+    for (int64_t i; (i = next_piece(w, s->num_tasks, 1)) >= 0;) {
+        const struct task task = s->tasks[i];
+        const int64_t from_head = task.head * s->dim, at = task.head * group * s->dim;
+        const struct piece p = {.q = q + task.token * q_step + at,
+                                .out = out + task.token * out_step + at,
+                                .k = c->k + from_head,
+                                .v = c->v + from_head,
+                                .q_step = q_step,
+                                .out_step = out_step,
+                                .table = s->tables + task.row * s->table_width,
+                                .tokens = task.tokens,
+                                .heads = task.heads,
+                                .padding = task.padding,
+                                .end = task.end};
+        if (task.tokens > 1) attend_many(s, c, p, scratch);
+        else if (s->dim == 64) attend_one(s, c, p, 64, scratch);
+        else if (s->dim == 128) attend_one(s, c, p, 128, scratch);
+        else attend_one(s, c, p, s->dim, scratch);
     }
 }
 
-/* Returns 0, or 1 if there was no memory for the scratch numbers. */
-EXPORT int native_attention(const struct step *s, const struct cache *c, const num_t *q, int64_t q_step,
-                            num_t *out, int64_t out_step) {
-    int failed = 0;
-#pragma omp parallel
-    {
-        float *scratch = scratch_for(s, &failed);
-        if (!failed) attend_rows(s, c, q, q_step, out, out_step, scratch);
-        free(scratch);
-    }
-    return failed;
+struct attention_call {
+    const struct step *step;
+    const struct cache *cache;
+    const num_t *q;
+    num_t *out;
+    int64_t q_step, out_step;
+    float *scratch;
+};
+
+static void one_attention(const void *job, struct worker *w) {
+    const struct attention_call *c = job;
+    attend_rows(c->step, c->cache, c->q, c->q_step, c->out, c->out_step, c->scratch, w);
 }
 
-#ifndef BF16
-/* How far a thread has come in having the blocks brought that its own tasks of one token will read: which of
- * all parts of tasks, from slot on. Products leave memory idle where rows are many; attention then finds its
- * keys and values in the caches. cache: null if there is nothing to come. */
+/* scratch: native_scratch_size for each thread */
+EXPORT void native_attention(const struct step *s, const struct cache *c, const num_t *q, int64_t q_step,
+                             num_t *out, int64_t out_step, float *scratch, int64_t threads) {
+    const struct attention_call job = {s, c, q, out, q_step, out_step, scratch};
+    run_team(one_attention, &job, threads);
+}
+
+#ifdef PRODUCTS
+/* How far a thread has come in having the blocks brought that its own tasks of one token will read: which
+ * task, from slot on. Products leave memory idle where rows are many; attention then finds its keys and
+ * values in the caches. cache: null if there is nothing to come. */
 struct upcoming_kv {
     const struct step *step;
     const struct cache *cache;
-    int64_t part, slot;
+    int64_t task, slot, threads;
 };
 
 /* Have the next such block brought, bit by bit during a tile of so many lines. */
 static void prefetch_next_block(struct upcoming_kv *kv, struct prefetch *prefetch, int64_t lines) {
     const struct step *s = kv->step;
-    const int64_t parts = s->kv_heads / s->together, width = s->kv_heads * s->dim;
     prefetch->k = prefetch->v = prefetch->panel;
-    while (kv->cache && kv->part < s->num_tasks * parts) {
-        const int64_t number = kv->part / parts;
-        const struct task *task = s->tasks + number;
+    for (; kv->cache && kv->task < s->num_tasks; kv->task += kv->threads, kv->slot = 0) {
+        const struct task *task = s->tasks + kv->task;
         const int32_t *table = s->tables + task->row * s->table_width;
         const int64_t start = first_slot(kv->cache, task->padding, task->end);
-        const int64_t slot = kv->slot > start ? kv->slot : start;
-        if (task->tokens == 1 && slot < task->end) {
-            prefetch->k = (const char *)row_at(s, kv->cache->k, table, slot);
-            prefetch->v = (const char *)row_at(s, kv->cache->v, table, slot);
-            prefetch->kv_bytes = (s->block_size * width * sizeof(num_t) + lines - 1) / lines;
-            kv->slot = (slot / s->block_size + 1) * s->block_size;
-            return;
-        }
-        while (kv->part / parts == number) kv->part += omp_get_num_threads();
-        kv->slot = 0;
+        const int64_t slot = kv->slot > start ? kv->slot : start, width = s->kv_heads * s->dim;
+        if (task->tokens > 1 || slot >= task->end) continue;
+        prefetch->k = (const char *)(row_at(s, kv->cache->k, table, slot) + task->head * s->dim);
+        prefetch->v = (const char *)(row_at(s, kv->cache->v, table, slot) + task->head * s->dim);
+        prefetch->kv_bytes = (s->block_size * width * sizeof(kv_t) + lines - 1) / lines;
+        kv->slot = (slot / s->block_size + 1) * s->block_size;
+        return;
     }
 }
 #endif

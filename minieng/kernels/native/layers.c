@@ -3,29 +3,32 @@
  * whole layers made of these, without a way back to Python between them. What a row gets depends on the row
  * alone, never on its neighbours in the batch. README.md beside this file draws how it works. */
 #include "vectors.h"
+#include "team.h"
 #include "products.h"
 #include "attention.h"
 #include "rows.h"
 
-#ifndef BF16
+#ifdef PRODUCTS
 /* A decoder layer of the Llama family: norms [hidden] (those of queries and keys [dim], or null), products.
  */
 struct layer {
-    const float *input_norm, *post_norm, *q_norm, *k_norm;
+    const num_t *input_norm, *post_norm, *q_norm, *k_norm;
     struct weight qkv, o, gate_up, down;
 };
 
 /* A step through all layers: x [tokens, hidden] in place; cosine, sine [tokens, dim]; slots [tokens];
- * buffers: as many numbers as native_buffer_size says. After the last layer's attention only the rows
+ * buffers: as many numbers as native_buffer_size says; scratch: native_scratch_size for each thread. After
+ * the last layer's attention only the rows
  * ``wanted`` [num_wanted] (in rising order) go on, and are the first ones of x at the end. inner: numbers of
  * gate or up. */
 struct forward {
     const struct layer *layers;
     const struct cache *caches;
     const struct step *step;
-    const float *cosine, *sine;
+    const num_t *cosine, *sine;
     const int64_t *slots, *wanted;
-    float *x, *buffers;
+    num_t *x, *buffers;
+    float *scratch;
     int64_t num_layers, tokens, num_wanted, hidden, inner;
     float eps;
 };
@@ -58,42 +61,21 @@ static struct matrix from_row(struct matrix m, int64_t row) {
     return (struct matrix){m.x + row * m.step, m.step};
 }
 
-/* Which rows a thread works on: first … last - 1, ``block`` of them at a time, and its share of each.
- * Few rows: all threads work on all of them, each with its part of a weight, which is read once. Many: each
- * thread works on its own, a BLOCK at a time, whose numbers stay in its cache from one product to the next;
- * only attention needs those of others. */
-#define BLOCK (5 * TALL)
-struct part {
-    struct share mine;
-    int64_t first, last, block;
-};
-
-static struct part part_of(int64_t rows) {
-    const struct share all = whole_team();
-    if (rows >= BLOCK * all.team) return (struct part){{0, 1}, begin_of(rows, all), end_of(rows, all), BLOCK};
-    return (struct part){all, 0, rows, rows};
-}
-
-/* From a layer's input to rotated queries in the buffer, and keys and values in the cache; rows from at on,
- * of a thread's part. */
-static void before_attention(const struct forward *f, int64_t number, struct part part, int64_t at,
+/* From a layer's input to rotated queries in the buffer, and keys and values in the cache; n rows, from at
+ * on. w: null for a thread that works for itself. */
+static void before_attention(const struct forward *f, int64_t number, int64_t at, int64_t n, struct worker *w,
                              struct upcoming_kv *kv) {
     const struct layer *layer = f->layers + number;
     const struct step *s = f->step;
     const int64_t dim = s->dim, heads = s->heads + s->kv_heads;
-    const int64_t n = part.last - at < part.block ? part.last - at : part.block;
-    const struct share mine = part.mine;
-    const int64_t begin = begin_of(n, mine), end = end_of(n, mine);
     const struct buffers b = buffers_of(f);
     const struct matrix x = from_row((struct matrix){f->x, f->hidden}, at);
     const struct matrix normed = from_row(b.normed, at), qkv = from_row(b.qkv, at);
-    for (int64_t r = begin; r < end; r++)
+    EACH (r, n, w)
         norm_row(x.x + r * x.step, layer->input_norm, normed.x + r * normed.step, f->hidden, f->eps);
-    wait_for(mine);
-    product(normed, &layer->qkv, qkv, n, 0, mine, &layer->o, kv);
-    wait_for(mine);
-    for (int64_t r = begin; r < end; r++) {
-        float *q = qkv.x + r * qkv.step, *k = q + s->heads * dim, *v = k + s->kv_heads * dim;
+    product(normed, &layer->qkv, qkv, n, 0, w, &layer->o, kv);
+    EACH (r, n, w) {
+        num_t *q = qkv.x + r * qkv.step, *k = q + s->heads * dim, *v = k + s->kv_heads * dim;
         for (int64_t h = 0; layer->q_norm && h < heads; h++)
             norm_row(q + h * dim, h < s->heads ? layer->q_norm : layer->k_norm, q + h * dim, dim, f->eps);
         rotate_row(q, f->cosine + (at + r) * dim, f->sine + (at + r) * dim, heads, dim);
@@ -101,27 +83,34 @@ static void before_attention(const struct forward *f, int64_t number, struct par
     }
 }
 
-/* From attention's answer to the layer's output; rows from at on, of a thread's part. */
-static void after_attention(const struct forward *f, int64_t number, struct part part, int64_t at,
+/* From attention's answer to the layer's output. */
+static void after_attention(const struct forward *f, int64_t number, int64_t at, int64_t n, struct worker *w,
                             struct upcoming_kv *kv) {
     const struct layer *layer = f->layers + number;
-    const int64_t n = part.last - at < part.block ? part.last - at : part.block;
-    const struct share mine = part.mine;
-    const int64_t begin = begin_of(n, mine), end = end_of(n, mine);
     const struct buffers b = buffers_of(f);
     const struct matrix x = from_row((struct matrix){f->x, f->hidden}, at);
     const struct matrix normed = from_row(b.normed, at), mlp = from_row(b.mlp, at);
-    product(from_row(b.qkv, at), &layer->o, x, n, 1, mine, &layer->gate_up, kv);
-    wait_for(mine);
-    for (int64_t r = begin; r < end; r++)
+    product(from_row(b.qkv, at), &layer->o, x, n, 1, w, &layer->gate_up, kv);
+    EACH (r, n, w)
         norm_row(x.x + r * x.step, layer->post_norm, normed.x + r * normed.step, f->hidden, f->eps);
-    wait_for(mine);
-    product(normed, &layer->gate_up, mlp, n, 0, mine, &layer->down, kv);
-    wait_for(mine);
-    for (int64_t r = begin; r < end; r++) silu_row(mlp.x + r * mlp.step, mlp.x + r * mlp.step, f->inner);
-    wait_for(mine);
-    product(mlp, &layer->down, x, n, 1, mine, number + 1 < f->num_layers ? &layer[1].qkv : 0, kv);
-    wait_for(mine);
+    product(normed, &layer->gate_up, mlp, n, 0, w, &layer->down, kv);
+    EACH (r, n, w) silu_row(mlp.x + r * mlp.step, mlp.x + r * mlp.step, f->inner);
+    product(mlp, &layer->down, x, n, 1, w, number + 1 < f->num_layers ? &layer[1].qkv : 0, kv);
+}
+
+/* What lies between the attention of layer number - 1 and that of layer number, for all rows. Few rows: all
+ * threads work on all of them, each with its part of a weight, which is read once. Many: a piece is a BLOCK
+ * of rows, whose numbers stay in a thread's cache from one product to the next. */
+#define BLOCK (5 * TALL)
+static void between_attentions(const struct forward *f, int64_t number, int64_t rows, struct worker *w,
+                               struct upcoming_kv *kv) {
+    const int64_t team = w->team->size, few = rows < BLOCK * team;
+    const int64_t blocks = few ? 1 : (rows + BLOCK * team - 1) / (BLOCK * team) * team;
+    EACH (i, blocks, few ? 0 : w) {
+        const int64_t at = begin_of(rows, i, blocks), n = begin_of(rows, i + 1, blocks) - at;
+        if (number > 0) after_attention(f, number - 1, at, n, few ? w : 0, kv);
+        if (number < f->num_layers) before_attention(f, number, at, n, few ? w : 0, kv);
+    }
 }
 
 /* Move the wanted rows to the front of x and of attention's answer. */
@@ -129,42 +118,27 @@ static void keep_wanted(const struct forward *f) {
     const struct matrix answer = buffers_of(f).qkv;
     const int64_t width = f->step->heads * f->step->dim;
     for (int64_t r = 0; r < f->num_wanted; r++) {
-        memmove(f->x + r * f->hidden, f->x + f->wanted[r] * f->hidden, sizeof(float) * f->hidden);
-        memmove(answer.x + r * answer.step, answer.x + f->wanted[r] * answer.step, sizeof(float) * width);
+        memmove(f->x + r * f->hidden, f->x + f->wanted[r] * f->hidden, sizeof(num_t) * f->hidden);
+        memmove(answer.x + r * answer.step, answer.x + f->wanted[r] * answer.step, sizeof(num_t) * width);
     }
 }
 
 /* What one thread does of all layers. */
-static void run_layers(const struct forward *f, float *scratch) {
+static void run_layers(const void *job, struct worker *w) {
+    const struct forward *f = job;
     const struct matrix qkv = buffers_of(f).qkv;
-    const int64_t me = omp_get_thread_num();
-    struct upcoming_kv kv = {f->step, f->caches, me, 0};
-    struct part part = part_of(f->tokens);
+    struct upcoming_kv kv = {f->step, f->caches, w->me, 0, w->team->size};
+    between_attentions(f, 0, f->tokens, w, &kv);
     for (int64_t i = 0; i < f->num_layers; i++) {
         const int last = i + 1 == f->num_layers;
-        for (int64_t at = part.first; at < part.last; at += part.block) before_attention(f, i, part, at, &kv);
-#pragma omp barrier
         /* the answer takes the place of the query */
-        attend_rows(f->step, f->caches + i, qkv.x, qkv.step, qkv.x, qkv.step, scratch);
-        kv = (struct upcoming_kv){f->step, last ? 0 : f->caches + i + 1, me, 0};
-        if (last && f->num_wanted < f->tokens) {
-#pragma omp single
-            keep_wanted(f);
-            part = part_of(f->num_wanted);
-        }
-        for (int64_t at = part.first; at < part.last; at += part.block) after_attention(f, i, part, at, &kv);
+        attend_rows(f->step, f->caches + i, qkv.x, qkv.step, qkv.x, qkv.step, f->scratch, w);
+        kv.cache = last ? 0 : f->caches + i + 1, kv.task = w->me, kv.slot = 0;
+        if (last && f->num_wanted < f->tokens)
+            EACH (once, 1, w) keep_wanted(f);
+        between_attentions(f, i + 1, last ? f->num_wanted : f->tokens, w, &kv);
     }
 }
 
-/* Returns 0, or 1 if there was no memory for the scratch numbers. */
-EXPORT int native_layers(const struct forward *f) {
-    int failed = 0;
-#pragma omp parallel
-    {
-        float *scratch = scratch_for(f->step, &failed);
-        if (!failed) run_layers(f, scratch);
-        free(scratch);
-    }
-    return failed;
-}
+EXPORT void native_layers(const struct forward *f, int64_t threads) { run_team(run_layers, f, threads); }
 #endif

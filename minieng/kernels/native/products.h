@@ -8,6 +8,14 @@
 #define TALL 6
 #endif
 #define PANEL (WIDE * LANES)
+#if defined __AVX512BF16__ && defined BF16 && !defined WIDENED
+#include <immintrin.h>
+#define PAIRWISE /* the processor adds up products of two bfloat16 pairs at once */
+#endif
+#if defined PAIRWISE || !defined BF16 || defined WIDENED
+#define PRODUCTS /* for bfloat16 as it lies in memory only where it is pairwise: oneDNN knows the rest       \
+                    better */
+#endif
 #define LINES_AHEAD 16 /* lines of a panel that are asked for before they are used */
 
 EXPORT int64_t native_panel_width(void) { return PANEL; }
@@ -19,21 +27,43 @@ struct prefetch {
     int64_t panel_bytes, kv_bytes;
 };
 
+/* How numbers are multiplied: floats with floats, floats with halves (two lines of a panel woven into one of
+ * words, the earlier one's bfloat16 in the lower half), or pairs of bfloat16 with halves. */
+enum form { FLOATS, HALVES, PAIRS };
+
 /* y = start + x times panel. Number i of row r is x[r * row_step + i * step]; start [PANEL]; panel [inner,
- * PANEL], or in halves two lines woven into one of words, the earlier one's bfloat16 in the lower half; y
- * [rows, wide] of a matrix whose rows lie y_step apart. */
+ * PANEL], in halves [inner / 2, PANEL]; y [rows, wide] of a matrix whose rows lie y_step apart. A product has
+ * pairs in place of x where its form says so, and out in place of y: there sums are saved. */
 struct tile {
     const float *x;
     int64_t row_step, step, inner;
     const float *start, *panel;
     float *y;
     int64_t y_step, wide;
+    const num_t *pairs;
+    num_t *out;
 };
 
 /* Add a line of the panel, times each row's number of it, to the sums. */
 INLINE void add_line(vec sum[][WIDE], const float *x, int64_t row_step, const vec *line, const int64_t rows) {
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < WIDE; c++) sum[r][c] += x[r * row_step] * line[c];
+}
+
+/* The same for a woven line and pairs. */
+INLINE void add_pairs(vec sum[][WIDE], const num_t *x, int64_t row_step, const vec *line,
+                      const int64_t rows) {
+#ifdef PAIRWISE
+    for (int64_t r = 0; r < rows; r++) {
+        int32_t pair;
+        memcpy(&pair, x + r * row_step, sizeof(pair));
+        for (int64_t c = 0; c < WIDE; c++)
+            sum[r][c] = (vec)_mm512_dpbf16_ps((__m512)sum[r][c], (__m512bh)_mm512_set1_epi32(pair),
+                                              (__m512bh)line[c]);
+    }
+#else
+    (void)sum, (void)x, (void)row_step, (void)line, (void)rows;
+#endif
 }
 
 /* One line's worth of what memory is to bring. */
@@ -48,21 +78,25 @@ INLINE void prefetch_line(struct prefetch *ahead, const float *panel) {
     ahead->v += ahead->kv_bytes;
 }
 
-/* Write the sums of a tile to y, or add them to it. */
-INLINE void put_tile(struct tile t, vec sum[TALL][WIDE], const int64_t rows, int add) {
-    for (int64_t r = 0; r < rows; r++) {
-        float *into = t.y + r * t.y_step;
-        if (add && t.wide == PANEL)
-            for (int64_t c = 0; c < WIDE; c++) sum[r][c] += floats(into + c * LANES);
-        else if (add)
-            for (int64_t i = 0; i < t.wide; i++) sum[r][i / LANES][i % LANES] += into[i];
-        memcpy(into, sum[r], sizeof(float) * t.wide);
-    }
+/* Write a row's sums to y, or add them to it. */
+INLINE void put_row(float *y, vec *sum, int add) {
+    for (int64_t c = 0; c < WIDE; c++) put(y + c * LANES, add ? floats(y + c * LANES) + sum[c] : sum[c]);
 }
 
-/* One tile; prefetch: what memory is to bring meanwhile, or null. Always inlined: with literal numbers for
- * rows and halves all sums stay in registers. */
-INLINE void tile_of_rows(struct tile t, const int64_t rows, const int halves, int add,
+/* The same where numbers are saved as they are in memory; wide: how many there are. */
+INLINE void save_row(num_t *out, vec *sum, const int64_t wide, int add) {
+    num_t line[PANEL];
+    if (add) memcpy(line, out, sizeof(num_t) * wide);
+    for (int64_t c = 0; c < WIDE; c++) {
+        const vec x = as_saved(sum[c]);
+        put_numbers(line + c * LANES, add ? numbers(line + c * LANES) + x : x);
+    }
+    memcpy(out, line, sizeof(num_t) * wide);
+}
+
+/* One tile; prefetch: what memory is to bring meanwhile, for a product, or null. Always inlined: with literal
+ * numbers for rows and form all sums stay in registers. */
+INLINE void tile_of_rows(struct tile t, const int64_t rows, const enum form form, int add,
                          const struct prefetch *prefetch) {
     struct prefetch ahead = prefetch ? *prefetch : (struct prefetch){0};
     const float *panel = t.panel;
@@ -70,35 +104,39 @@ INLINE void tile_of_rows(struct tile t, const int64_t rows, const int halves, in
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < WIDE; c++) {
             sum[r][c] = floats(t.start + c * LANES);
-            if (prefetch) __builtin_prefetch(t.y + r * t.y_step + c * LANES, 1);
+            if (prefetch) __builtin_prefetch(t.out + r * t.y_step + c * LANES, 1);
         }
-    for (int64_t i = 0; i < t.inner; i += 1 + halves, panel += PANEL) {
+    for (int64_t i = 0; i < t.inner; i += form == FLOATS ? 1 : 2, panel += PANEL) {
         if (prefetch) prefetch_line(&ahead, panel);
         for (int64_t c = 0; c < WIDE; c++)
-            line[c] = halves ? lower(panel + c * LANES) : floats(panel + c * LANES);
-        add_line(sum, t.x + i * t.step, t.row_step, line, rows);
-        if (halves && i + 1 < t.inner) {
+            line[c] = form == HALVES ? lower(panel + c * LANES) : floats(panel + c * LANES);
+        if (form == PAIRS) add_pairs(sum, t.pairs + i, t.row_step, line, rows);
+        else add_line(sum, t.x + i * t.step, t.row_step, line, rows);
+        if (form == HALVES && i + 1 < t.inner) {
             for (int64_t c = 0; c < WIDE; c++) line[c] = upper(panel + c * LANES);
             add_line(sum, t.x + (i + 1) * t.step, t.row_step, line, rows);
         }
     }
-    put_tile(t, sum, rows, add);
+    for (int64_t r = 0; r < rows; r++)
+        if (!prefetch) put_row(t.y + r * t.y_step, sum[r], add);
+        else if (t.wide == PANEL) save_row(t.out + r * t.y_step, sum[r], PANEL, add);
+        else save_row(t.out + r * t.y_step, sum[r], t.wide, add);
 }
 
 /* The same for a number of rows, up to TALL, that is known only when it runs. */
-INLINE void multiply(struct tile t, int64_t rows, const int halves, int add,
+INLINE void multiply(struct tile t, int64_t rows, const enum form form, int add,
                      const struct prefetch *prefetch) {
     switch (rows) {
-    case 1: tile_of_rows(t, 1, halves, add, prefetch); break;
-    case 2: tile_of_rows(t, 2, halves, add, prefetch); break;
-    case 3: tile_of_rows(t, 3, halves, add, prefetch); break;
-    case 4: tile_of_rows(t, 4, halves, add, prefetch); break;
-    case 5: tile_of_rows(t, 5, halves, add, prefetch); break;
-    case 6: tile_of_rows(t, 6, halves, add, prefetch); break;
+    case 1: tile_of_rows(t, 1, form, add, prefetch); break;
+    case 2: tile_of_rows(t, 2, form, add, prefetch); break;
+    case 3: tile_of_rows(t, 3, form, add, prefetch); break;
+    case 4: tile_of_rows(t, 4, form, add, prefetch); break;
+    case 5: tile_of_rows(t, 5, form, add, prefetch); break;
+    case 6: tile_of_rows(t, 6, form, add, prefetch); break;
 #if TALL > 6
-    case 7: tile_of_rows(t, 7, halves, add, prefetch); break;
-    case 8: tile_of_rows(t, 8, halves, add, prefetch); break;
-    case 9: tile_of_rows(t, 9, halves, add, prefetch); break;
+    case 7: tile_of_rows(t, 7, form, add, prefetch); break;
+    case 8: tile_of_rows(t, 8, form, add, prefetch); break;
+    case 9: tile_of_rows(t, 9, form, add, prefetch); break;
 #endif
     }
 }
@@ -112,11 +150,11 @@ INLINE void multiply_rows(struct tile t, int64_t rows, int add) {
         struct tile part = t;
         part.x += from * t.row_step;
         part.y += from * t.y_step;
-        multiply(part, rows * (i + 1) / tiles - from, 0, add, 0);
+        multiply(part, rows * (i + 1) / tiles - from, FLOATS, add, 0);
     }
 }
 
-#ifndef BF16
+#ifdef PRODUCTS
 /* A weight [out, in] and its bias [out], filled up to whole panels. If all its numbers are bfloat16 ones, as
  * in most published models, it is kept as ``halves``: nothing is lost, and half as much comes from memory. */
 struct weight {
@@ -127,58 +165,60 @@ struct weight {
 static int64_t panels_of(const struct weight *w) { return (w->out + PANEL - 1) / PANEL; }
 static int64_t lines_of(const struct weight *w) { return w->halves ? (w->in + 1) / 2 : w->in; }
 
-/* Who does how much: thread number ``me`` of the ``team`` that works on the same rows. */
-struct share {
-    int64_t me, team;
-};
-
-static struct share whole_team(void) { return (struct share){omp_get_thread_num(), omp_get_num_threads()}; }
-static int64_t begin_of(int64_t n, struct share mine) { return n * mine.me / mine.team; }
-static int64_t end_of(int64_t n, struct share mine) { return n * (mine.me + 1) / mine.team; }
-
-static void wait_for(struct share mine) {
-    if (mine.team > 1) {
-#pragma omp barrier
-    }
-}
-
 /* Rows of a matrix that lie ``step`` numbers apart. */
 struct matrix {
-    float *x;
+    num_t *x;
     int64_t step;
 };
 
 struct upcoming_kv; /* see attention.h */
 static void prefetch_next_block(struct upcoming_kv *kv, struct prefetch *prefetch, int64_t lines);
 
-/* A share of y [rows, out] = x [rows, in] times weight, plus bias; or of that added to y. Rows are shared out
- * evenly among tiles, so that none of one or two is left. next, kv: what comes after, to be brought
- * meanwhile, or null. */
-static void product(struct matrix x, const struct weight *w, struct matrix y, int64_t rows, int add,
-                    struct share mine, const struct weight *next, struct upcoming_kv *kv) {
-    const int64_t count = panels_of(w), lines = lines_of(w), tiles = (rows + TALL - 1) / TALL;
-    const int64_t first_of_next = next ? begin_of(panels_of(next), mine) * lines_of(next) : 0;
-    struct tile t = {.row_step = x.step, .step = 1, .inner = w->in, .y_step = y.step};
+/* y [rows, out] = x [rows, in] times weight, plus bias; or that added to y. Rows are shared out evenly among
+ * tiles, so that none of one or two is left; a piece is a tile. w: null for a thread that works for itself.
+ * next, kv: what comes after, to be brought meanwhile, or null. */
+static void product(struct matrix x, const struct weight *weight, struct matrix y, int64_t rows, int add,
+                    struct worker *w, const struct weight *next, struct upcoming_kv *kv) {
+    const int64_t count = panels_of(weight), lines = lines_of(weight), tiles = (rows + TALL - 1) / TALL;
+    const int64_t me = w ? w->me : 0, team = w ? w->team->size : 1, last = begin_of(count, me + 1, team) - 1;
+    const int64_t first_of_next = next ? begin_of(panels_of(next), me, team) * lines_of(next) : 0;
+    struct tile t = {.row_step = x.step, .step = 1, .inner = weight->in, .y_step = y.step};
     struct prefetch ahead = {.panel_bytes = tiles ? sizeof(float) * PANEL / tiles : 0};
-    for (int64_t n = begin_of(count * tiles, mine); n < end_of(count * tiles, mine); n++) {
-        const int64_t p = n / tiles, i = n % tiles, from = rows * i / tiles, left = w->out - p * PANEL;
-        const float *panel = w->panels + p * lines * PANEL, *next_panel = panel + lines * PANEL;
-        if (next && p + 1 == end_of(count, mine)) next_panel = next->panels + first_of_next * PANEL;
+    EACH (n, count * tiles, w) {
+        const int64_t p = n / tiles, i = n % tiles, from = rows * i / tiles, left = weight->out - p * PANEL;
+        const float *panel = weight->panels + p * lines * PANEL, *next_panel = panel + lines * PANEL;
+        if (next && p == last) next_panel = next->panels + first_of_next * PANEL;
         ahead.panel = (const char *)next_panel + i * lines * ahead.panel_bytes;
         ahead.kv_bytes = 0;
         if (kv) prefetch_next_block(kv, &ahead, lines);
-        t.x = x.x + from * x.step, t.y = y.x + from * y.step + p * PANEL,
-        t.wide = left < PANEL ? left : PANEL;
-        t.start = w->bias + p * PANEL, t.panel = panel;
+        t.out = y.x + from * y.step + p * PANEL, t.wide = left < PANEL ? left : PANEL;
+        t.start = weight->bias + p * PANEL, t.panel = panel;
         const int64_t tall = rows * (i + 1) / tiles - from;
-        if (w->halves) multiply(t, tall, 1, add, &ahead);
-        else multiply(t, tall, 0, add, &ahead);
+#ifdef PAIRWISE
+        t.pairs = x.x + from * x.step;
+        multiply(t, tall, PAIRS, add, &ahead);
+#else
+        t.x = x.x + from * x.step;
+        if (weight->halves) multiply(t, tall, HALVES, add, &ahead);
+        else multiply(t, tall, FLOATS, add, &ahead);
+#endif
     }
 }
 
+struct product_call {
+    const struct weight *weight;
+    struct matrix x, y;
+    int64_t rows;
+};
+
+static void one_product(const void *job, struct worker *w) {
+    const struct product_call *c = job;
+    product(c->x, c->weight, c->y, c->rows, 0, w, 0, 0);
+}
+
 /* x [rows, in], y [rows, out] */
-EXPORT void native_product(float *x, const struct weight *w, float *y, int64_t rows) {
-#pragma omp parallel if (rows * w->in * w->out > 16 * SHARED_WORK)
-    product((struct matrix){x, w->in}, w, (struct matrix){y, w->out}, rows, 0, whole_team(), 0, 0);
+EXPORT void native_product(num_t *x, const struct weight *weight, num_t *y, int64_t rows, int64_t threads) {
+    const struct product_call job = {weight, {x, weight->in}, {y, weight->out}, rows};
+    run_team(one_product, &job, rows * weight->in * weight->out > 16 * SHARED_WORK ? threads : 1);
 }
 #endif

@@ -3,8 +3,8 @@
 
 /* Copy a token's k and v [width] to its slot in the caches. */
 INLINE void store_token(const struct cache *c, const num_t *k, const num_t *v, int64_t slot, int64_t width) {
-    memcpy(c->k + slot * width, k, sizeof(num_t) * width);
-    memcpy(c->v + slot * width, v, sizeof(num_t) * width);
+    for (int64_t i = 0; i < width; i++) c->k[slot * width + i] = save_kv(k[i]);
+    for (int64_t i = 0; i < width; i++) c->v[slot * width + i] = save_kv(v[i]);
 }
 
 /* k, v [tokens, width], whose rows lie k_step and v_step apart. */
@@ -23,9 +23,24 @@ static void norm_row(const num_t *x, const num_t *weight, num_t *out, int64_t wi
     for (int64_t i = 0; i < width; i++) out[i] = save(load(save(load(x[i]) * scale)) * load(weight[i]));
 }
 
-EXPORT void native_norm(const num_t *x, const num_t *w, num_t *out, int64_t rows, int64_t width, float eps) {
-#pragma omp parallel for if (rows * width > SHARED_WORK)
-    for (int64_t r = 0; r < rows; r++) norm_row(x + r * width, w, out + r * width, width, eps);
+/* What a call on rows computes: its arguments, under the names that they have there. */
+struct on_rows {
+    const num_t *x, *weight, *cosine, *sine;
+    num_t *out;
+    int64_t rows, width, heads, step;
+    float eps;
+};
+
+static void norm_rows(const void *job, struct worker *w) {
+    const struct on_rows *j = job;
+    EACH (r, j->rows, w) norm_row(j->x + r * j->width, j->weight, j->out + r * j->width, j->width, j->eps);
+}
+
+EXPORT void native_norm(const num_t *x, const num_t *weight, num_t *out, int64_t rows, int64_t width,
+                        float eps, int64_t threads) {
+    const struct on_rows job = {
+        .x = x, .weight = weight, .out = out, .rows = rows, .width = width, .eps = eps};
+    run_team(norm_rows, &job, rows * width > SHARED_WORK ? threads : 1);
 }
 
 /* Rotary embedding of one token's heads in place: x [heads, dim]; cosine, sine [dim], the first half of sine
@@ -42,11 +57,19 @@ static void rotate_row(num_t *x, const num_t *cosine, const num_t *sine, int64_t
     }
 }
 
+static void rotate_rows(const void *job, struct worker *w) {
+    const struct on_rows *j = job;
+    EACH (r, j->rows, w)
+        rotate_row(j->out + r * j->step, j->cosine + r * j->width, j->sine + r * j->width, j->heads,
+                   j->width);
+}
+
 /* x [rows, heads, dim], whose rows lie step apart; cosine, sine [rows, dim] */
 EXPORT void native_rotate(num_t *x, const num_t *cosine, const num_t *sine, int64_t rows, int64_t heads,
-                          int64_t dim, int64_t step) {
-#pragma omp parallel for if (rows * heads * dim > SHARED_WORK)
-    for (int64_t r = 0; r < rows; r++) rotate_row(x + r * step, cosine + r * dim, sine + r * dim, heads, dim);
+                          int64_t dim, int64_t step, int64_t threads) {
+    const struct on_rows job = {
+        .out = x, .cosine = cosine, .sine = sine, .rows = rows, .width = dim, .heads = heads, .step = step};
+    run_team(rotate_rows, &job, rows * heads * dim > SHARED_WORK ? threads : 1);
 }
 
 /* out = silu(gate) * up of one row [gate, up], width numbers each; out may be gate. */
@@ -58,7 +81,12 @@ static void silu_row(const num_t *gate_up, num_t *out, int64_t width) {
     }
 }
 
-EXPORT void native_silu(const num_t *gate_up, num_t *out, int64_t rows, int64_t width) {
-#pragma omp parallel for if (rows * width > SHARED_WORK)
-    for (int64_t r = 0; r < rows; r++) silu_row(gate_up + r * 2 * width, out + r * width, width);
+static void silu_rows(const void *job, struct worker *w) {
+    const struct on_rows *j = job;
+    EACH (r, j->rows, w) silu_row(j->x + r * 2 * j->width, j->out + r * j->width, j->width);
+}
+
+EXPORT void native_silu(const num_t *gate_up, num_t *out, int64_t rows, int64_t width, int64_t threads) {
+    const struct on_rows job = {.x = gate_up, .out = out, .rows = rows, .width = width};
+    run_team(silu_rows, &job, rows * width > SHARED_WORK ? threads : 1);
 }

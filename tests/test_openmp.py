@@ -1,0 +1,45 @@
+"""torch's OpenMP spins briefly wherever minieng is imported first, and the environment does not show it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SPEC = importlib.util.find_spec("torch")
+GNU = SPEC is not None and SPEC.origin is not None and any((Path(SPEC.origin).parent / "lib").glob("libgomp*.so*"))
+pytestmark = pytest.mark.skipif(sys.platform != "linux" or not GNU, reason="torch's OpenMP is not GNU's here")
+THREADS = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_DISPLAY_ENV"}
+
+
+def spins(code: str, **settings: str) -> str:
+    """What the library says of its spin count when it is loaded."""
+    environment = {name: value for name, value in os.environ.items() if name not in THREADS} | settings
+    environment["OMP_DISPLAY_ENV"] = "VERBOSE"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line)
+    return line.split("'")[1]
+
+
+def test_threads_spin_briefly_and_torch_takes_that_library():
+    code = (
+        "import os; before = dict(os.environ); import minieng; assert dict(os.environ) == before\n"
+        "import sys; assert 'torch' not in sys.modules; import torch; torch.ones(100_000).add(1)\n"
+        "libraries = {line.split()[-1] for line in open('/proc/self/maps') if 'libgomp' in line}\n"
+        "assert len(libraries) == 1, libraries"
+    )
+    assert spins(code) == "2000"
+
+
+@pytest.mark.parametrize("settings, count", [({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0")])
+def test_who_has_said_how_threads_wait_is_left_alone(settings, count):
+    assert spins("import minieng, torch", **settings) == count
+
+
+def test_where_torch_is_loaded_already_nothing_happens():
+    assert spins("import torch, minieng") == "300000"
