@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """minieng and its peers on one CPU: same weights, same requests, same threads, one table, one JSON.
 
-    python benchmarks/cpu_peers.py --setup-peers          # once: environments for vLLM and OpenVINO
+    python benchmarks/cpu_peers.py --setup-peers          # once: environments for vLLM, OpenVINO and llama.cpp
     python benchmarks/cpu_peers.py                        # the main workload with every row, fp32
     python benchmarks/cpu_peers.py --workload long busy   # others: minieng and the other engines take turns
     python benchmarks/cpu_peers.py --dtype bfloat16 --only 'minieng-*' vllm
@@ -35,11 +35,12 @@ from minieng.save import writable  # noqa: E402
 RESULTS = Path(__file__).resolve().parent / "results"
 # What the README's table and ladder need, with as few runs as are honest: the engines in three rounds on everything, the
 # rungs below them on the main workload, transformers' once; then the engines again in bf16.
-LADDER = ("transformers-1", "transformers-static-8", "transformers-continuous", "minieng-*", "vllm", "openvino")
+ENGINES = ("minieng-chunked", "vllm", "openvino")
+LADDER = ("transformers-1", "transformers-static-8", "transformers-continuous", "minieng-*", *ENGINES[1:])
 SITTING = (
     ["--workload", "main", "--only", *LADDER, "--slow-repeats", "1"],
-    ["--workload", "single", "long", "many", "shared-prefix", "busy"],
-    ["--workload", "main", "--dtype", "bfloat16", "--only", "minieng-chunked", "vllm", "openvino"],
+    ["--workload", "single", "long", "many", "shared-prefix", "busy", "--only", *ENGINES],
+    ["--workload", "main", "--dtype", "bfloat16", "--only", *ENGINES, "llama.cpp-*"],
 )
 
 

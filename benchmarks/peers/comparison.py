@@ -132,13 +132,16 @@ class Benchmark:
             sheet.add_reason(spec, status, str(error))
 
     def with_weights(self, spec: registry.Spec) -> registry.Spec:
-        """OpenVINO's row with its exported weights; any other as it is."""
-        if spec.name != "openvino":
+        """The row of a peer that has its own form of the weights, with that; any other as it is."""
+        if spec.name == "openvino":
+            key, (place, absent) = "ir_dir", venvs.openvino_weights(self.args.peers_dir, self.model_dir, self.digest, say)
+        elif "kind" in spec.job:
+            key, (place, absent) = "gguf", venvs.llama_weights(self.args.peers_dir, self.model_dir, spec.job["kind"], say)
+        else:
             return spec
-        place, absent = venvs.openvino_weights(self.args.peers_dir, self.model_dir, self.digest, say)
         if absent:
             raise PeerSkipped(absent)
-        return replace(spec, job={**spec.job, "ir_dir": str(place)})
+        return replace(spec, job={**spec.job, key: str(place)})
 
     # -- in turns -------------------------------------------------------------------------------------------------
 

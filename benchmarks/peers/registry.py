@@ -41,6 +41,7 @@ def all_peers(schedulers: list[str], packed: bool, peers_dir: Path, cpus: list[i
         *[minieng(s) for s in schedulers],
         vllm(peers_dir, cpus),
         openvino(peers_dir),
+        *llama(peers_dir),
         *behind_http(peers_dir, cpus),
     ]
 
@@ -97,6 +98,16 @@ def openvino(peers_dir: Path) -> Spec:
     python, absent = venvs.find(peers_dir, "ov")
     what = "OpenVINO GenAI continuous batching"
     return Spec("openvino", what, "peers.run_openvino", {}, python, {}, absent, in_turns=True)
+
+
+def llama(peers_dir: Path) -> list[Spec]:
+    """llama.cpp in its own environment, on weights of 16 and of 8 bits."""
+    python, absent = venvs.find(peers_dir, "llama")
+    kinds = {"bf16": "llama.cpp, bf16 weights", "q8": "llama.cpp, 8-bit weights"}
+    return [
+        Spec(f"llama.cpp-{kind}", what, "peers.run_llama", {"kind": kind}, python, {}, absent, in_turns=True)
+        for kind, what in kinds.items()
+    ]
 
 
 def select(specs: list[Spec], only: list[str], all_of_it: bool = True) -> list[Spec]:

@@ -11,6 +11,7 @@ from .child import Run, median_seconds
 
 SCHEMA = 2
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
+COARSER = {"float32": ("llama.cpp",), "bfloat16": ("llama.cpp-q8",)}
 COLUMNS = (
     "peer",
     "tok/s",
@@ -147,14 +148,16 @@ def footer(report: dict) -> str:
 def ratios_table(reports: list[dict], ours: str, rungs: tuple[str, ...] = ("transformers", "minieng", "http")) -> str:
     """One row a recorded workload: our time, the best peer's, and how many times as fast we are. For the README.
 
-    The rungs of the ladder are no peers here. A marked row has a star, a peer whose tokens are not all equal says so.
+    The rungs of the ladder are no peers here, and neither is who computes on coarser weights than the row says. A marked figure
+    has a star.
     """
     head = ("workload", "precision", "minieng", "best peer", "its time", "minieng is", "tokens equal")
     lines = [f"| {' | '.join(head)} |", "| --- | --- | ---: | --- | ---: | ---: | ---: |"]
     for made in reports:
         timed = [row for row in made["peers"] if "seconds" in row]
         mine = next((row for row in timed if row["name"] == ours), None)
-        peers = [row for row in timed if not row["name"].startswith(rungs)]
+        dtype = made["settings"]["dtype"]
+        peers = [row for row in timed if not row["name"].startswith((*rungs, *COARSER[dtype]))]
         if mine is None or not peers:
             continue
         best = min(peers, key=lambda row: row["seconds"])
@@ -162,7 +165,7 @@ def ratios_table(reports: list[dict], ours: str, rungs: tuple[str, ...] = ("tran
         work, same = made["workload"], mine.get("equality")
         equal = f"{same['tokens_equal']} of {same['tokens']}" if same else "–"
         lines.append(
-            f"| {in_words(work)} | {PRECISIONS[made['settings']['dtype']]} | {mine['seconds']:.1f} s{stars[0]} | {best['name']} "
+            f"| {in_words(work)} | {PRECISIONS[dtype]} | {mine['seconds']:.1f} s{stars[0]} | {best['name']} "
             f"| {best['seconds']:.1f} s{stars[1]} | {best['seconds'] / mine['seconds']:.2f}× | {equal} |"
         )
     return "\n".join(lines)
