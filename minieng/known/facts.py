@@ -57,6 +57,9 @@ class Known(SimpleNamespace):
     end_tokens: list[int]
     tokenizer_file: Path
 
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+
     def get_text_config(self) -> Known:
         return self
 

@@ -81,7 +81,7 @@ class _Changed:
 
 
 def backend_of(tokenizer: Any) -> bytes:
-    """The state of the library's tokenizer beneath transformers'. AttributeError if it is none of that kind."""
+    """The state of the library's tokenizer beneath transformers'. AttributeError if it has none."""
     return tokenizer.backend_tokenizer.to_str().encode()
 
 
