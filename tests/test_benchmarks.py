@@ -15,7 +15,8 @@ import pytest
 psutil = pytest.importorskip("psutil")
 import cpu_peers  # noqa: E402
 from peers import bounds, host, registry, report, scoring, venvs, workload  # noqa: E402
-from peers.child import Child, Patience, PeerFailed, PeerSkipped, measure, median_seconds  # noqa: E402
+from peers.burner import Burner  # noqa: E402
+from peers.child import Child, Patience, PeerFailed, PeerSkipped, Run, measure, median_seconds  # noqa: E402
 from peers.comparison import Benchmark  # noqa: E402
 
 REPO = Path(__file__).resolve().parent.parent
@@ -36,7 +37,7 @@ def load(job):
     def generate(requests):
         if mode == "sleep": open(os.environ["FAKE_PID"], "w").write(str(os.getpid())); time.sleep(60)
         return [[0] * (r["max_tokens"] - (mode == "short")) for r in requests]
-    return Peer(generate, {{"mode": mode}}, {{"gaps": lambda: [[1.0] * r["max_tokens"] for r in job["requests"]]}})
+    return Peer(generate, {{"mode": mode}}, {{"gaps": lambda requests: [[1.0] * r["max_tokens"] for r in requests]}})
 serve(load)
 """
 
@@ -69,14 +70,27 @@ def child_of(fake: str, tmp_path: Path, mode: str, **env: str) -> Child:
 
 def test_defaults_say_where_the_result_goes():
     args = cpu_peers.parse([])
-    assert args.json == REPO / "benchmarks" / "results" / "cpu_peers-float32.json"
+    assert args.results == REPO / "benchmarks" / "results" and args.workload == ["main"]
+    assert report.result_name("main", "float32") == "cpu_peers-float32.json"
+    assert report.result_name("long", "bfloat16") == "cpu_peers-bfloat16-long.json"
     assert (args.threads, args.repeats, args.schedulers) == (2, 3, ["chunked", "continuous", "dynamic", "static"])
-    assert cpu_peers.parse(["--dtype", "bfloat16"]).json.name == "cpu_peers-bfloat16.json"
+
+
+def test_several_workloads_can_be_named_and_all():
+    assert cpu_peers.parse(["--workload", "long", "busy", "long"]).workload == ["long", "busy"]
+    assert cpu_peers.parse(["--workload", "all"]).workload == list(workload.WORKLOADS)
+
+
+def test_the_sitting_names_what_there_is():
+    covered = {(args.dtype, name) for args in map(cpu_peers.parse, cpu_peers.SITTING) for name in args.workload}
+    assert covered == {("float32", name) for name in workload.WORKLOADS} | {("bfloat16", "main")}
+    specs = registry.all_peers(list(registry.SCHEDULERS), True, Path("nowhere"), None)
+    assert [s.name for s in registry.select(specs, list(cpu_peers.LADDER)) if s.slow] == list(cpu_peers.LADDER[:3])
 
 
 def test_quick_runs_once_and_leaves_the_recorded_results_alone():
     args = cpu_peers.parse(["--quick"])
-    assert args.repeats == 1 and "results" not in args.json.parts
+    assert args.repeats == args.slow_repeats == 1 and REPO not in args.results.parents
 
 
 def test_engine_knobs_become_values():
@@ -92,6 +106,10 @@ def test_engine_knobs_become_values():
         ["--repeats", "0"],
         ["--engine", "x"],
         ["--max-foreign", "nan"],
+        ["--workload", "huge"],
+        ["--busy-share", "1.5"],
+        ["--slow-repeats", "0"],
+        ["--json", "one.json", "--workload", "main", "long"],
     ],
 )
 def test_wrong_arguments_are_usage_errors(argv, capsys):
@@ -108,7 +126,7 @@ def test_a_missing_model_directory_is_named(capsys, tmp_path):
 
 def test_only_takes_names_and_patterns(tmp_path):
     specs = registry.all_peers(["chunked", "static"], True, tmp_path, [0, 1])
-    assert len({s.name for s in specs}) == len(specs) == 7 + 2 + 2 + 2
+    assert len({s.name for s in specs}) == len(specs) == 7 + 2 + 2 + 2 + 2
     assert [s.name for s in registry.select(specs, ["minieng-*", "vllm"])] == [
         "minieng-chunked",
         "minieng-static",
@@ -116,6 +134,8 @@ def test_only_takes_names_and_patterns(tmp_path):
     ]
     with pytest.raises(ValueError, match="no such peer"):
         registry.select(specs, ["tgi"])
+    assert [s.name for s in registry.select(specs, [], all_of_it=False)] == [
+        "minieng-chunked", "vllm", "openvino", "llama.cpp-bf16", "llama.cpp-q8"]  # fmt: skip
 
 
 def test_peers_that_are_not_installed_say_how_to_get_them(tmp_path):
@@ -153,6 +173,25 @@ def test_another_seed_is_another_workload(model):
     assert workload.digest(workload.make(model)) != workload.digest(workload.make(model, workload.Lengths(seed=1)))
 
 
+@pytest.mark.parametrize(
+    ("name", "prompt", "output"),
+    [("single", (64, 64), (256, 256)), ("long", (1500, 2000), (48, 64)), ("many", (16, 64), (16, 64)),
+     ("shared-prefix", (1016, 1064), (16, 64)), ("busy", (16, 256), (16, 128))],
+)  # fmt: skip
+def test_each_workload_keeps_its_ranges(model, name, prompt, output):
+    lengths = workload.WORKLOADS[name]
+    requests = workload.make(model, lengths)
+    assert len(requests) == lengths.requests
+    assert all(prompt[0] <= len(r["prompt"]) <= prompt[1] and output[0] <= r["max_tokens"] <= output[1] for r in requests)
+    assert (len({tuple(r["prompt"][:1000]) for r in requests}) == 1) == (name in ("single", "shared-prefix"))
+    assert len({tuple(r["prompt"]) for r in requests}) == len(requests)
+    assert len(workload.make(model, lengths.quick())) <= 6
+
+
+def test_a_busy_machine_does_the_main_workload(model):
+    assert workload.make(model, workload.WORKLOADS["busy"]) == workload.make(model)
+
+
 def test_a_broken_config_is_named(model):
     (model / "config.json").write_text("{")
     with pytest.raises(workload.BadModel, match=r"config\.json"):
@@ -168,9 +207,9 @@ def runs_of(shares: list[float], repeats: int = 3, retries: int = 3):
 
     def run_once():
         seconds, foreign = next(feed)
-        return float(seconds), [], host.Load(foreign, 0.0, 1.0, float(seconds))
+        return Run(float(seconds), [], host.Load(foreign, 0.0, 1.0, float(seconds)), foreign > 0.05)
 
-    return measure(run_once, Patience(repeats, retries, max_foreign=0.05))
+    return measure(run_once, Patience(repeats, retries))
 
 
 def test_quiet_runs_all_count():
@@ -199,6 +238,27 @@ def test_shares_are_what_others_did_of_all_time():
     load = host.share(busy=3.0, steal=0.5, own=2.0, wall=2.0, cpus=2)
     assert (load.foreign, load.steal, load.own) == (0.25, 0.125, 0.5)
     assert host.share(busy=1.0, steal=0.0, own=1.01, wall=1.0, cpus=2).foreign == 0.0
+
+
+def test_a_burner_takes_its_share_and_ends():
+    watch = host.Watch(None)
+    with Burner(1.0 / watch.number, None) as burner:
+        pids = [process.pid for process in burner.processes]
+        assert burner.loads == [1.0] and all(map(psutil.pid_exists, pids))
+        watch.lap()
+        before, end = burner.cpu_seconds(), time.monotonic() + 30
+        while burner.cpu_seconds() - before < 0.3 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert burner.cpu_seconds() - before >= 0.3 and watch.lap().own > 0, "its work is our own, not others'"
+    assert not any(map(psutil.pid_exists, pids))
+    assert Burner(0.75, [0, 1]).loads == [1.0, 0.5] and Burner(0.0, [0, 1]).loads == []
+
+
+def test_a_burner_that_died_is_no_busy_machine():
+    with pytest.raises(RuntimeError, match="ended by itself"), Burner(0.5, [0]) as burner:
+        burner.processes[0].kill()
+        burner.processes[0].wait()
+        burner.cpu_seconds()
 
 
 def test_own_work_is_not_foreign():
@@ -258,40 +318,73 @@ def test_ratios_are_ours_to_every_peer():
 
 def test_a_child_answers_and_its_noise_stays_out(fake, tmp_path):
     with child_of(fake, tmp_path, "good") as child:
-        ready = child.ask(json.dumps({"requests": [{"prompt": [1], "max_tokens": 3}]}), 30)
+        ready = child.ask(json.dumps({"workloads": {"main": [{"prompt": [1], "max_tokens": 3}]}}), 30)
         assert ready["settings"] == {"mode": "good", "warm_up_requests": 1} and "python" in ready["versions"]
-        assert child.ask("run", 30)["tokens"] == [[0, 0, 0]]
+        child.rest()
+        end = time.monotonic() + 30  # a signal reaches a process a moment after it was sent
+        while psutil.Process(child.process.pid).status() != psutil.STATUS_STOPPED:
+            assert time.monotonic() < end, "it was not stopped"
+            time.sleep(0.01)
+        with child.turn():
+            assert child.ask("run main", 30)["tokens"] == [[0, 0, 0]]
     assert child.process.returncode == 0 and "noise" in (tmp_path / "log").read_text()
 
 
 def test_skips_and_failures_carry_their_reason(fake, tmp_path):
     with pytest.raises(PeerSkipped, match="no such thing here"), child_of(fake, tmp_path, "skip") as child:
-        child.ask(json.dumps({"requests": []}), 30)
+        child.ask(json.dumps({"workloads": {}}), 30)
     with pytest.raises(PeerFailed, match="RuntimeError: it broke"), child_of(fake, tmp_path, "fail") as child:
-        child.ask(json.dumps({"requests": []}), 30)
+        child.ask(json.dumps({"workloads": {}}), 30)
 
 
 def test_a_whole_report(fake, model, tmp_path, monkeypatch, capsys):
-    """From arguments to JSON with a fake peer in every place: schema, skip, wrong answers, ratios."""
+    """From arguments to JSON with a fake peer in every place: schema, skip, wrong answers, turns, two workloads."""
     monkeypatch.setenv("MINIENG_HOME", str(tmp_path / "home"))
-    out = tmp_path / "out.json"
-    args = cpu_peers.parse(["--quick", "--json", str(out), "--threads", "1", "--retries", "0", "--no-ceilings"])
+    argv = ["--quick", "--threads", "1", "--retries", "0", "--no-ceilings", "--workload", "main", "busy"]
+    args = cpu_peers.parse([*argv, "--results", str(tmp_path)])
     args.argv = ["--quick"]
     bench = Benchmark(args, model)
-    modes = {"transformers-1": "good", "vllm": "skip", "openvino-like": "short", "other": "good"}
-    bench.specs = [registry.Spec(n, n, "ignored", {}, fake, {"FAKE_MODE": mode}) for n, mode in modes.items()]
-    bench.specs.append(registry.Spec("absent", "absent", "ignored", {}, fake, {}, "not installed"))
+    modes = {"transformers-1": "good", "vllm": "skip", "openvino-like": "short", "minieng-dynamic": "good"}
+    specs = [registry.Spec(n, n, "ignored", {}, fake, {"FAKE_MODE": mode}) for n, mode in modes.items()]
+    specs.append(registry.Spec("absent", "absent", "ignored", {}, fake, {}, "not installed"))
+    specs += [registry.Spec(n, n, "ignored", {}, fake, {"FAKE_MODE": m}, in_turns=True)
+              for n, m in {"one": "good", "two": "good", "three": "fail", "four": "short"}.items()]  # fmt: skip
+    for sheet in bench.sheets:
+        sheet.specs = specs
     assert bench.run() == 1, "an answer of the wrong length is a failure"
-    made = json.loads(out.read_text())
+    made = json.loads((tmp_path / "cpu_peers-float32.json").read_text())
     assert {"schema", "date", "command", "device", "versions", "model", "workload", "settings", "peers"} <= made.keys()
     assert made["complete"] and made["command"].endswith("cpu_peers.py --quick") and made["settings"]["max_foreign"] == 0.05
     rows = {row["name"]: row for row in made["peers"]}
-    assert [rows[n]["status"] for n in ("vllm", "openvino-like", "absent")] == ["skipped", "failed", "skipped"]
-    good = rows["other"]
-    assert good["equality"]["requests_equal"] == 6 and good["tokens_per_s"] > 0
-    assert {"seconds", "others_cpu_share", "disturbed", "used"} <= good["runs"][0].keys()
+    assert list(rows) == [spec.name for spec in specs]
+    assert [rows[n]["status"] for n in ("vllm", "openvino-like", "absent", "three", "four")] == [
+        "skipped", "failed", "skipped", "failed", "failed"]  # fmt: skip
+    for good in (rows["minieng-dynamic"], rows["one"], rows["two"]):
+        assert good["equality"]["requests_equal"] == 6 and good["tokens_per_s"] > 0
+        assert {"seconds", "others_cpu_share", "disturbed", "used"} <= good["runs"][0].keys()
+    busy = json.loads((tmp_path / "cpu_peers-float32-busy.json").read_text())
+    assert busy["workload"]["burner_share_of_cpus"] == 0.5 and "burner_cpu_share" in busy["peers"][-3]["runs"][0]
     printed = capsys.readouterr().out
-    assert all(name in printed for name in rows) and str(out) in printed
+    assert all(name in printed for name in rows) and str(tmp_path / "cpu_peers-float32-busy.json") in printed
+
+
+def recorded(name: str, **seconds: float) -> dict:
+    """A report with these rows, as it is read from a file."""
+    equal = {"tokens_equal": 9, "tokens": 10}
+    rows = [{"name": n.replace("_", "-"), "seconds": s, "status": "ok", "equality": equal} for n, s in seconds.items()]
+    work = {"name": name, "requests": 2, "prompt_lengths": "uniform 8–24", "output_lengths": "4"}
+    return {"workload": work, "settings": {"dtype": "float32"}, "peers": rows}
+
+
+def test_the_readmes_table_has_the_best_peer_of_each_workload(tmp_path):
+    made = recorded("long", minieng_chunked=2.0, minieng_static=1.0, transformers_1=1.5, vllm=5.0, openvino=3.0)
+    made["workload"]["burner_share_of_cpus"], made["peers"][4]["status"] = 0.5, "disturbed"
+    report.save(made, tmp_path / "cpu_peers-float32-long.json")
+    report.save(recorded("main", vllm=5.0), tmp_path / "cpu_peers-float32.json")
+    table = report.ratios_table(report.load_reports(tmp_path, ("float32",), ("main", "long")), registry.OURS).splitlines()
+    assert table[2:] == [
+        "| 2 requests, 8–24 in, 4 out, another process on 50% of the cores | fp32 | 2.0 s | openvino | 3.0 s* | 1.50× | 9 of 10 |"
+    ]
 
 
 def test_ctrl_c_leaves_no_process_behind(fake, model, tmp_path):

@@ -32,7 +32,8 @@ KNOWS = {
     "observe": set(),
     "kv": set(),
     "adapter": {"hub", "kernels"},
-    "model": {"adapter", "hub", "kernels", "kv"},
+    "known": {"hub"},
+    "model": {"adapter", "hub", "kernels", "known", "kv"},
     "scheduler": {"kv"},
     "viz": {"observe"},
     "executor": set(),
@@ -230,6 +231,7 @@ ROOMS = [
     ("models of others", ("adapter/*.py",), 350),
     ("kernels in Python", ("kernels/*.py",), 1_300),
     ("finding models", ("hub/*.py",), 450),
+    ("what is known of models", ("known/*.py",), 200),
     ("the door", ("server/*.py",), 1_200),
 ]
 

@@ -1,4 +1,4 @@
-"""One peer's process seen from the benchmark: start, ask, time with repeats, and never leave it behind."""
+"""One peer's process seen from the benchmark: start, ask, time with repeats or in turns, and never leave it behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from typing import Any
 
 import psutil
 
+from .burner import Burner
 from .host import Load, Watch
+
+Say = Callable[[str], None]
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parent.parent
@@ -35,12 +38,13 @@ class PeerSkipped(Exception):
 
 @dataclass
 class Run:
-    """One timed run: what it took, who else used the CPUs meanwhile, and whether it counts."""
+    """One timed run: what it took, who else used the CPUs meanwhile (our own burner's share apart), and whether it counts."""
 
     seconds: float
     tokens: Any
     load: Load
     disturbed: bool
+    burner: float | None = None
     used: bool = False
 
 
@@ -96,12 +100,33 @@ class Child:
         errors = [line for line in lines if ERROR_LINE.match(line)]
         return f"{(errors or lines or ['it wrote nothing'])[-1][:500]} (all of it in {self.log})"
 
+    def family(self) -> list[psutil.Process]:
+        """The process and all that it started and that still runs."""
+        try:
+            first = psutil.Process(self.process.pid)
+            return [first, *first.children(recursive=True)]
+        except psutil.Error:
+            return []
+
+    def rest(self, stopped: bool = True) -> None:
+        """Stop it and all of its threads where they are, so that nothing of it runs in another peer's turn; or let it go on."""
+        for process in self.family():
+            with contextlib.suppress(psutil.Error):
+                process.suspend() if stopped else process.resume()
+
+    @contextlib.contextmanager
+    def turn(self):
+        """Awake within, at rest before and after."""
+        self.rest(False)
+        try:
+            yield self
+        finally:
+            self.rest()
+
     def close(self, patience: float) -> None:
         """End the process and everything it started: politely, then not."""
-        try:
-            family = [self.process, *psutil.Process(self.process.pid).children(recursive=True)]
-        except psutil.Error:
-            family = [self.process]
+        self.rest(False)
+        family = self.family()
         try:
             self.process.stdin.close()
             self.process.wait(timeout=patience)
@@ -109,7 +134,7 @@ class Child:
             pass  # not politely, then
         finally:
             kill_group(self.process.pid)
-            for process in family[1:]:
+            for process in family[1:]:  # what made a group of its own
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             self.process.wait()
@@ -131,37 +156,46 @@ class Patience:
     wait_quiet: float = 20.0
     timeout: float = 1800.0
 
+    def wants(self, runs: list[Run]) -> bool:
+        """Is another run wanted after these?"""
+        clean = sum(not run.disturbed for run in runs)
+        return clean < self.repeats and len(runs) < self.repeats + self.retries
 
-def measure(run_once: Callable[[], tuple[float, Any, Load]], patience: Patience) -> tuple[list[Run], bool]:
-    """Run until ``repeats`` runs were undisturbed or the retries are used up. Every run is kept in the answer.
 
-    The second value says whether the figure must be marked: too few undisturbed runs. With none at all the disturbed
+def measure(run_once: Callable[[], Run], patience: Patience) -> tuple[list[Run], bool]:
+    """Run until ``repeats`` runs were undisturbed or the retries are used up; then ``judge``."""
+    runs: list[Run] = []
+    while patience.wants(runs):
+        runs.append(run_once())
+    return runs, judge(runs, patience)
+
+
+def judge(runs: list[Run], patience: Patience) -> bool:
+    """Say of each run whether it is used. Every run is kept on record.
+
+    The answer says whether the figure must be marked: too few undisturbed runs. With none at all the disturbed
     ones are used, marked; otherwise they are discarded.
     """
-    runs: list[Run] = []
-    clean = 0
-    while clean < patience.repeats and len(runs) < patience.repeats + patience.retries:
-        seconds, tokens, load = run_once()
-        runs.append(Run(seconds, tokens, load, disturbed=load.foreign > patience.max_foreign))
-        clean += not runs[-1].disturbed
+    clean = sum(not run.disturbed for run in runs)
     for run in runs:
         run.used = not run.disturbed or clean == 0
-    return runs, clean < patience.repeats
+    return clean < patience.repeats
 
 
-def timed_runs(child: Child, watch: Watch, patience: Patience, say: Callable[[str], None]) -> tuple[list[Run], bool]:
-    """``measure`` on a child that is ready, waiting for a quiet machine before every run."""
-
-    def run_once() -> tuple[float, Any, Load]:
-        watch.wait_until_quiet(patience.max_foreign, patience.wait_quiet)
+def one_run(child: Child, name: str, watch: Watch, patience: Patience, say: Say, busy: float = 0.0) -> Run:
+    """One timed run of a child that is ready, after a wait for a quiet machine; with a burner beside it if ``busy`` > 0."""
+    watch.wait_until_quiet(patience.max_foreign, patience.wait_quiet)
+    with Burner(busy, watch.cpus) as burner:
+        before = burner.cpu_seconds()
         watch.lap()
-        answer = child.ask("run", patience.timeout)
+        answer = child.ask(f"run {name}", patience.timeout)
         load = watch.lap()
-        verdict = "disturbed" if load.foreign > patience.max_foreign else "counts"
-        say(f"    {answer['seconds']:8.2f} s, others {load.foreign:.1%} of the CPUs: {verdict}")
-        return answer["seconds"], answer["tokens"], load
-
-    return measure(run_once, patience)
+        burnt = (burner.cpu_seconds() - before) / (load.wall_s * watch.number) if busy else None
+    disturbed = load.foreign > patience.max_foreign
+    beside = "" if burnt is None else f", burner {burnt:.1%}"
+    verdict = "disturbed" if disturbed else "counts"
+    say(f"    {answer['seconds']:8.2f} s, others {load.foreign:.1%} of the CPUs{beside}: {verdict}")
+    return Run(answer["seconds"], answer["tokens"], load, disturbed, burnt)
 
 
 def median_seconds(runs: list[Run]) -> float:

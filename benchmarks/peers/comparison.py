@@ -1,27 +1,22 @@
-"""The comparison itself: every row in turn, the reference they are compared with, the ceilings and the bound."""
+"""The comparison itself: references, ceilings, the rows measured alone, and those whose peers take turns in rounds."""
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import contextlib
 import json
-import os
-import shlex
 import shutil
 import sys
 import tempfile
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
-from . import bounds, host, protocol, registry, report, scoring, venvs, workload
-from .child import Child, Patience, PeerFailed, PeerSkipped, timed_runs
+from . import bounds, host, registry, report, venvs, workload
+from .child import Child, Patience, PeerFailed, PeerSkipped, Run, judge, measure, one_run
+from .sheet import Sheet, environment
 
-BYTES = {"float32": 4, "bfloat16": 2}
-
-
-def cache_home() -> Path:
-    """Where references and environments are kept by default: beside minieng's own cache."""
-    return Path(os.environ.get("MINIENG_HOME") or Path.home() / ".cache" / "minieng")
+Broken = (PeerSkipped, PeerFailed, venvs.ExportFailed)
 
 
 def say(line: str) -> None:
@@ -30,207 +25,221 @@ def say(line: str) -> None:
 
 
 class Benchmark:
-    """One run of the whole comparison; ``report`` grows row by row."""
+    """One sitting of one precision: a sheet for each workload, each with its rows and its JSON."""
 
     def __init__(self, args: argparse.Namespace, model_dir: Path) -> None:
         self.args, self.model_dir = args, model_dir
         self.cpus = host.choose_cpus(args.threads)
         everything = registry.all_peers(args.schedulers, args.packed, args.peers_dir, self.cpus)
-        self.specs = registry.select(everything, args.only)
-        lengths = workload.QUICK if args.quick else workload.FULL
-        self.requests = workload.make(self.model_dir, lengths)
-        self.outputs = sum(r["max_tokens"] for r in self.requests)
+        digest = venvs.weights_hash(model_dir)
+        self.sheets = []
+        for name in args.workload:
+            specs = registry.select(everything, args.only, all_of_it=name == "main")
+            self.sheets.append(Sheet(name, args, model_dir, specs, self.cpus, digest))
+        self.digest = digest
         self.patience = Patience(args.repeats, args.retries, args.max_foreign, args.wait_quiet, args.timeout)
         self.watch = host.Watch(self.cpus)
         self.logs = Path(tempfile.mkdtemp(prefix="cpu_peers-"))
-        self.reference: dict | None = None
-        self.steps: dict | None = None
-        self.report = self.heading(lengths)
 
-    def heading(self, lengths: workload.Lengths) -> dict:
-        """Everything of the report that is known before the first run."""
-        args = self.args
-        name = args.model_dir.name if args.model_dir else "tiny" if args.quick else "smollm2-135m"
-        return {
-            "schema": report.SCHEMA,
-            "complete": False,
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "command": "python benchmarks/cpu_peers.py " + shlex.join(args.argv),
-            "device": host.describe(),
-            "versions": protocol.versions(),
-            "model": {"name": name, "weights_sha256": venvs.weights_hash(self.model_dir)},
-            "workload": workload.describe(self.requests, lengths),
-            "settings": {
-                "dtype": args.dtype, "threads": args.threads, "cpus": host.cpu_list(self.cpus) if self.cpus else "any",
-                "repeats": args.repeats, "retries": args.retries, "max_foreign": args.max_foreign,
-                "wait_quiet_s": args.wait_quiet, "env": self.env(), "peers_alone": True, "reported": "median",
-            },
-            "reference": None, "ceilings": None, "bound": None, "peers": [],
-        }  # fmt: skip
-
-    def env(self) -> dict[str, str]:
-        """The environment variables every peer gets."""
-        n = str(self.args.threads)
-        return {"OMP_NUM_THREADS": n, "MKL_NUM_THREADS": n, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-
-    def job(self, spec: registry.Spec) -> dict:
-        """What the child of this row is told."""
+    def job(self, spec: registry.Spec, sheets: list[Sheet]) -> dict:
+        """What the child of this row is told: the requests of all workloads it will be asked for."""
         args = self.args
         base = {
             "model_dir": str(self.model_dir),
             "dtype": args.dtype,
             "threads": args.threads,
-            "requests": self.requests,
+            "workloads": {sheet.name: sheet.requests for sheet in sheets},
+            "longest": max(sheet.longest for sheet in sheets),
+            "prefix_caching": any(sheet.lengths.prefix for sheet in sheets),
         }
         return {**base, "engine": args.engine, **spec.job}
 
     def child(self, spec: registry.Spec) -> Child:
-        return Child(spec.python, spec.module, {**self.env(), **spec.env}, self.cpus, self.logs / f"{spec.name}.log")
+        env = {**environment(self.args.threads), **spec.env}
+        return Child(spec.python, spec.module, env, self.cpus, self.logs / f"{spec.name}.log")
 
     def run(self) -> int:
-        """All rows, ceilings and the bound; 1 when a peer failed. Interrupted, it says where the rows so far are."""
-        say(report.header(self.report))
-        so_far = self.logs / "so-far.json"
+        """All sheets; 1 when a peer failed. Interrupted, it says where the rows so far are."""
+        say(report.header([sheet.report for sheet in self.sheets]))
         try:
+            if self.args.references:
+                return int(not all([self.make_reference(sheet) for sheet in self.sheets]))
             if self.args.ceilings:
                 self.measure_ceilings()
-            self.find_reference()
-            for spec in self.specs:
-                say(f"{spec.name}: {spec.what}")
-                self.report["peers"].append(self.row(spec))
-                report.save(self.report, so_far)
+            for sheet in self.sheets:
+                if not any(spec.name == registry.REFERENCE for spec in sheet.specs):
+                    self.make_reference(sheet)
+            for sheet in self.sheets:
+                self.rows_alone(sheet)
+            for _, group in groupby(self.sheets, key=lambda sheet: bool(sheet.lengths.prefix)):
+                self.rows_in_turns(list(group))
         except KeyboardInterrupt:
-            if self.report["peers"]:
-                say(f"cpu_peers: the rows so far are in {so_far}")
+            if any(sheet.report["peers"] for sheet in self.sheets):
+                say(f"cpu_peers: the rows so far are in {self.logs}")
             raise
-        self.finish()
-        failed = any(row["status"] == "failed" for row in self.report["peers"])
-        if not failed:
-            shutil.rmtree(self.logs, ignore_errors=True)
-        return int(failed)
+        return self.finish()
 
-    def row(self, spec: registry.Spec) -> dict:
-        """One peer from start to end; whatever goes wrong becomes its row."""
+    def save(self, sheet: Sheet) -> None:
+        """What there is so far, for whoever interrupts it."""
+        report.save(sheet.report, self.logs / f"so-far-{sheet.name}.json")
+
+    # -- one after the other --------------------------------------------------------------------------------------
+
+    def rows_alone(self, sheet: Sheet) -> None:
+        """The peers that take no turns: each alone in memory from start to end."""
+        for spec in sheet.specs:
+            if not spec.in_turns:
+                say(f"{sheet.name}, {spec.name}: {spec.what}")
+                self.row_alone(spec, sheet)
+                self.save(sheet)
+
+    def row_alone(self, spec: registry.Spec, sheet: Sheet) -> None:
+        """Load, warm up, time, compare; whatever goes wrong becomes its row."""
+        patience = replace(self.patience, repeats=self.args.slow_repeats) if spec.slow else self.patience
         try:
-            if spec.absent:
-                raise PeerSkipped(spec.absent)
-            if spec.name == "openvino":
-                spec = self.with_weights(spec)
-            with self.child(spec) as child:
-                return self.measured(spec, child)
-        except (PeerSkipped, PeerFailed, venvs.ExportFailed) as error:
-            status = "skipped" if isinstance(error, PeerSkipped) else "failed"
-            say(f"    {status}: {error}")
-            return report.row_of(spec.name, spec.what, status, str(error))
+            with self.started(spec, [sheet]) as (child, ready):
+                runs, marked = measure(lambda: self.one_run(spec, child, sheet), patience)
+                if spec.name == registry.REFERENCE:
+                    gaps = child.ask(f"gaps {sheet.name}", patience.timeout)["answer"]
+                    sheet.keep_reference(next(run for run in runs if run.used).tokens, gaps, ready["versions"])
+            sheet.add_runs(spec, ready, runs, marked)
+        except Broken as error:
+            self.broken(spec, [sheet], error)
+
+    def one_run(self, spec: registry.Spec, child: Child, sheet: Sheet) -> Run:
+        """One timed run, and of our own engine what its steps were."""
+        run = one_run(child, sheet.name, self.watch, self.patience, say, sheet.busy)
+        if spec.name == registry.OURS:
+            sheet.steps = child.ask(f"steps {sheet.name}", self.patience.timeout)["answer"]
+        return run
+
+    @contextlib.contextmanager
+    def started(self, spec: registry.Spec, sheets: list[Sheet]):
+        """The peer's process, loaded and warm on these workloads, and what it said then. It is gone afterwards."""
+        if spec.absent:
+            raise PeerSkipped(spec.absent)
+        spec = self.with_weights(spec)
+        with self.child(spec) as child:
+            ready = child.ask(json.dumps(self.job(spec, sheets)), self.patience.timeout)
+            say(f"    loaded in {ready['load_s']:.1f} s, warmed up in {ready['warmup_s']:.1f} s")
+            yield child, ready
+
+    def broken(self, spec: registry.Spec, sheets: list[Sheet], error: Exception) -> None:
+        """The row of a peer that could not run or that broke, in each of these workloads."""
+        status = "skipped" if isinstance(error, PeerSkipped) else "failed"
+        say(f"    {status}: {error}")
+        for sheet in sheets:
+            sheet.add_reason(spec, status, str(error))
 
     def with_weights(self, spec: registry.Spec) -> registry.Spec:
-        """OpenVINO's row with its exported weights."""
-        digest = self.report["model"]["weights_sha256"]
-        place, absent = venvs.openvino_weights(self.args.peers_dir, self.model_dir, digest, say)
+        """The row of a peer that has its own form of the weights, with that; any other as it is."""
+        if spec.name == "openvino":
+            key, (place, absent) = "ir_dir", venvs.openvino_weights(self.args.peers_dir, self.model_dir, self.digest, say)
+        elif "kind" in spec.job:
+            key, (place, absent) = "gguf", venvs.llama_weights(self.args.peers_dir, self.model_dir, spec.job["kind"], say)
+        else:
+            return spec
         if absent:
             raise PeerSkipped(absent)
-        return replace(spec, job={**spec.job, "ir_dir": str(place)})
+        return replace(spec, job={**spec.job, key: str(place)})
 
-    def measured(self, spec: registry.Spec, child: Child) -> dict:
-        """Load, warm up, time, compare."""
-        ready = child.ask(json.dumps(self.job(spec)), self.patience.timeout)
-        say(f"    loaded in {ready['load_s']:.1f} s, warmed up in {ready['warmup_s']:.1f} s")
-        runs, marked = timed_runs(child, self.watch, self.patience, say)
-        tokens = next(run for run in runs if run.used).tokens
-        if wrong := scoring.check_lengths(self.requests, tokens):
-            raise PeerFailed(wrong)
-        if spec.name == registry.REFERENCE:
-            self.keep_reference(tokens, child.ask("gaps", self.patience.timeout)["answer"], ready["versions"])
-        if spec.name == registry.OURS:
-            self.steps = child.ask("steps", self.patience.timeout)["answer"]
-        row = report.measured_row(spec.name, spec.what, runs, marked, self.outputs)
-        row["tokens_vary"] = any(run.tokens != tokens for run in runs)
-        if self.reference:
-            row["equality"] = scoring.equality(self.reference["tokens"], tokens, self.reference["gaps"])
-        row.update({key: ready[key] for key in ("load_s", "warmup_s", "versions", "settings")}, env=spec.env)
-        return row
+    # -- in turns -------------------------------------------------------------------------------------------------
 
-    # -- the reference ------------------------------------------------------------------------------------
+    def rows_in_turns(self, sheets: list[Sheet]) -> None:
+        """All peers that take turns, loaded once for all these workloads; each rests while another has its turn."""
+        specs = {spec.name: spec for sheet in sheets for spec in sheet.specs if spec.in_turns}
+        with contextlib.ExitStack() as stack:
+            players: dict[str, tuple[Child, dict]] = {}
+            for name, spec in specs.items():
+                asked = [sheet for sheet in sheets if spec in sheet.specs]
+                say(f"{', '.join(sheet.name for sheet in asked)}, {name}: {spec.what}")
+                try:
+                    players[name] = stack.enter_context(self.started(spec, asked))
+                    players[name][0].rest()
+                except Broken as error:
+                    self.broken(spec, asked, error)
+            self.rounds([(specs[name], sheet) for sheet in sheets for name in players if specs[name] in sheet.specs], players)
 
-    def reference_file(self) -> Path:
-        """Named by all that its tokens depend on."""
-        parts = [self.report["model"]["weights_sha256"][:16], self.report["workload"]["digest"], self.args.dtype]
-        parts += [self.report["versions"].get(name, "none") for name in ("torch", "transformers")]
-        return cache_home() / "benchmarks" / f"reference-{'-'.join(parts)}.json"
+    def rounds(self, cells: list[tuple[registry.Spec, Sheet]], players: dict[str, tuple[Child, dict]]) -> None:
+        """One run of each peer on each workload a round, until each has as many undisturbed runs as are wanted."""
+        runs: dict[tuple[str, str], list[Run]] = {(spec.name, sheet.name): [] for spec, sheet in cells}
+        broken = set()
+        number = 0
+        while due := [c for c in cells if self.wants(runs, c) and (c[0].name, c[1].name) not in broken]:
+            number += 1
+            for spec, sheet in due:
+                child, _ = players[spec.name]
+                say(f"round {number}, {sheet.name}, {spec.name}")
+                try:
+                    with child.turn():
+                        runs[spec.name, sheet.name].append(self.one_run(spec, child, sheet))
+                except PeerFailed as error:
+                    broken.add((spec.name, sheet.name))
+                    self.broken(spec, [sheet], error)
+        for spec, sheet in cells:
+            mine = runs[spec.name, sheet.name]
+            if (spec.name, sheet.name) in broken:
+                continue
+            try:
+                sheet.add_runs(spec, players[spec.name][1], mine, judge(mine, self.patience))
+            except PeerFailed as error:
+                self.broken(spec, [sheet], error)
+            self.save(sheet)
 
-    def find_reference(self) -> None:
-        """Without transformers among the rows: its tokens from an earlier run, else made now, untimed."""
-        if any(spec.name == registry.REFERENCE for spec in self.specs):
-            return
-        file = self.reference_file()
-        if file.exists():
-            self.use_reference(json.loads(file.read_text()), "kept from an earlier run")
-            return
+    def wants(self, runs: dict, cell: tuple[registry.Spec, Sheet]) -> bool:
+        """Is another run of this peer on this workload wanted?"""
+        return self.patience.wants(runs[cell[0].name, cell[1].name])
+
+    # -- reference and ceilings -----------------------------------------------------------------------------------
+
+    def make_reference(self, sheet: Sheet) -> bool:
+        """transformers' tokens from an earlier run, else made now, untimed. False if they could not be made."""
+        if sheet.find_reference():
+            return True
         spec = registry.transformers_peers(packed=False)[0]
-        say(f"reference: {spec.what} (once, untimed, then kept)")
+        say(f"reference of {sheet.name}: {spec.what} (once, untimed, then kept)")
         try:
             with self.child(spec) as child:
-                ready = child.ask(json.dumps({**self.job(spec), "warmup": 1}), self.patience.timeout)
-                tokens = child.ask("run", self.patience.timeout)["tokens"]
-                gaps = child.ask("gaps", self.patience.timeout)["answer"]
-                self.keep_reference(tokens, gaps, ready["versions"])
+                ready = child.ask(json.dumps({**self.job(spec, [sheet]), "warmup": 1}), self.patience.timeout)
+                tokens = child.ask(f"run {sheet.name}", self.patience.timeout)["tokens"]
+                gaps = child.ask(f"gaps {sheet.name}", self.patience.timeout)["answer"]
+                sheet.keep_reference(tokens, gaps, ready["versions"])
+                return True
         except (PeerFailed, PeerSkipped) as reason:
             say(f"    no reference: {reason}")
-
-    def keep_reference(self, tokens: list[list[int]], gaps: list[list[float]], versions: dict) -> None:
-        """For the rows that follow and for later runs."""
-        made = {"tokens": tokens, "gaps": gaps, "versions": versions}
-        report.save(made, self.reference_file())
-        self.use_reference(made, "made in this run")
-
-    def use_reference(self, made: dict, source: str) -> None:
-        """Compare with these tokens from now on."""
-        self.reference = made
-        what = f"transformers generate, one request at a time, {self.args.dtype}, {source}"
-        self.report["reference"] = {"what": what, "versions": made["versions"], "tie_logit_gap": scoring.TIE}
-
-    # -- ceilings and bound -------------------------------------------------------------------------------
+            return False
 
     def measure_ceilings(self) -> None:
-        """What the processor reaches at best, in the same run and under the same watch."""
+        """What the processor reaches at best, in the same sitting and under the same watch."""
         shapes = bounds.Shapes.of(workload.read_json(self.model_dir / "config.json"))
         if shapes is None:
             return
         say("ceilings: matrix products and memory")
-        spec = registry.Spec("ceilings", "ceilings", "peers.run_ceilings", {
-            "shapes": shapes.linears, "layers": shapes.layers, "head": [shapes.head], "small": self.args.quick, "warmup": 0,
-        })  # fmt: skip
+        job = {"shapes": shapes.linears, "layers": shapes.layers, "head": [shapes.head], "small": self.args.quick}
+        spec = registry.Spec("ceilings", "ceilings", "peers.run_ceilings", job)
         patience = replace(self.patience, repeats=1, retries=min(2, self.patience.retries))
         try:
             with self.child(spec) as child:
-                child.ask(json.dumps(self.job(spec)), patience.timeout)
-                runs, marked = timed_runs(child, self.watch, patience, say)
+                # nothing to warm up on, and no burner: these are numbers, not tokens
+                child.ask(json.dumps({**self.job(spec, self.sheets[:1]), "workloads": {"": []}}), patience.timeout)
+                runs, marked = measure(lambda: one_run(child, "", self.watch, patience, say), patience)
         except PeerFailed as reason:
             say(f"    failed: {reason}")
             return
         used = max((run for run in runs if run.used), key=lambda run: run.tokens["gemm_gflops"])
-        ceilings = {**used.tokens, "disturbed": marked, "others_cpu_share": used.load.foreign}
-        self.report["ceilings"] = ceilings
-        self.report["bound"] = bounds.ideal(shapes, self.requests, BYTES[self.args.dtype], ceilings)
+        for sheet in self.sheets:
+            sheet.set_ceilings(shapes, {**used.tokens, "disturbed": marked, "others_cpu_share": used.load.foreign})
 
-    def finish(self) -> None:
-        """Ratios, the sentence on the bound, the table and the file."""
-        made, ceilings = self.report, self.report["ceilings"]
-        report.add_ratios(made["peers"], registry.OURS)
-        if made["bound"]:
-            ours = next((r for r in made["peers"] if r["name"] == registry.OURS and "seconds" in r), None)
-            engine = None
-            if ours and self.steps:
-                rows = self.steps["rows"]
-                engine = {
-                    "name": registry.OURS, "seconds": ours["seconds"], "steps": len(rows),
-                    "mean_rows": sum(r for r, _ in rows) / len(rows),
-                    "linears_s": bounds.linears_seconds(rows, ceilings), "model_s": self.steps["model_s"],
-                }  # fmt: skip
-            made["bound"].update(engine=engine, sentence=bounds.sentence(made["bound"], ceilings, engine))
-        made["complete"] = True
-        report.save(made, self.args.json)
-        say("")
-        print(report.table(made["peers"], registry.OURS))
-        print(report.footer(made))
-        print(f"{self.args.json} written", flush=True)
+    def finish(self) -> int:
+        """The tables and the files; 1 when a peer failed."""
+        for sheet in self.sheets:
+            file = self.args.json or self.args.results / report.result_name(sheet.name, self.args.dtype)
+            sheet.finish(file)
+            say("")
+            print(f"{sheet.name}\n{report.table(sheet.report['peers'], registry.OURS)}")
+            print(report.footer(sheet.report))
+            print(f"{file} written", flush=True)
+        failed = any(row["status"] == "failed" for sheet in self.sheets for row in sheet.report["peers"])
+        if not failed:
+            shutil.rmtree(self.logs, ignore_errors=True)
+        return int(failed)

@@ -81,6 +81,7 @@ class Watch:
 
     def __init__(self, cpus: list[int] | None) -> None:
         self.cpus = cpus
+        self.number = len(cpus) if cpus is not None else psutil.cpu_count()
         self._last = self._look()
 
     def _look(self) -> tuple[float, float, float, float]:
@@ -96,7 +97,7 @@ class Watch:
         now = self._look()
         busy, steal, own, wall = (after - before for after, before in zip(now, self._last, strict=True))
         self._last = now
-        return share(busy, steal, own, wall, len(self.cpus) if self.cpus is not None else psutil.cpu_count())
+        return share(busy, steal, own, wall, self.number)
 
     def wait_until_quiet(self, limit: float, patience: float, window: float = 0.5) -> bool:
         """Wait until others use less than ``limit`` of the CPUs for one window; False when patience ran out first."""

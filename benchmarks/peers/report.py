@@ -9,7 +9,9 @@ from typing import Any
 
 from .child import Run, median_seconds
 
-SCHEMA = 1
+SCHEMA = 2
+PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
+COARSER = {"float32": ("llama.cpp",), "bfloat16": ("llama.cpp-q8",)}
 COLUMNS = (
     "peer",
     "tok/s",
@@ -48,7 +50,8 @@ def run_dict(run: Run, outputs: int) -> dict:
         "tokens_per_s": outputs / run.seconds,
         "others_cpu_share": run.load.foreign,
         "stolen_cpu_share": run.load.steal,
-        "own_cpu_share": run.load.own,
+        "own_cpu_share": run.load.own if run.burner is None else run.load.own - run.burner,
+        **({} if run.burner is None else {"burner_cpu_share": run.burner}),
         "disturbed": run.disturbed,
         "used": run.used,
     }
@@ -107,18 +110,27 @@ def table(rows: list[dict], ours: str) -> str:
     return "\n".join([text(lines[0]), rule, *map(text, lines[1:])])
 
 
-def header(report: dict) -> str:
-    """What was measured on what, in the lines above the table."""
-    device, work, settings = report["device"], report["workload"], report["settings"]
-    return (
+def header(reports: list[dict]) -> str:
+    """What was measured on what, in the lines above the tables."""
+    first = reports[0]
+    device, settings = first["device"], first["settings"]
+    lines = [
         f"{device['cpu']} ({' '.join(device['flags'])}), {device['cores_physical']} cores; "
-        f"{settings['threads']} threads on CPUs {settings['cpus']}, OMP_NUM_THREADS={settings['threads']}\n"
-        f"{report['model']['name']} {settings['dtype']}; {work['requests']} requests, prompts {work['prompt_lengths']} "
-        f"({work['prompt_tokens']} tokens), outputs {work['output_lengths']} ({work['output_tokens']} tokens), "
-        f"seed {work['numpy_seed']}, {work['sampling']}\n"
+        f"{settings['threads']} threads on CPUs {settings['cpus']}, OMP_NUM_THREADS={settings['threads']}",
+        f"{first['model']['name']} {settings['dtype']}",
+    ]
+    for work in (made["workload"] for made in reports):
+        busy = f", a burner on {work['burner_share_of_cpus']:.0%} of the CPUs" if "burner_share_of_cpus" in work else ""
+        lines.append(
+            f"{work['name']}: {work['requests']} requests, prompts {work['prompt_lengths']} "
+            f"({work['prompt_tokens']} tokens), outputs {work['output_lengths']} ({work['output_tokens']} tokens), "
+            f"seed {work['numpy_seed']}, {work['sampling']}{busy}"
+        )
+    lines.append(
         f"median of {settings['repeats']} runs after a warm-up; a run during which others used more than "
         f"{settings['max_foreign']:.0%} of those CPUs is discarded and repeated (at most {settings['retries']} times)"
     )
+    return "\n".join(lines)
 
 
 def footer(report: dict) -> str:
@@ -131,6 +143,55 @@ def footer(report: dict) -> str:
     if any(row["status"] == "disturbed" for row in report["peers"]):
         lines.append("* too few undisturbed runs: run it again on a quiet machine before you quote this figure")
     return "\n".join(lines)
+
+
+def ratios_table(reports: list[dict], ours: str, rungs: tuple[str, ...] = ("transformers", "minieng", "http")) -> str:
+    """One row a recorded workload: our time, the best peer's, and how many times as fast we are. For the README.
+
+    The rungs of the ladder are no peers here, and neither is who computes on coarser weights than the row says. A marked figure
+    has a star.
+    """
+    head = ("workload", "precision", "minieng", "best peer", "its time", "minieng is", "tokens equal")
+    lines = [f"| {' | '.join(head)} |", "| --- | --- | ---: | --- | ---: | ---: | ---: |"]
+    for made in reports:
+        timed = [row for row in made["peers"] if "seconds" in row]
+        mine = next((row for row in timed if row["name"] == ours), None)
+        dtype = made["settings"]["dtype"]
+        peers = [row for row in timed if not row["name"].startswith((*rungs, *COARSER[dtype]))]
+        if mine is None or not peers:
+            continue
+        best = min(peers, key=lambda row: row["seconds"])
+        stars = ["*" if row["status"] == "disturbed" else "" for row in (mine, best)]
+        work, same = made["workload"], mine.get("equality")
+        equal = f"{same['tokens_equal']} of {same['tokens']}" if same else "–"
+        lines.append(
+            f"| {in_words(work)} | {PRECISIONS[dtype]} | {mine['seconds']:.1f} s{stars[0]} | {best['name']} "
+            f"| {best['seconds']:.1f} s{stars[1]} | {best['seconds'] / mine['seconds']:.2f}× | {equal} |"
+        )
+    return "\n".join(lines)
+
+
+def in_words(work: dict) -> str:
+    """A workload in a cell of the README's table."""
+    number = work["requests"]
+    text = f"{number} request{'s' * (number > 1)}, {short(work['prompt_lengths'])} in, {short(work['output_lengths'])} out"
+    busy = work.get("burner_share_of_cpus")
+    return text + (f", another process on {busy:.0%} of the cores" if busy else "")
+
+
+def short(lengths: str) -> str:
+    return lengths.replace("uniform ", "")
+
+
+def load_reports(folder: Path, dtypes: tuple[str, ...], names: tuple[str, ...]) -> list[dict]:
+    """The recorded results that are there, precision by precision, in the order of the workloads."""
+    files = [folder / result_name(name, dtype) for dtype in dtypes for name in names]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+
+
+def result_name(name: str, dtype: str) -> str:
+    """The file of a workload in ``results``; the main one has the short name."""
+    return f"cpu_peers-{dtype}.json" if name == "main" else f"cpu_peers-{dtype}-{name}.json"
 
 
 def save(report: dict[str, Any], path: Path) -> None:

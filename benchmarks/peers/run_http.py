@@ -30,8 +30,7 @@ def command(job: dict, port: int) -> list[str]:
         knobs = [f"--{name.replace('_', '-')}={value}" for name, value in job.get("engine", {}).items()]
         own = ["--scheduler", job["scheduler"], "--device", "cpu", "--no-enable-prefix-caching", *knobs]
         return [sys.executable, "-m", "minieng", "serve", *common, *own]
-    longest = max(len(r["prompt"]) + r["max_tokens"] for r in job["requests"])
-    own = ["--max-model-len", str(max(512, longest)), "--no-enable-prefix-caching", "--disable-log-stats",
+    own = ["--max-model-len", str(max(512, job["longest"])), "--no-enable-prefix-caching", "--disable-log-stats",
             "--disable-uvicorn-access-log", "--seed", "0", "--host", "127.0.0.1"]  # fmt: skip
     return [job["python"], "-m", "vllm.entrypoints.openai.api_server", *common, *own]
 
@@ -51,7 +50,7 @@ def load(job: dict) -> Peer:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
 
-    return Peer(generate, {"command": " ".join(line), "max_num_seqs": SEATS, "client_pid": os.getpid()}, {}, close)
+    return Peer(generate, {"command": " ".join(line), "max_num_seqs": SEATS, "client_pid": os.getpid()}, close=close)
 
 
 def wait_until_ready(process: subprocess.Popen, port: int) -> None:

@@ -23,13 +23,13 @@ def load(job: dict) -> Peer:
     scheduler.dynamic_split_fuse = True
     scheduler.max_num_seqs = 32
     scheduler.max_num_batched_tokens = 512
-    scheduler.enable_prefix_caching = False
+    scheduler.enable_prefix_caching = job["prefix_caching"]
     properties = {
         "INFERENCE_PRECISION_HINT": PRECISION[job["dtype"]],
         "KV_CACHE_PRECISION": PRECISION[job["dtype"]],
         "INFERENCE_NUM_THREADS": job["threads"],
     }
-    pipeline = genai.ContinuousBatchingPipeline(job["ir_dir"], scheduler, "CPU", properties)
+    pipelines = [genai.ContinuousBatchingPipeline(job["ir_dir"], scheduler, "CPU", properties)]
 
     def config(request: dict) -> genai.GenerationConfig:
         made = genai.GenerationConfig(max_new_tokens=request["max_tokens"], ignore_eos=True, do_sample=False)
@@ -38,19 +38,27 @@ def load(job: dict) -> Peer:
 
     def generate(requests: list[dict]) -> list[list[int]]:
         prompts = [openvino.Tensor(_row(r["prompt"])) for r in requests]
-        results = pipeline.generate(prompts, [config(r) for r in requests])
+        results = pipelines[-1].generate(prompts, [config(r) for r in requests])
         return [[int(t) for t in result.m_generation_ids[0]] for result in results]
+
+    def forget(requests: list[dict]) -> None:
+        """It cannot empty its cache, so it is made anew, and warmed up on the same lengths with every prompt backwards."""
+        if job["prefix_caching"]:
+            pipelines.clear()
+            pipelines.append(genai.ContinuousBatchingPipeline(job["ir_dir"], scheduler, "CPU", properties))
+            generate([{**r, "prompt": r["prompt"][::-1]} for r in requests])
 
     config_of = json.loads((Path(job["ir_dir"]) / "config.json").read_text())
     settings = {
         **properties,
         "cache_size_gb": 2,
+        "enable_prefix_caching": job["prefix_caching"],
         "dynamic_split_fuse": True,
         "max_num_seqs": 32,
         "max_num_batched_tokens": 512,
         "model_type": config_of.get("model_type"),
     }
-    return Peer(generate, settings)
+    return Peer(generate, settings, forget=forget)
 
 
 def _row(ids: list[int]):

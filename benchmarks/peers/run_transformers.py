@@ -32,7 +32,7 @@ def load(job: dict) -> Peer:
         last["tokens"] = static(model, requests, job["batch_size"])
         return last["tokens"]
 
-    extras = {"gaps": lambda: gaps(model, job["requests"], last["tokens"])}
+    extras = {"gaps": lambda requests: gaps(model, requests, last["tokens"])}
     return Peer(generate, {**settings, "batch_size": job["batch_size"]}, extras)
 
 

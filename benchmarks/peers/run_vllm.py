@@ -6,18 +6,17 @@ from peers.protocol import Peer, Skip, serve
 
 
 def load(job: dict) -> Peer:
-    """vLLM as it comes (compiled, chunked prefill), but without prefix caching: every run repeats the same prompts."""
+    """vLLM as it comes (compiled, chunked prefill). Every run repeats the same prompts, so its cache is emptied before each."""
     try:
         from vllm import LLM, SamplingParams
     except ImportError as error:
         raise Skip(f"vLLM does not import: {error}") from None
 
-    longest = max(len(r["prompt"]) + r["max_tokens"] for r in job["requests"])
     settings = {
         "dtype": job["dtype"],
         "max_num_seqs": 32,
-        "max_model_len": max(512, longest),
-        "enable_prefix_caching": False,
+        "max_model_len": max(512, job["longest"]),
+        "enable_prefix_caching": job["prefix_caching"],
         "seed": 0,
     }
     llm = LLM(job["model_dir"], disable_log_stats=True, skip_tokenizer_init=True, **settings)
@@ -30,7 +29,11 @@ def load(job: dict) -> Peer:
         outputs = llm.generate(prompts, params, use_tqdm=False)
         return [list(o.outputs[0].token_ids) for o in outputs]
 
-    return Peer(generate, settings)
+    def forget(_: list[dict]) -> None:
+        if job["prefix_caching"] and not llm.reset_prefix_cache():
+            raise RuntimeError("vLLM did not empty its prefix cache")
+
+    return Peer(generate, settings, forget=forget)
 
 
 if __name__ == "__main__":

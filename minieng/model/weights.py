@@ -13,6 +13,7 @@ from safetensors import safe_open
 from ..adapter.refusals import tell_unused
 from ..hub.shelf import ModelError, tensors_in
 from ..kernels.linear import Linear, linear
+from ..known.facts import Known
 
 HEAD = "lm_head.weight"
 
@@ -58,8 +59,10 @@ class Weights:
 
 def places(path: Path, config: Any) -> dict[str, tuple[int, ...]]:
     """Name and shape of every weight that a config asks for: from transformers' own model of one layer,
-    without memory.
+    without memory. Or as it is known.
     """
+    if isinstance(config, Known):
+        return dict(config.places)
     from transformers import AutoModelForCausalLM
 
     settings = config.to_dict() | {"num_hidden_layers": 1}
@@ -111,9 +114,17 @@ def rope_table(
 
     The frequencies come from transformers, which knows every scaling; the angles are computed in fp32.
     """
+    inv_freq, scaling = frequencies(config)
+    angles = torch.outer(torch.arange(positions).float(), inv_freq)
+    cos, sin = angles.cos() * scaling, angles.sin() * scaling
+    return torch.cat((cos, cos), -1).to(device, dtype), torch.cat((-sin, sin), -1).to(device, dtype)
+
+
+def frequencies(config: Any) -> tuple[torch.Tensor, float]:
+    """The rotation's frequencies [head_dim / 2], and the factor of its cosines and sines."""
+    if isinstance(config, Known):
+        return torch.tensor(config.inv_freq), config.attention_scaling
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
     rope = LlamaRotaryEmbedding(config)
-    angles = torch.outer(torch.arange(positions).float(), rope.inv_freq.float())
-    cos, sin = angles.cos() * rope.attention_scaling, angles.sin() * rope.attention_scaling
-    return torch.cat((cos, cos), -1).to(device, dtype), torch.cat((-sin, sin), -1).to(device, dtype)
+    return rope.inv_freq.float(), rope.attention_scaling
