@@ -47,7 +47,8 @@ KNOWS = {
 KNOWS["parts"] = {"kernels", "observe", "kv", "model", "scheduler", "engine", "parallel"}
 KNOWS["llm"].add("parts")
 KNOWS["server"] = {*KNOWS["llm"], "llm"}
-KNOWS["cli"] = {*KNOWS["server"], "server", "doctor", "hub", "kernels", "viz"}
+KNOWS["load"] = {"hub", "kernels", "observe", "kv", "scheduler", "engine", "bench", "parallel", "sim"}  # no llm: servers of others too
+KNOWS["cli"] = {*KNOWS["server"], "server", "load", "doctor", "hub", "kernels", "viz"}
 CLI = {"cli", "commands", "__main__"}
 
 
@@ -230,7 +231,8 @@ ROOMS = [
     ("models of others", ("adapter/*.py",), 350),
     ("kernels in Python", ("kernels/*.py",), 1_300),
     ("finding models", ("hub/*.py",), 450),
-    ("the door", ("server/*.py",), 1_200),
+    ("the door", ("server/*.py",), 1_350),
+    ("a server under load, from outside", ("load/*.py",), 750),
 ]
 
 
