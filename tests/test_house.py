@@ -47,7 +47,17 @@ KNOWS = {
 KNOWS["parts"] = {"kernels", "observe", "kv", "model", "scheduler", "engine", "parallel"}
 KNOWS["llm"].add("parts")
 KNOWS["server"] = {*KNOWS["llm"], "llm"}
-KNOWS["load"] = {"hub", "kernels", "observe", "kv", "scheduler", "engine", "bench", "parallel", "sim"}  # no llm: servers of others too
+KNOWS["load"] = {
+    "hub",
+    "kernels",
+    "observe",
+    "kv",
+    "scheduler",
+    "engine",
+    "bench",
+    "parallel",
+    "sim",
+}  # no llm: servers of others too
 KNOWS["cli"] = {*KNOWS["server"], "server", "load", "doctor", "hub", "kernels", "viz"}
 CLI = {"cli", "commands", "__main__"}
 
