@@ -15,15 +15,15 @@ _WHERE = {
     "Server": ".client",
     "metrics_of": ".client",
     "offer": ".client",
-    "replay": ".replay",
+    "replay": ".compare",
 }
 __all__ = ["Address", "Answer", "Recording", "Server", "metrics_of", "offer", "replay"]
 
 if TYPE_CHECKING:
     from .answer import Answer
     from .client import Server, metrics_of, offer
+    from .compare import replay
     from .http import Address
     from .recording import Recording
-    from .replay import replay
 
 __getattr__ = on_demand(__name__, _WHERE)

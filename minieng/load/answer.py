@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,19 +46,13 @@ def answer_of(request: Exchange, num_prompt_tokens: int) -> Answer:
         return answer
     try:
         body, when = request.body()
+        if request.status != 200:
+            answer.problem = f"{request.status}: {message_in(body)}"
+            return answer
+        done = _read_events(answer, body, when)
     except ValueError as problem:
         answer.problem = str(problem)
         return answer
-    if request.status != 200:
-        answer.problem = f"{request.status}: {message_in(body)}"
-        return answer
-    begin, done = 0, False
-    for gap in GAP.finditer(body):
-        for data in data_of(body[begin : gap.start()]):
-            done = done or data == b"[DONE]"
-            if not done:
-                _read(answer, json.loads(data), when(gap.end()))
-        begin = gap.end()
     if not answer.problem and not (done and answer.token_times):
         answer.problem = "the stream breaks off"
     if answer.problem:
@@ -69,6 +64,18 @@ def answer_of(request: Exchange, num_prompt_tokens: int) -> Answer:
     answer.finish_reason = answer.finish_reason or "stop"
     answer.num_output_tokens = answer.num_output_tokens or len(answer.token_times)
     return answer
+
+
+def _read_events(answer: Answer, body: bytes, when: Callable[[int], float]) -> bool:
+    """All events of a stream; whether it says that it is done. Raises ValueError for what is no JSON."""
+    begin, done = 0, False
+    for gap in GAP.finditer(body):
+        for data in data_of(body[begin : gap.start()]):
+            done = done or data == b"[DONE]"
+            if not done:
+                _read(answer, json.loads(data), when(gap.end()))
+        begin = gap.end()
+    return done
 
 
 def data_of(event: bytes) -> list[bytes]:

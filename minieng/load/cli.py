@@ -110,7 +110,7 @@ def replay_load(args: argparse.Namespace) -> int:
     """Serve a recording's arrivals on the simulator; the errors go to stdout.
     Raises ValueError for bad input.
     """
-    from .replay import fit_to, replay
+    from .compare import fit_to, replay
 
     recording = Recording.load(args.recording)
     config = config_of(args, recording)

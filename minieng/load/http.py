@@ -7,18 +7,22 @@ server closes.
 
 from __future__ import annotations
 
+import errno
+import os
 import selectors
 import socket
 import ssl
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 PART = 1 << 16
 PATIENCE = 600.0  # seconds without a byte after which a request is given up
+PROBE_SECONDS = 5.0
 AGAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -139,42 +143,89 @@ def exchange(
     told      called for each request that ends
     Returns the seconds from the start to the last end. What goes wrong is written into the requests.
     """
-    tls = ssl.create_default_context() if address.tls else None
-    family, *_, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
     waiting = sorted(requests, key=lambda request: -request.due)
+    family, where = reachable(address)
     with selectors.DefaultSelector() as watch:
-        start = time.perf_counter()
-        run = _Run(watch, start, patience, told)
+        run = _Run(watch, address, patience, told)
         while waiting or watch.get_map():
             while waiting and waiting[-1].due <= run.now():
-                run.begin(waiting.pop(), address, family, where, tls)
+                run.begin(waiting.pop(), family, where)
             if look:
                 time.sleep(look)
             pause = max(0.0, min(1.0, waiting[-1].due - run.now())) if waiting else 1.0
             for key, _ in watch.select(0 if look else pause):
-                run.go_on(key)
+                run.go_on(key.data)
             run.give_up()
         return run.now()
 
 
-Talk = Generator[int, None, None]
+def reachable(address: Address) -> tuple[int, tuple]:
+    """Family and address to connect to: of several that a name has, the first that answers."""
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    for family, *_, where in found if len(found) > 1 else ():
+        with socket.socket(family, socket.SOCK_STREAM) as probe, suppress(OSError):
+            probe.settimeout(PROBE_SECONDS)
+            probe.connect(where)
+            return family, where
+    return found[0][0], found[0][4]
+
+
+class _Talk:
+    """One connection. ``steps`` yields what it waits for, until all has come."""
+
+    def __init__(self, connection: socket.socket, request: Exchange, run: _Run) -> None:
+        self.connection, self.request, self.run = connection, request, run
+        self.number, self.steps = connection.fileno(), self.talk()
+
+    def talk(self) -> Generator[int, None, None]:
+        yield WRITE
+        if problem := self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(problem, os.strerror(problem))
+        if self.run.tls is not None:
+            yield from self.shake_hands(self.run.tls)
+        rest = memoryview(self.request.data)
+        while rest:
+            try:
+                rest = rest[self.connection.send(rest) :]
+            except AGAIN:
+                yield WRITE
+        while True:
+            try:
+                part = self.connection.recv(PART)
+            except AGAIN:
+                yield READ
+                continue
+            if not part:
+                return
+            self.request.raw += part
+            self.request.marks.append((self.run.now(), len(self.request.raw)))
+
+    def shake_hands(self, tls: ssl.SSLContext) -> Generator[int, None, None]:
+        host = self.run.address.host
+        secure = tls.wrap_socket(self.connection, server_hostname=host, do_handshake_on_connect=False)
+        self.connection = secure
+        while True:
+            try:
+                secure.do_handshake()
+                return
+            except AGAIN as want:
+                yield WRITE if isinstance(want, ssl.SSLWantWriteError) else READ
 
 
 class _Run:
-    """The connections of one ``exchange``. Each is a generator that yields what it waits for."""
+    """The connections of one ``exchange``."""
 
     def __init__(
-        self, watch: selectors.BaseSelector, start: float, patience: float, told: Callable[[], object]
+        self, watch: selectors.BaseSelector, address: Address, patience: float, told: Callable[[], object]
     ) -> None:
-        self.watch, self.start, self.patience, self.told = watch, start, patience, told
-        self.looked = 0.0
+        self.watch, self.address, self.patience, self.told = watch, address, patience, told
+        self.tls = ssl.create_default_context() if address.tls else None
+        self.start, self.looked = time.perf_counter(), 0.0
 
     def now(self) -> float:
         return time.perf_counter() - self.start
 
-    def begin(
-        self, request: Exchange, address: Address, family: int, where: tuple, tls: ssl.SSLContext | None
-    ) -> None:
+    def begin(self, request: Exchange, family: int, where: tuple) -> None:
         request.begun = self.now()
         try:
             connection = socket.socket(family, socket.SOCK_STREAM)
@@ -183,71 +234,40 @@ class _Run:
             return
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.connect_ex(where)
-        if tls is not None:
-            connection = tls.wrap_socket(
-                connection, server_hostname=address.host, do_handshake_on_connect=False
-            )
-        talk = self.talk(connection, request)
-        self.watch.register(connection, next(talk), (connection, talk, request))
+        code = connection.connect_ex(where)
+        if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+            connection.close()
+            self.end(request, OSError(code, os.strerror(code)))
+            return
+        talk = _Talk(connection, request, self)
+        self.watch.register(talk.number, next(talk.steps), talk)
 
-    def talk(self, connection: socket.socket, request: Exchange) -> Talk:
-        """One connection, from when it is asked for to its end."""
-        yield WRITE
-        if problem := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            raise OSError(problem, "cannot connect")
-        while isinstance(connection, ssl.SSLSocket):
-            try:
-                connection.do_handshake()
-                break
-            except AGAIN as want:
-                yield WRITE if isinstance(want, ssl.SSLWantWriteError) else READ
-        rest = memoryview(request.data)
-        while rest:
-            try:
-                rest = rest[connection.send(rest) :]
-            except AGAIN:
-                yield WRITE
-        while True:
-            try:
-                part = connection.recv(PART)
-            except AGAIN:
-                yield READ
-                continue
-            if not part:
-                return
-            request.raw += part
-            request.marks.append((self.now(), len(request.raw)))
-
-    def go_on(self, key: selectors.SelectorKey) -> None:
-        connection, talk, request = key.data
+    def go_on(self, talk: _Talk) -> None:
         try:
-            wanted = next(talk)
+            wanted = next(talk.steps)
         except StopIteration:
-            self.end(request, None, connection)
+            self.end(talk.request, None, talk)
         except OSError as problem:
-            self.end(request, problem, connection)
+            self.end(talk.request, problem, talk)
         else:
-            if wanted != key.events:
-                self.watch.modify(connection, wanted, key.data)
+            self.watch.modify(talk.number, wanted, talk)
 
     def give_up(self) -> None:
-        """Those of whom nothing has been heard for too long, looked for once a second."""
+        """Those of whom nothing has been heard for too long; looked for a few times a second."""
         now = self.now()
-        if now < self.looked + 1:
+        if now < self.looked + 0.2:
             return
         self.looked = now
         for key in list(self.watch.get_map().values()):
-            connection, _, request = key.data
-            if now > (request.marks[-1][0] if request.marks else request.begun) + self.patience:
-                self.end(request, TimeoutError(f"nothing came for {self.patience:g} s"), connection)
+            marks = key.data.request.marks
+            if now > (marks[-1][0] if marks else key.data.request.begun) + self.patience:
+                problem = TimeoutError(f"nothing came for {self.patience:g} s")
+                self.end(key.data.request, problem, key.data)
 
-    def end(
-        self, request: Exchange, problem: OSError | None, connection: socket.socket | None = None
-    ) -> None:
-        if connection is not None:
-            self.watch.unregister(connection)
-            connection.close()
+    def end(self, request: Exchange, problem: OSError | None, talk: _Talk | None = None) -> None:
+        if talk is not None:
+            self.watch.unregister(talk.number)
+            talk.connection.close()
         if problem is not None:
             request.problem = problem.strerror or str(problem)
         self.told()

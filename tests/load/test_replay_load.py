@@ -8,7 +8,7 @@ import pytest
 
 from minieng.config import EngineConfig
 from minieng.load import Answer, Recording, replay
-from minieng.load.replay import SHORTEST, _engine, _later, _serve, fit_to, seen_steps, token_times
+from minieng.load.compare import SHORTEST, _engine, _later, _serve, fit_to, seen_steps, token_times
 from minieng.sim.cost_model import StepTimeModel, Work
 from minieng.sim.hardware import GPUS, MODELS
 from minieng.workload import Job, Workload
