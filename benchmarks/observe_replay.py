@@ -146,7 +146,8 @@ def main() -> None:
         "what": "minieng serve seen by minieng bench and by vllm bench serve, and its load replayed on the simulator",
         "command": " ".join(["python", *sys.argv]), "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": {name: version(name) for name in ("torch", "transformers")}, "machine": describe(),
-        "server": KNOBS, "threads": args.threads, "requests": args.requests, "capacity_per_s": capacity, "loads": loads, "clients": clients,
+        "server": KNOBS, "threads": args.threads, "requests": args.requests,
+        "capacity_per_s": capacity, "loads": loads, "clients": clients,
     })  # fmt: skip
     print(f"written: {args.json}")
 
