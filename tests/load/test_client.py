@@ -147,7 +147,7 @@ class Scripted:
         assert not self.thread.is_alive()
 
     def run(self) -> None:
-        connections = []
+        connections = self.connections = []
         for _ in range(self.count):
             connection, _ = self.sock.accept()
             self.times.append(time.perf_counter())

@@ -56,7 +56,8 @@ def test_who_watches_sees_the_steps_of_the_trace_each_once(door):
     for step, record in zip(told, trace[first:], strict=True):
         assert [cell[2] for cell in step[3]] == [n for _, _, n in record.slices]
         assert [watch.KINDS[cell[1]] for cell in step[3]] == record.kinds
-        assert step[2] == record.num_waiting and step[4] == [watch.short(name) for name in record.finished]
+        left = [watch.short(name) for name in (*record.finished, *record.preempted)]
+        assert step[2] == record.num_waiting and step[4] == left
     busy = [look for look in found if look["rows"]]
     assert busy and all(look["running"] == len(look["blocks"]["held"]) for look in busy)
     assert all(len(look["rows"]) == look["running"] + look["waiting"] for look in busy)
