@@ -242,7 +242,7 @@ ROOMS = [
     ("kernels in Python", ("kernels/*.py",), 1_300),
     ("finding models", ("hub/*.py",), 450),
     ("the door", ("server/*.py",), 1_350),
-    ("a server under load, from outside", ("load/*.py",), 750),
+    ("a server under load, from outside", ("load/*.py",), 800),
 ]
 
 

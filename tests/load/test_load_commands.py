@@ -11,12 +11,12 @@ from support.fakes import VOCABULARY
 from minieng.cli import main
 from minieng.workload import Workload
 
-FEW = ("--workload", "ladder", "--num-prompts", "8", "--rate", "40", "--length-scale", "0.1", "--vocab-size", str(VOCABULARY))
+FEW = ("--workload", "ladder", "--num-prompts", "8", "--rate", "40", "--length-scale", "0.25", "--vocab-size", str(VOCABULARY))
 
 
 @pytest.fixture(scope="module")
 def door():
-    with Door(fake_llm(slow=0.002)) as door:
+    with Door(fake_llm(slow=0.004)) as door:
         yield door
 
 
