@@ -29,7 +29,7 @@ from minieng.save import save_json, writable  # noqa: E402
 RESULTS = Path(__file__).parent / "results" / "observe_replay.json"
 KNOBS = ["--scheduler", "chunked", "--max-num-seqs", "16", "--max-num-batched-tokens", "256", "--num-blocks", "1024"]
 SHARES = (0.5, 0.8, 1.2)
-MOST_FOREIGN, TRIES = 0.05, 4
+MOST_FOREIGN = 0.05
 FIGURES = [f"mean_{name}_ms" for name in ("ttft", "tpot", "itl", "e2el")]
 
 
@@ -50,12 +50,12 @@ def serve(model: str, threads: int) -> tuple[subprocess.Popen, str]:
     return process, line.split()[-1]
 
 
-def quietly(what: str, measure: Callable[[], dict]) -> dict:
+def quietly(what: str, measure: Callable[[], dict], tries: int) -> dict:
     """Measure until nobody else used the machine, a few times at most; the best is kept, with the others' share."""
     from peers.host import Watch
 
     kept: dict = {}
-    for _ in range(TRIES):
+    for _ in range(tries):
         watch = Watch(None)
         found = measure()
         foreign = watch.lap().foreign
@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=1, help="threads of the server (default: %(default)s; the client needs the rest)"
     )
+    parser.add_argument("--tries", type=int, default=4, help="of a load that others disturbed (default: %(default)s)")
     parser.add_argument("--peers-dir", type=Path, help="where cpu_peers.py --setup-peers made vLLM's environment")
     parser.add_argument("--json", type=writable, default=RESULTS, help="where to store the results")
     args = parser.parse_args()
@@ -115,7 +116,7 @@ def main() -> None:
                 minieng(*bench, *many, "--rate", f"{share * capacity:.3f}", "--record", str(seen), "--json", str(told))
                 return json.loads(told.read_text())["results"][0]
 
-            loads[str(share)] = {"seen": quietly(f"{share} of capacity", look)}
+            loads[str(share)] = {"seen": quietly(f"{share} of capacity", look, args.tries)}
         for share in SHARES:
             for what, other in (("fitted to itself", share), ("fitted to 0.8", 0.8)):
                 again, fit = folder / "again.json", ["--fit-to", str(folder / f"seen-{other}.json")]
@@ -133,7 +134,9 @@ def main() -> None:
             def vllms() -> dict:
                 return theirs(str(python), url, str(resolve(args.model)), trace, args.model, folder / "theirs.json")
 
-            both = {name: quietly(name, client) for name, client in (("minieng bench", ours), ("vllm bench serve", vllms))}
+            both = {
+                name: quietly(name, client, args.tries) for name, client in (("minieng bench", ours), ("vllm bench serve", vllms))
+            }
             kept = (*FIGURES, "completed", "total_output_tokens", "foreign_cpu_share")
             clients = {name: {figure: told[figure] for figure in kept} for name, told in both.items()}
             for figure in FIGURES:
