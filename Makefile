@@ -57,7 +57,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-load clients test-clients test-lax test-tiny test-colab bench notebooks lock clean model
+.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-load test-browser clients test-clients test-lax test-tiny test-colab bench notebooks lock clean model
 
 help: ## this list
 	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
@@ -67,6 +67,7 @@ help: ## this list
 	@echo "    test-wide      whole grids, published experiments, every model type: make test takes a part"
 	@echo "    test-hostile   submissions that attack the grader"
 	@echo "    test-load      the server with 500 clients, faults and signals"
+	@echo "    test-browser   the player and the live page in headless Chromium"
 	@echo "    test-clients   real clients (openai, litellm, lm-eval, …) in environments of their own"
 	@echo "    test-lax       all notebooks, exercises too: no cell may fail"
 	@echo "    test-tiny      everything with the tiny model"
@@ -129,9 +130,9 @@ test-stored: $(READY)
 
 test-unit: model
 	@echo "==> unit tests"
-	$(STORING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load)" tests
+	$(STORING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load or browser)" tests
 	@echo "==> unit tests that want the machine to themselves"
-	$(STORING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load)" tests
+	$(STORING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load or browser)" tests
 
 test-wide: model
 	@echo "==> whole grids and published experiments"
@@ -147,6 +148,10 @@ test-gpu: $(READY) ## by itself: the interpreter's tests switch compiled Triton 
 test-load: $(READY)
 	@echo "==> the server under load, with faults and signals in the middle"
 	$(STORING) $(BIN)/python -m pytest -s -m load tests/server
+
+test-browser: $(READY) ## wants playwright (pip install playwright) and a chromium on the PATH
+	@echo "==> pages in a real browser"
+	$(STORING) $(BIN)/python -m pytest -rs -m browser tests/browser
 
 clients: $(READY) ## environments of their own for the clients that test-clients runs
 	PYTHONPATH=tests:benchmarks $(BIN)/python -m support.client_envs $(CLIENTS)
@@ -178,6 +183,7 @@ test-all:
 	@$(MAKE) test-wide
 	@$(MAKE) test-hostile
 	@$(MAKE) test-load
+	@$(MAKE) test-browser
 	@$(MAKE) test-clients
 	@$(MAKE) test-lax
 	@$(MAKE) test-tiny

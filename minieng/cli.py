@@ -1,4 +1,4 @@
-"""The command line: ``minieng generate | serve | bench | simulate | doctor | fetch``.
+"""The command line: ``minieng generate | serve | bench | replay-load | simulate | doctor | fetch``.
 
 Text and tables go to stdout, everything else to stderr. The flags are made from the dataclasses that they
 fill, so a new knob in ``config.py`` is a new flag here. Nothing heavy is imported before the arguments are
@@ -44,6 +44,8 @@ EXAMPLES = """\
   minieng bench --workload mixed_length --schedulers static,chunked
   minieng bench --workload bursty --num-prompts 64 --rate 8 --goodput ttft:500 tpot:80
   minieng bench --workload trace.csv --length-scale 0.1 --virtual --json result.json
+  minieng bench --base-url http://127.0.0.1:8000 --workload ladder --rate 4 --record seen.json
+  minieng replay-load seen.json --scheduler chunked --max-num-seqs 16
   minieng simulate --model llama-3-8b --gpu A100-80G --replicas 4 --workload chat --goodput ttft:500
   minieng simulate --paper vllm
   minieng doctor
@@ -154,7 +156,7 @@ def make_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
             add_flags(sub)
         sub.add_argument("--debug", action="store_true", help="show a traceback with an error")
         sub.usage = f"minieng {name} [options]{operand}"
-        sub.set_defaults(run=getattr(commands, name))
+        sub.set_defaults(run=getattr(commands, name.replace("-", "_")))
     return parser
 
 
@@ -182,6 +184,8 @@ def serve_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def bench_flags(parser: argparse.ArgumentParser) -> None:
+    from .load.cli import client_flags
+
     add = parser.add_argument
     columns = "arrival_s,prompt_tokens,output_tokens"
     text = f"{', '.join(PRESETS)}, azure_conv, or a CSV of {columns} (default: %(default)s)"
@@ -208,7 +212,15 @@ def bench_flags(parser: argparse.ArgumentParser) -> None:
     text = "waiting for arrivals costs no time; steps take what they are measured to take"
     add("--virtual", action="store_true", help=text)
     add("--json", type=writable, metavar="FILE", help="save everything, under the names of vllm bench serve")
+    client_flags(parser)
     engine_flags(parser, without="scheduler")
+
+
+def replay_load_flags(parser: argparse.ArgumentParser) -> None:
+    from .load.cli import replay_flags
+
+    replay_flags(parser)
+    engine_flags(parser, without="model")
 
 
 def doctor_flags(parser: argparse.ArgumentParser) -> None:
@@ -285,6 +297,11 @@ COMMANDS = {
     "generate": (" PROMPT [PROMPT ...]", "Text from prompts, as it comes.", generate_flags),
     "serve": ("", "A model behind a port, for clients of OpenAI's HTTP interface.", serve_flags),
     "bench": ("", "One workload, drawn with --seed, under several schedulers, in one table.", bench_flags),
+    "replay-load": (
+        " FILE",
+        "What was recorded of a server, again on the simulator, and how far off it is.",
+        replay_load_flags,
+    ),
     "simulate": (
         "",
         "A workload on GPUs that are not here, or a published experiment again.",

@@ -130,6 +130,12 @@ def bench(args: argparse.Namespace) -> int:
     if wrong := [name for name in schedulers if name not in SCHEDULERS]:
         raise ValueError(f"no scheduler {wrong[0]!r}: choose among {','.join(SCHEDULERS)}")
     workload = read_workload(args)
+    if args.base_url is not None:
+        from .load.cli import bench_server
+
+        return bench_server(args, workload)
+    if args.record is not None:
+        raise ValueError("--record keeps what a server answers: name one with --base-url")
     print(workload, file=sys.stderr)
     runs: list[Metrics] = []
     try:
@@ -219,7 +225,14 @@ def serve(args: argparse.Namespace) -> int:
         return run(llm, config, sock)
 
 
-# -- simulate, doctor, fetch --------------------------------------------------------------------------------
+# -- replay-load, simulate, doctor, fetch ------------------------------------------------------------------
+
+
+def replay_load(args: argparse.Namespace) -> int:
+    """What a client saw of a server, again on the simulator."""
+    from .load.cli import replay_load as run
+
+    return run(args)
 
 
 def simulate(args: argparse.Namespace) -> int:

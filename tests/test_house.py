@@ -48,7 +48,18 @@ KNOWS = {
 KNOWS["parts"] = {"kernels", "observe", "kv", "model", "scheduler", "engine", "parallel"}
 KNOWS["llm"].add("parts")
 KNOWS["server"] = {*KNOWS["llm"], "llm"}
-KNOWS["cli"] = {*KNOWS["server"], "server", "doctor", "hub", "kernels", "viz"}
+KNOWS["load"] = {
+    "hub",
+    "kernels",
+    "observe",
+    "kv",
+    "scheduler",
+    "engine",
+    "bench",
+    "parallel",
+    "sim",
+}  # no llm: servers of others too
+KNOWS["cli"] = {*KNOWS["server"], "server", "load", "doctor", "hub", "kernels", "viz"}
 CLI = {"cli", "commands", "__main__"}
 
 
@@ -232,7 +243,8 @@ ROOMS = [
     ("kernels in Python", ("kernels/*.py",), 1_300),
     ("finding models", ("hub/*.py",), 450),
     ("what is known of models", ("known/*.py",), 200),
-    ("the door", ("server/*.py",), 1_200),
+    ("the door", ("server/*.py",), 1_350),
+    ("a server under load, from outside", ("load/*.py",), 800),
 ]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
 import signal
 import socket
 import subprocess
@@ -17,6 +16,8 @@ import time
 import urllib.error
 import urllib.request
 
+from minieng.load.answer import answer_of
+from minieng.load.http import Address, Exchange, exchange
 from peers.protocol import Peer, Skip, serve
 
 SEATS, START_SECONDS = 32, 900.0
@@ -44,7 +45,7 @@ def load(job: dict) -> Peer:
     wait_until_ready(process, port)
 
     def generate(requests: list[dict]) -> list[list[int]]:
-        return [tokens_in(answer) for answer in everybody(requests, port)]
+        return everybody(requests, port)
 
     def close() -> None:
         process.send_signal(signal.SIGTERM)
@@ -67,53 +68,21 @@ def wait_until_ready(process: subprocess.Popen, port: int) -> None:
     raise Skip(f"the server did not answer within {START_SECONDS:.0f} s")
 
 
-def everybody(requests: list[dict], port: int) -> list[bytes]:
-    """The whole answers, heads and all, of requests that are there at once."""
-    answers = [bytearray() for _ in requests]
-    with selectors.DefaultSelector() as watch:
-        for request, answer in zip(requests, answers, strict=True):
-            connection = socket.create_connection(("127.0.0.1", port))
-            connection.sendall(asked(request))
-            watch.register(connection, selectors.EVENT_READ, answer)
-        while watch.get_map():
-            time.sleep(LOOK_SECONDS)
-            for key, _ in watch.select():
-                part = key.fileobj.recv(1 << 16)
-                key.data.extend(part)
-                if not part:
-                    watch.unregister(key.fileobj)
-                    key.fileobj.close()
-    return [bytes(answer) for answer in answers]
+def everybody(requests: list[dict], port: int) -> list[list[int]]:
+    """The tokens of requests that are there at once. Raises RuntimeError if an answer is not whole."""
+    address = Address("127.0.0.1", port)
+    sent = [Exchange(address.request("POST", "/v1/completions", json.dumps(body(request)).encode())) for request in requests]
+    exchange(address, sent, look=LOOK_SECONDS)
+    answers = [answer_of(each, len(request["prompt"])) for each, request in zip(sent, requests, strict=True)]
+    if wrong := [answer.problem for answer in answers if answer.problem]:
+        raise RuntimeError(f"{len(wrong)} of {len(answers)} answers are not whole, first: {wrong[0]}")
+    return [answer.tokens for answer in answers]
 
 
-def asked(request: dict) -> bytes:
-    """A request for a stream, after which the server closes the connection."""
-    body = {"prompt": request["prompt"], "max_tokens": request["max_tokens"], "temperature": 0, "ignore_eos": True,
-            "stream": True, "return_token_ids": True}  # fmt: skip
-    data = json.dumps(body).encode()
-    head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    return f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
-
-
-def tokens_in(answer: bytes) -> list[int]:
-    """The tokens of one stream. Raises RuntimeError if it is none, or breaks off."""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    events = joined(body).split(b"\n\n")
-    if b" 200 " not in head.split(b"\r\n")[0] or events[-2:] != [b"data: [DONE]", b""]:
-        raise RuntimeError(answer[-2_000:].decode(errors="replace"))
-    chunks = [json.loads(event.removeprefix(b"data: ")) for event in events[:-2]]
-    return [token for chunk in chunks for choice in chunk["choices"] for token in choice["token_ids"] or []]
-
-
-def joined(body: bytes) -> bytes:
-    """A body that came in HTTP's chunks, without their sizes."""
-    parts, at = [], 0
-    while at < len(body):
-        begin = body.index(b"\r\n", at) + 2
-        end = begin + int(body[at:begin], 16)
-        parts.append(body[begin:end])
-        at = end + 2
-    return b"".join(parts)
+def body(request: dict) -> dict:
+    """What is asked for: a greedy stream with its token ids."""
+    asked = {"prompt": request["prompt"], "max_tokens": request["max_tokens"]}
+    return asked | {"temperature": 0, "ignore_eos": True, "stream": True, "return_token_ids": True}
 
 
 if __name__ == "__main__":

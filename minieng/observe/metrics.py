@@ -286,10 +286,14 @@ def _name(column: tuple) -> str:
 
 
 def table(runs: Sequence[Metrics]) -> str:
-    """Plain text, one row a run. Goodput, failures and bubbles have a column only if there are any."""
+    """Plain text, one row a run. Goodput, failures and bubbles have a column only if there are any, what the
+    steps say only if they were seen: a client of a server sees none.
+    """
+    unseen = not any(m.steps for m in runs)
     hidden = {
         "good/s": all(m.request_goodput is None for m in runs),
         "failed": not any(m.failed for m in runs),
+        **dict.fromkeys(("padding", "seats", "wasted", "preempted"), unseen),
     }
     hidden["bubble"] = all(m.bubble is None for m in runs)
     return _rendered(

@@ -1,7 +1,8 @@
 """The endpoints: what a client asks over HTTP goes to the engine, and what comes of it back.
 A handler never steps.
 
-POST /v1/completions /v1/chat/completions /tokenize /detokenize    GET /v1/models /health /version /metrics
+POST /v1/completions /v1/chat/completions /tokenize /detokenize
+GET  /v1/models /health /version /metrics    / and /events (the live page: ``watch``)
 """
 
 from __future__ import annotations
@@ -32,13 +33,14 @@ from .metrics import Metrics
 from .protocol import HTTPError
 from .reply import DONE, Reply, event
 from .settings import ServerConfig
+from .watch import Watch
 from .wire import EventStream, read_json, until_gone
 
 if TYPE_CHECKING:
     from ..llm import LLM
 
-# Without a key, and while the server stops: those who watch it need them.
-OPEN = ("/health", "/metrics", "/version")
+# Without a key, and while the server stops: those who watch it need them. (The page asks for the key itself.)
+OPEN = ("/", "/health", "/metrics", "/version")
 RETRY_SECONDS = 1  # told to clients for whom there is no room now
 GONE = 499  # in the log: the client closed the connection before it had its answer
 log = logging.getLogger("minieng.server")
@@ -166,6 +168,7 @@ class Handlers:
             name,
             config,
         )
+        self.watch = Watch(engine, name)
         self.card = protocol.model_card(
             name, str(self.llm.model_name), self.llm.max_model_len, int(time.time())
         )
@@ -178,6 +181,7 @@ class Handlers:
         get: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "/v1/models": self.models, "/v1/models/{name:path}": self.model, "/health": self.health,
             "/version": self.version, "/metrics": self.show_metrics,
+            "/": self.watch.page, "/events": self.watch.events,
         }  # fmt: skip
         for method, handlers in (("POST", post), ("GET", get)):
             for path, handler in handlers.items():

@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 from support.door import fake_llm
 
+from minieng.cli import make_parser
 from minieng.config import EngineConfig
 from minieng.server.http import make_app
 from minieng.server.protocol import REFUSED, SAMPLING
 from minieng.server.settings import ENGINE_DEFAULTS, ServerConfig
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = (DOCS / "SERVING.md").read_text(encoding="utf-8")
+WHOLE = (DOCS / "SERVING.md").read_text(encoding="utf-8")
+MEASURING = re.search(r"^## Measure it\n(.*?)^## ", WHOLE, re.MULTILINE | re.DOTALL)[1]  # other commands' flags
+PAGE = WHOLE.replace(MEASURING, "")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def exported(app) -> set[str]:
 
 
 def test_each_endpoint_is_on_the_page(app):
-    told = set(re.findall(r"`(?:POST |GET )?(/[\w/]+)`", PAGE))
+    told = set(re.findall(r"`(?:POST |GET )?(/[\w/]*)`", PAGE))
     paths = {route.path.replace("/{name:path}", "") for route in app.routes if route.path.count("{") <= 1}
     assert paths <= told and told - paths == set()
 
@@ -45,6 +48,19 @@ def test_each_flag_on_the_page_exists_and_each_of_the_servers_limits_is_there():
     for name, value in re.findall(r"`--([a-z-]+)` ([\d,]+)", PAGE):
         known = {**ENGINE_DEFAULTS, **dataclasses.asdict(ServerConfig())}
         assert known[name.replace("-", "_")] == float(value.replace(",", "")), name
+
+
+def test_each_flag_for_measuring_exists():
+    flags = {option for words in (["bench"], ["replay-load"], ["simulate"]) for option in options_of(words)}
+    vllms = set(re.findall(r"--[a-z-]+", MEASURING.partition("`vllm bench serve\n")[2].partition("`")[0]))
+    told = set(re.findall(r"--[a-z][a-z-]+", MEASURING))
+    assert vllms == {"--dataset-name", "--dataset-path", "--timed-trace-chunk-hash-size", "--timed-trace-sec-multiplier"}
+    assert told - vllms <= flags and {"--base-url", "--record", "--fit-to"} <= told
+
+
+def options_of(words: list[str]) -> set[str]:
+    (sub,) = (action for action in make_parser(words)._actions if hasattr(action, "choices") and action.choices)
+    return {option for action in sub.choices[words[0]]._actions for option in action.option_strings}
 
 
 def test_parameters_that_are_named_are_taken_and_those_refused_are_refused():
