@@ -211,8 +211,8 @@ TASK = Task(
     hints=(
         "Two replicas: one has computed this beginning and is busy, the other is idle. What does each choice cost, in tokens?",
         "Remember which replicas were sent a beginning (the first hundred tokens are enough to know it by). Of those take the "
-        "least loaded, unless it has several requests more than the idlest of all; then go there, and remember that, too. Who has "
-        "a beginning that nobody knows goes where the fewest tokens are.",
+        "least loaded, unless it has several requests more than the idlest of all; then go there, and remember that, too. A "
+        "beginning that nobody knows goes where the fewest tokens are.",
         "key: the first tokens of the prompt, as a tuple\n"
         "requests of a replica: waiting + running\n"
         "homes: the replicas that were sent this key\n"

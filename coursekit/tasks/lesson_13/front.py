@@ -72,35 +72,39 @@ def play(args: Args, call: Call, look: Look) -> Finding | None:
             carry_out(world, gave)
         return finding
 
-    for tick in range(last_tick(args)):
-        world.tick = tick
-        for at, name, prompt, wanted in arrivals:
-            if at == tick:
-                world.asked[name], world.told[name] = (prompt, wanted), []
-                finding = tell("take", [name, list(prompt), wanted], f"{name} comes")
-                if finding:
-                    return finding
-        for i, name in [(i, name) for i, here in enumerate(world.given) for name in here]:
-            text, left = world.given[i][name]
-            token = next_token(text)
-            world.given[i][name] = [*text, token], left - 1
-            if left == 1:
-                del world.given[i][name]
-            finding = tell("token", [i, name, token], f"replica {i} sends a token of {name}")
-            if finding:
+    for world.tick in range(last_tick(args)):
+        for name, prompt, wanted in [asked for at, *asked in arrivals if at == world.tick]:
+            world.asked[name], world.told[name] = (prompt, wanted), []
+            if finding := tell("take", [name, list(prompt), wanted], f"{name} comes"):
                 return finding
-        for at, i in deaths:
-            if at == tick:
-                world.dead.add(i)
-                gone, world.given[i] = world.given[i], {}
-                open_ = [name for name in world.asked if len(world.told[name]) < world.asked[name][1]]
-                held = {name for here in world.given for name in here}
-                world.lost |= dict.fromkeys(gone, i)
-                world.queued |= {name: i for name in open_ if name not in held and name not in gone}
-                finding = tell("died", [i], f"replica {i} dies")
-                if finding:
-                    return finding
+        for i, name in [(i, name) for i, here in enumerate(world.given) for name in here]:
+            if finding := tell("token", [i, name, made(world, i, name)], f"replica {i} sends a token of {name}"):
+                return finding
+        for i in [i for at, i in deaths if at == world.tick]:
+            bury(world, i)
+            if finding := tell("died", [i], f"replica {i} dies"):
+                return finding
     return at_the_end(world)
+
+
+def made(world: World, i: int, name: str) -> int:
+    """A replica's next token of a request."""
+    text, left = world.given[i][name]
+    token = next_token(text)
+    world.given[i][name] = [*text, token], left - 1
+    if left == 1:
+        del world.given[i][name]
+    return token
+
+
+def bury(world: World, i: int) -> None:
+    """Note whom a replica leaves behind when it dies."""
+    world.dead.add(i)
+    gone, world.given[i] = world.given[i], {}
+    held = {name for here in world.given for name in here}
+    waits = [name for name, (_, wanted) in world.asked.items() if len(world.told[name]) < wanted and name not in held]
+    world.lost |= dict.fromkeys(gone, i)
+    world.queued |= {name: i for name in waits if name not in gone}
 
 
 def carry_out(world: World, gave: Any) -> None:
@@ -252,7 +256,7 @@ def wrong_order(
         cause = f"replica {held[name]} works on {name} already: two replicas on one request say everything twice"
         return wrong(world, ONCE, cause, "two at once", f"replica {held[name]} alone", f"replica {replica}, too")
     if text == prompt and told:
-        cause = f"{name} begins anew, with its prompt alone, though its client has {len(told)} tokens: hand over what was told with it"
+        cause = f"{name} begins anew, with its prompt alone: its client has {len(told)} tokens, hand them over as well"
         return wrong(world, WORK, cause, "begins anew", [*prompt, *told], text)
     if text != [*prompt, *told]:
         return wrong(
@@ -279,7 +283,10 @@ def at_the_end(world: World) -> Finding | None:
         if name in world.lost:
             cause = f"{name} was being worked on when replica {world.lost[name]} died, and nobody goes on: give it to another one"
             return Finding(ONCE, cause, "lost from a seat", right, told)
-        cause = f"{name} waits for ever, with {len(told)} of {wanted} tokens. When a request is complete its seat is free: who waits takes it"
+        cause = (
+            f"{name} waits for ever, with {len(told)} of {wanted} tokens. When a request is complete its seat is free: "
+            "who waits takes it"
+        )
         made = [(cause, "waits for ever")]
         if name in world.queued:
             cause = (
@@ -324,7 +331,8 @@ def scene(args: Args) -> str:
     replicas, seats, arrivals, deaths = args
     came = [f"{name} at tick {tick} wants {wanted}" for tick, name, _, wanted in arrivals]
     died = [f"replica {i} dies at tick {tick}" for tick, i in deaths]
-    return f"{replicas} replicas with {seats} seats: {', '.join(came[:8])}{', ...' if len(came) > 8 else ''}; {', '.join(died) or 'nobody dies'}"
+    more = ", ..." if len(came) > 8 else ""
+    return f"{replicas} replicas with {seats} seats: {', '.join(came[:8])}{more}; {', '.join(died) or 'nobody dies'}"
 
 
 TASK = Task(

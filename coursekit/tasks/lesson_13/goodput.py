@@ -57,9 +57,17 @@ def mistakes(requests: Sequence[Served], limits: dict[str, float], seconds: floa
         ("this is how many requests are good: divide by the seconds", "count", float(len(good))),
         ("this counts all requests: that is the throughput, whatever they waited", "throughput", len(requests) / seconds),
         ("this counts all that were answered, whatever they waited", "answered", len(answered) / seconds),
-        ("only the first token is looked at: the gaps between the others have a limit, too", "ttft alone", count(lambda r: ttft(r) <= first)),
+        (
+            "only the first token is looked at: the gaps between the others have a limit, too",
+            "ttft alone",
+            count(lambda r: ttft(r) <= first),
+        ),
         ("only the gaps are looked at: the first token has a limit, too", "tpot alone", count(lambda r: tpot(r) <= each)),
-        ("one limit is enough for your answer: a good request keeps both", "either", count(lambda r: ttft(r) <= first or tpot(r) <= each)),
+        (
+            "one limit is enough for your answer: a good request keeps both",
+            "either",
+            count(lambda r: ttft(r) <= first or tpot(r) <= each),
+        ),
         (
             "n tokens have n - 1 gaps between them: you divide by n",
             "divided by n",

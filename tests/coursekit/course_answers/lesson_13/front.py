@@ -336,7 +336,7 @@ WRONG = [
     (Anew, "begins anew, with its prompt alone"),
     (WholeLength, "are still to come"),
     (LastTokenAlone, "is its prompt and what was told"),
-    (TellsAgain, "hand over what was told with it"),
+    (TellsAgain, "hand them over as well"),
     (DropsThoseWhoRan, "was being worked on when"),
     (DropsThoseWhoWaited, "those in the queue of a dead replica"),
     (FinishedAgain, "forget who is done"),
