@@ -21,8 +21,8 @@ from minieng.scheduler import ContinuousScheduler
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "minieng").rglob("*.py"))
 
-GROUND = {"request", "params", "answers", "ticket", "turn", "plan", "config", "clock", "text", "interrupt", "prompts", "workload",
-          "workload_file", "timed_trace", "prefixes", "job", "distributions", "home", "lazy", "gpu", "warn", "save",
+GROUND = {"request", "resume", "params", "answers", "ticket", "turn", "plan", "config", "clock", "text", "interrupt", "prompts",
+          "workload", "workload_file", "timed_trace", "prefixes", "job", "distributions", "home", "lazy", "gpu", "warn", "save",
           "__version__"}  # fmt: skip
 # part of the house → the parts that it may know, besides itself and the ground floor
 KNOWS = {

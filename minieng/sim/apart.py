@@ -22,7 +22,6 @@ from typing import Any, cast
 
 from ..config import EngineConfig
 from ..engine import Engine
-from ..observe.record import StepRecord
 from ..parallel.router import Router, make_router
 from ..plan import Plan, StepResult
 from ..request import Request
@@ -67,6 +66,8 @@ class Apart(Cluster):
     sent, waited  bytes of KV that were sent, and seconds that requests waited for them, all together
     """
 
+    hears = True
+
     def __init__(
         self, prefill: list[Engine], decode: list[Engine], router: str | Router = "least",
         link: float = KV_LINK, latency: float = KV_LATENCY, seed: int = 0,
@@ -81,7 +82,6 @@ class Apart(Cluster):
         self.link, self.latency, self.sent, self.waited = link, latency, 0.0, 0.0
         self._free_at: dict[int, float] = {}  # of each prefill replica's link
         self._whole: dict[Request, Request] = {}  # a prompt being computed → what was asked for
-        self._leaving: set[Request] = set()  # whose prompt is computed
 
     @classmethod
     def of(
@@ -107,17 +107,11 @@ class Apart(Cluster):
     def side(self, decode: bool) -> list[int]:
         return [i for i in self.alive() if (i in self.decodes) == decode]
 
-    def stepped(self, i: int, record: StepRecord) -> None:
-        for request in self._flying[i]:
-            if request.is_done and request in self._whole and request not in self._leaving:
-                self._leaving.add(request)
-                self.at(cast(float, request.finish_time), partial(self.send, i, request))
-
-    def send(self, i: int, request: Request, now: float) -> None:
+    def finished(self, i: int, request: Request, now: float) -> None:
         """A prompt is computed: its KV goes over the link of replica ``i``, which sends one at a time."""
         whole = self._whole.pop(request, None)
         if whole is None or request.finish_reason == "stop" or len(request.token_ids) >= whole.max_num_tokens:
-            return  # its replica has died, or the text is complete
+            return  # the text is complete
         tokens = request.num_tokens - 1  # the last one has no KV yet
         nbytes = tokens * cast(SimExecutor, self.engines[i].executor).kv_nbytes_per_token
         there = max(now, self._free_at.get(i, 0.0)) + self.latency + nbytes / self.link

@@ -12,16 +12,16 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from ..config import MOST_BLOCKS, EngineConfig
 from ..engine import Engine
-from ..observe.record import StepRecord
 from ..observe.trace import Trace
 from ..parallel.router import Load, Router, make_router
 from ..request import Request
+from ..resume import going_on
 from .cost_model import StepTimeModel, decodes
-from .executor import SimExecutor, going_on
+from .executor import SimExecutor
 from .simulated import engine_of
 
 USUAL = decodes(32, 512)  # the step by which replicas' speeds are compared
@@ -36,6 +36,8 @@ class Cluster:
     resumed  how many requests went on elsewhere because their replica died
     """
 
+    hears = False
+
     def __init__(self, engines: list[Engine], router: str | Router = "least", seed: int = 0) -> None:
         self.engines, self.router = engines, make_router(router, seed)
         self.refused: list[tuple[Request, str]] = []
@@ -43,6 +45,7 @@ class Cluster:
         self.gone: set[int] = set()
         self.resumed = 0
         self._flying: list[list[Request]] = [[] for _ in engines]
+        self._names: list[dict[str, Request]] = [{} for _ in engines]
         self._heirs: dict[Request, Request] = {}  # a request, and what goes on for it elsewhere
         self._arrived: dict[Request, float] = {}  # of heirs, when the first of them came
         self._events: list[tuple[float, int, Callable[[float], Any]]] = []
@@ -56,7 +59,7 @@ class Cluster:
         config: EngineConfig,
         router: str | Router = "least",
         detail: bool = False,
-    ) -> Cluster:
+    ) -> Self:
         """``count`` copies of one engine on hardware of their own."""
         if count < 1:
             raise ValueError(f"replicas={count}: must be at least 1")
@@ -66,7 +69,7 @@ class Cluster:
     def fleet(
         cls, fleet: Sequence[StepTimeModel], config: EngineConfig, router: str | Router = "least",
         detail: bool = False,
-    ) -> Cluster:  # fmt: skip
+    ) -> Self:  # fmt: skip
         """A replica for each entry, of whatever hardware; each cache is sized from its own memory."""
         return cls(engines_of(fleet, config, detail), router, config.seed)
 
@@ -128,8 +131,9 @@ class Cluster:
             ]  # fmt: skip
             if busy:
                 i = min(busy, key=lambda i: self.engines[i].clock.now())
-                if record := self.engines[i].step(until=when if self._events else None):
-                    self.stepped(i, record)
+                record = self.engines[i].step(until=when if self._events else None)
+                for name in record.finished if record and self.hears else ():
+                    self.at(self.engines[i].clock.now(), partial(self._finished, i, name))
             elif self._events:
                 _, _, what = heapq.heappop(self._events)
                 what(when)
@@ -140,8 +144,8 @@ class Cluster:
         """Give the request to the router's choice. It is noted, with the reason, if it can never fit."""
         self.give(request, self.choose(self.router, self.alive(), request, now))
 
-    def stepped(self, i: int, record: StepRecord) -> None:
-        """Engine ``i`` has made a step."""
+    def finished(self, i: int, request: Request, now: float) -> None:
+        """Engine ``i`` has completed a text, and did not die before. Asked only of a class that ``hears``."""
 
     def choose(self, router: Router, among: Sequence[int], request: Request, now: float) -> int | None:
         """Which of the replicas ``among`` takes a request; None if there is none."""
@@ -159,6 +163,7 @@ class Cluster:
             self.refused.append((request, str(problem)))
             return
         self._flying[i].append(request)
+        self._names[i][request.request_id] = request
         self.routed[i] += 1
 
     def alive(self) -> list[int]:
@@ -185,6 +190,11 @@ class Cluster:
             request = self._heirs[request]
         return request
 
+    def _finished(self, i: int, name: str, now: float) -> None:
+        if i not in self.gone:
+            request = self._names[i].pop(name)
+            self.finished(i, request, now)
+
     def _arrive(self, request: Request, now: float) -> None:
         self.submit(request, now)
 
@@ -209,6 +219,7 @@ class Cluster:
         self.engines.append(new)
         self.routed.append(0)
         self._flying.append([])
+        self._names.append({})
 
     # -- what came of it ----------------------------------------------------------------------------------
 

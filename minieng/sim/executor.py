@@ -105,29 +105,6 @@ def scripted_requests(
     ]  # fmt: skip
 
 
-def going_on(request: Request, when: float, **changed: Any) -> Request:
-    """A request that goes on from ``when`` with the tokens that the other had by then, in another engine.
-
-    changed  fields of ``Request`` that are to be different, such as ``params``
-    """
-    made = sum(time <= when for time in request.token_times)
-    prompt = request.token_ids[: request.num_prompt_tokens]
-    kept: dict[str, Any] = {
-        "params": request.params, "prompt": request.prompt, "prompt_id": request.prompt_id,
-        "sample_index": request.sample_index, "sample_key": request.sample_key, "priority": request.priority,
-        "deadline": request.deadline, "user": request.user, "max_model_len": request.max_num_tokens,
-        "eos_token_ids": tuple(request.eos_token_ids), "scripted_output": request.scripted_output,
-        "bad_words": request.bad_words,
-    }  # fmt: skip
-    heir = Request(
-        request.request_id, prompt, arrival_time=when, output_so_far=request.output_token_ids[:made],
-        **kept | changed,
-    )  # fmt: skip
-    heir.token_times = request.token_times[:made]
-    heir.num_cached_tokens = request.num_cached_tokens
-    return heir
-
-
 class SimExecutor:
     """Carries plans out on paper. Tokens come from each request's script, else they are the request's own
     token until ``max_tokens``; durations come from the step-time model.
