@@ -62,7 +62,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-load clients test-clients test-lax test-tiny test-colab bench notebooks lock clean model
+.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-load clients test-clients test-ray test-lax test-tiny test-colab bench notebooks lock clean model
 
 help: ## this list
 	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
@@ -73,6 +73,7 @@ help: ## this list
 	@echo "    test-hostile   submissions that attack the grader"
 	@echo "    test-load      the server with 500 clients, faults and signals"
 	@echo "    test-clients   real clients (openai, litellm, lm-eval, …) in environments of their own"
+	@echo "    test-ray       replicas that Ray runs (skipped with the reason where Ray is not, or does not start)"
 	@echo "    test-lax       all notebooks, exercises too: no cell may fail"
 	@echo "    test-tiny      everything with the tiny model"
 	@echo "    test-colab     the notebooks on the versions that Colab has"
@@ -134,9 +135,9 @@ test-stored: $(READY)
 
 test-unit: model
 	@echo "==> unit tests"
-	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load)" tests
+	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load or ray)" tests
 	@echo "==> unit tests that want the machine to themselves"
-	$(TESTING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load)" tests
+	$(TESTING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load or ray)" tests
 
 test-wide: model
 	@echo "==> whole grids and published experiments"
@@ -159,6 +160,10 @@ clients: $(READY) ## environments of their own for the clients that test-clients
 test-clients: clients
 	@echo "==> real clients against the server"
 	MINIENG_CLIENTS=$(CLIENTS) $(TESTING) $(BIN)/python -m pytest -rs -m clients tests/clients
+
+test-ray: $(READY)
+	@echo "==> replicas that Ray runs"
+	$(TESTING) $(BIN)/python -m pytest -rs -m ray tests/server
 
 test-hostile: $(READY)
 	@echo "==> submissions that attack the grader"
@@ -184,6 +189,7 @@ test-all:
 	@$(MAKE) test-hostile
 	@$(MAKE) test-load
 	@$(MAKE) test-clients
+	@$(MAKE) test-ray
 	@$(MAKE) test-lax
 	@$(MAKE) test-tiny
 	@$(MAKE) test-colab
@@ -194,7 +200,7 @@ test-lax: model
 
 test-tiny: $(READY)
 	@echo "==> everything with the tiny model"
-	MINIENG_MODEL=tiny $(TESTING) $(BIN)/python -m pytest -m "not (clients or load)"
+	MINIENG_MODEL=tiny $(TESTING) $(BIN)/python -m pytest -m "not (clients or load or ray)"
 
 $(COLAB_READY): requirements-colab-like.txt pyproject.toml
 	@$(FIND_PYTHON); $(call MAKE_VENV,$(COLAB))

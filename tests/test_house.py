@@ -224,13 +224,15 @@ HEART = (
 )  # orders and admission rules have their own budget
 MOST_IN_HEART, MOST_IN_C, MOST_IN_RUNG, MOST_IN_FILE, MOST_IN_FUNCTION, MOST_IN_TRITON = 1_300, 650, 120, 350, 60, 120
 MOST_WITH_WORDS = 400  # of a file, docstrings and comments counted too
+REPLICAS = tuple(f"server/{name}.py" for name in ("replicas", "replica", "worker", "ray_worker"))
 ROOMS = [
     ("orders and admission rules", ("scheduler/ordering.py", "scheduler/admission.py"), 350),
     ("what a reader types and what computes it", ("model/*.py", "llm.py", "parts.py", "config.py", "plan.py"), 1_700),
     ("models of others", ("adapter/*.py",), 350),
     ("kernels in Python", ("kernels/*.py",), 1_300),
     ("finding models", ("hub/*.py",), 450),
-    ("the door", ("server/*.py",), 1_200),
+    ("the door", ("server/*.py",), 1_700),  # with the next
+    ("several engines behind it", REPLICAS, 500),
 ]
 
 

@@ -1,6 +1,6 @@
 """What runs where a replica is: an engine, and what its front asks of it.
 
-A front that has its replicas on this machine starts ``python -m minieng.server.replica`` and talks to it
+A front that has its replicas on this machine starts ``main`` in a process of its own and talks to it
 through the pipes of stdin and stdout, one pickle after the other, each behind its length. The process ends at
 the end of its stdin: so it never outlives the front, however that ends.
 """
@@ -216,7 +216,3 @@ def main() -> None:
 
     start_log()
     Child(sys.stdin.buffer, outbox).run()
-
-
-if __name__ == "__main__":
-    main()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import pickle
 import signal
@@ -19,7 +20,9 @@ from typing import Any, Protocol
 from ..request import Request
 from .replica import HEAD, Ask, Hello, News, Spec, framed
 
-COMMAND = ["-m", "minieng.server.replica"]  # for Python
+# For Python. Not "-m": then its classes would be those of a module "__main__", and no pickle could be read.
+COMMAND = ["-c", "from minieng.server.replica import main; main()"]
+log = logging.getLogger("minieng.server")
 END_SECONDS = 5.0  # for a process to end by itself
 
 
@@ -123,12 +126,17 @@ class LocalWorker:
     async def _read(self, process: asyncio.subprocess.Process, waiting: dict[int, asyncio.Queue]) -> None:
         """Hand out what comes, and at the end tell all who wait."""
         assert process.stdout is not None
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
+        try:
             while True:
                 (size,) = HEAD.unpack(await process.stdout.readexactly(HEAD.size))
                 key, found = pickle.loads(await process.stdout.readexactly(size))
                 if key in waiting:
                     waiting[key].put_nowait(found)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # it is gone
+        except Exception:  # what it says cannot be read
+            log.exception("replica %d is ended", self.number)
+            process.kill()
         code = await process.wait()
         for came in waiting.values():
             came.put_nowait(WorkerDied(f"replica {self.number} ended: {reason(code)}"))
