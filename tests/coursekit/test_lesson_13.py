@@ -1,6 +1,7 @@
 """What is special to exercise 13; test_checks_are_tested.py has what every task must pass."""
 
 import random
+from contextlib import suppress
 
 import pytest
 from course_answers.lesson_13.fleet_router import RIGHT as ROUTERS
@@ -69,6 +70,24 @@ def test_a_right_search_is_near_the_true_rate_whatever_its_luck(search, want):
         assert true_share(args, true_rate(args)) == pytest.approx(want)
         got = ASKING.drive(search, args)
         assert abs(got["value"] - true_rate(args)) <= NEAR * true_rate(args)
+
+
+def test_a_search_that_asks_for_what_is_no_rate_and_goes_on_is_judged_by_its_runs():
+    task = find_task("13.2")
+
+    def beyond(attainment, low, high, want):
+        with suppress(LookupError):
+            attainment(2 * high)
+        return SEARCHES[0](attainment, low, high, want)
+
+    assert examine(task, caller(beyond, task.drive)).status == DONE
+
+
+def test_picks_that_are_not_one_a_request_are_no_answer():
+    args = "chat", 3
+    for picks in ([], [0] * 239, [0] * 239 + [4], ["0"] * 240):
+        with pytest.raises(ValueError, match="a replica for each request"):
+            fleet_router.judge(args, {"picks": picks, "bad": []})
 
 
 @pytest.mark.parametrize("kind", LOADS)

@@ -107,6 +107,8 @@ def judge(args: Args, got: Any) -> Finding | None:
         )
     seen: list[Seen] = []
     jobs = jobs_of(args)
+    if len(got["picks"]) != len(jobs) or not all(map(is_place, got["picks"])):
+        raise ValueError("a replica for each request")
     given = iter(got["picks"])
     outcome = serve(jobs, noting(given, seen))
     par, others = known(kind, seed)

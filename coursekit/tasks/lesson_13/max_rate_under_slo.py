@@ -1,6 +1,7 @@
 """The highest rate at which a promise is kept, by runs that are never twice the same."""
 
 import random
+from contextlib import suppress
 from typing import Any
 
 from ...judging.questions import Ask, Asking
@@ -53,9 +54,18 @@ ASKING = Asking(shown, reply, run)
 Runs = list[tuple[float, float]]  # rate and share of each run, in order
 
 
+def runs_of(args: Args, asked: list[Any]) -> Runs:
+    """Those that were made; a question that is none got no answer."""
+    made = []
+    for count, rate in enumerate(asked, 1):
+        with suppress(LookupError):
+            made.append((rate, reply(args, rate, count)))
+    return made
+
+
 def judge(args: Args, got: Any) -> Finding | None:
     low, high, want = args[4:7]
-    value, runs = got["value"], [(rate, reply(args, rate, i + 1)) for i, rate in enumerate(got["asked"])]
+    value, runs = got["value"], runs_of(args, got["asked"])
     right = 0 if true_share(args, low) < want else min(true_rate(args), high)
 
     def wrong(cause: str, slip: str, rule: str = RATE) -> Finding:
