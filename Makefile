@@ -57,7 +57,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-load test-browser clients test-clients test-lax test-tiny test-colab bench notebooks lock clean model
+.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-load test-browser clients test-clients test-ray test-lax test-tiny test-colab bench notebooks lock clean model
 
 help: ## this list
 	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
@@ -69,6 +69,7 @@ help: ## this list
 	@echo "    test-load      the server with 500 clients, faults and signals"
 	@echo "    test-browser   the player and the live page in headless Chromium"
 	@echo "    test-clients   real clients (openai, litellm, lm-eval, …) in environments of their own"
+	@echo "    test-ray       replicas that Ray runs (skipped with the reason where Ray is not, or does not start)"
 	@echo "    test-lax       all notebooks, exercises too: no cell may fail"
 	@echo "    test-tiny      everything with the tiny model"
 	@echo "    test-colab     the notebooks on the versions that Colab has"
@@ -130,9 +131,9 @@ test-stored: $(READY)
 
 test-unit: model
 	@echo "==> unit tests"
-	$(STORING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load or browser)" tests
+	$(STORING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load or browser or ray)" tests
 	@echo "==> unit tests that want the machine to themselves"
-	$(STORING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load or browser)" tests
+	$(STORING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load or browser or ray)" tests
 
 test-wide: model
 	@echo "==> whole grids and published experiments"
@@ -160,6 +161,10 @@ test-clients: clients
 	@echo "==> real clients against the server"
 	MINIENG_CLIENTS=$(CLIENTS) $(STORING) $(BIN)/python -m pytest -rs -m clients tests/clients
 
+test-ray: $(READY)
+	@echo "==> replicas that Ray runs"
+	$(STORING) $(BIN)/python -m pytest -rs -m ray tests/server
+
 test-hostile: $(READY)
 	@echo "==> submissions that attack the grader"
 	$(BIN)/python -m pytest -m hostile tests/coursekit
@@ -185,6 +190,7 @@ test-all:
 	@$(MAKE) test-load
 	@$(MAKE) test-browser
 	@$(MAKE) test-clients
+	@$(MAKE) test-ray
 	@$(MAKE) test-lax
 	@$(MAKE) test-tiny
 	@$(MAKE) test-colab
@@ -195,7 +201,7 @@ test-lax: model
 
 test-tiny: $(READY)
 	@echo "==> everything with the tiny model"
-	MINIENG_MODEL=tiny $(STORING) $(BIN)/python -m pytest -m "not (clients or load)"
+	MINIENG_MODEL=tiny $(STORING) $(BIN)/python -m pytest -m "not (clients or load or ray)"
 
 $(COLAB_READY): requirements-colab-like.txt pyproject.toml
 	@$(FIND_PYTHON); $(call MAKE_VENV,$(COLAB))

@@ -18,6 +18,7 @@ from typing import Any
 from . import __version__, commands
 from .config import EngineConfig
 from .kernels.backend import BACKENDS
+from .parallel.router import ROUTERS
 from .request import SamplingParams
 from .save import writable
 from .scheduler import ADMISSIONS, ORDERS, SCHEDULERS, VICTIMS
@@ -35,6 +36,7 @@ LISTS: dict[str, Iterable[str]] = {  # knob → the list that holds its names
     "admission": ADMISSIONS,
     "victim": VICTIMS,
     "attention": BACKENDS,
+    "router": ROUTERS,
 }
 EXAMPLES = """\
   minieng generate "The capital of France is" --max-tokens 20

@@ -217,10 +217,15 @@ def serve(args: argparse.Namespace) -> int:
         from .server.run import serve as run
     except ModuleNotFoundError as missing:
         raise RuntimeError(f"{missing.name} is not installed: pip install 'minieng[serve]'") from None
-    from .llm import LLM
-
     sock = bind(config)
     start_log()
+    if config.apart:
+        from .server.replica import Spec
+        from .server.run import serve_replicas
+
+        return serve_replicas(Spec(args.model, knobs, config.served_model_name or args.model), config, sock)
+    from .llm import LLM
+
     with LLM(args.model, **knobs) as llm:
         return run(llm, config, sock)
 

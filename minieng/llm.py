@@ -174,6 +174,21 @@ class LLM:
             groups = self._submit(prompts, params, priority, deadline, user, request_ids, arrivals)
             return Ticket(groups, self._answers, self._forget)
 
+    def go_on(self, request: Request) -> Ticket:
+        """Queue a text that another engine has begun (``resume.going_on``); else as ``submit``. The ticket
+        tells of the tokens that are new, and of all text.
+        """
+        with self.turn:
+            self._check_open()
+            request.arrival_time = self.engine.clock.now()
+            self._answers.open([request])
+            try:
+                self.engine.add_request(request)
+            except BaseException:
+                self._answers.drop(request)
+                raise
+            return Ticket([[request]], self._answers, self._forget)
+
     def step(self, until: float | None = None) -> StepRecord | None:
         """One step for all who have a ticket; None if nothing was computed. until: see ``Engine.step``."""
         with self.turn:

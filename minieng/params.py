@@ -201,3 +201,11 @@ def shown(value: float | None) -> str:
     if isinstance(value, int) and value.bit_length() > 80:
         return f"{'-' if value < 0 else ''}2**{value.bit_length() - 1} or more"
     return repr(value)
+
+
+def longest_text(prompt_tokens: int, max_tokens: int | None, max_model_len: int | None) -> int:
+    """Tokens of prompt and output together, at most."""
+    if max_tokens is None and max_model_len is None:
+        raise ValueError("max_tokens=None means: up to max_model_len. Give the request one, or a max_tokens")
+    limits = [prompt_tokens + max_tokens] if max_tokens is not None else []
+    return min(limits + ([max_model_len] if max_model_len is not None else []))

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .params import SamplingParams
+from .params import SamplingParams, longest_text
 
 
 class Status(enum.Enum):
@@ -89,6 +89,7 @@ class Request:
         max_model_len: int | None = None,
         eos_token_ids: Sequence[int] = (),
         scripted_output: Sequence[int] | None = None,
+        output_so_far: Sequence[int] = (),
         bad_words: Sequence[Sequence[int]] = (),
     ) -> None:
         self.request_id = request_id
@@ -111,8 +112,11 @@ class Request:
         self.status = Status.WAITING
         self.finish_reason: str | None = None
         self.stop_reason: int | str | None = None
-        self.token_ids = list(prompt_token_ids)
+        self.token_ids = [*prompt_token_ids, *output_so_far]
         self.num_prompt_tokens = len(prompt_token_ids)
+        if output_so_far and len(self.token_ids) >= self.max_num_tokens:
+            what = f"{len(self.token_ids)} tokens so far, {self.max_num_tokens} at most"
+            raise ValueError(f"request {request_id!r}: {what}: this text is complete")
         self.num_computed_tokens = 0
         self.num_cached_tokens = 0
         self.high_water = 0
@@ -275,14 +279,6 @@ def as_tokens(bad_words: Sequence[Sequence[int]], params: SamplingParams) -> lis
     if params.bad_words and not bad_words:
         raise ValueError(f"bad_words={list(params.bad_words)}: give their tokens too: bad_words=[[…], …]")
     return [tuple(word) for word in bad_words]
-
-
-def longest_text(prompt_tokens: int, max_tokens: int | None, max_model_len: int | None) -> int:
-    """Tokens of prompt and output together, at most."""
-    if max_tokens is None and max_model_len is None:
-        raise ValueError("max_tokens=None means: up to max_model_len. Give the request one, or a max_tokens")
-    limits = [prompt_tokens + max_tokens] if max_tokens is not None else []
-    return min(limits + ([max_model_len] if max_model_len is not None else []))
 
 
 def sample_key(seed: int | None, default_seed: int, request_id: str, sample_index: int) -> bytes:

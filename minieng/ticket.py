@@ -25,7 +25,7 @@ class Ticket:
     ) -> None:
         self.groups, self._answers, self._forget = groups, answers, forget
         self._left = deque(self.requests)
-        self._seen: dict[Request, int | None] = dict.fromkeys(self._left, 0)
+        self._seen: dict[Request, int | None] = {request: request.num_output_tokens for request in self._left}
 
     @property
     def requests(self) -> list[Request]:

@@ -21,8 +21,8 @@ from minieng.scheduler import ContinuousScheduler
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "minieng").rglob("*.py"))
 
-GROUND = {"request", "params", "answers", "ticket", "turn", "plan", "config", "clock", "text", "interrupt", "prompts", "workload",
-          "workload_file", "timed_trace", "prefixes", "job", "distributions", "home", "lazy", "gpu", "warn", "save",
+GROUND = {"request", "resume", "params", "answers", "ticket", "turn", "plan", "config", "clock", "text", "interrupt", "prompts",
+          "workload", "workload_file", "timed_trace", "prefixes", "job", "distributions", "home", "lazy", "gpu", "warn", "save",
           "__version__"}  # fmt: skip
 # part of the house → the parts that it may know, besides itself and the ground floor
 KNOWS = {
@@ -236,6 +236,7 @@ HEART = (
 )  # orders and admission rules have their own budget
 MOST_IN_HEART, MOST_IN_C, MOST_IN_RUNG, MOST_IN_FILE, MOST_IN_FUNCTION, MOST_IN_TRITON = 1_300, 900, 120, 350, 60, 120
 MOST_WITH_WORDS = 400  # of a file, docstrings and comments counted too
+REPLICAS = tuple(f"server/{name}.py" for name in ("replicas", "replica", "worker", "ray_worker"))
 ROOMS = [
     ("orders and admission rules", ("scheduler/ordering.py", "scheduler/admission.py"), 350),
     ("what a reader types and what computes it", ("model/*.py", "llm.py", "parts.py", "config.py", "plan.py"), 1_700),
@@ -243,7 +244,8 @@ ROOMS = [
     ("kernels in Python", ("kernels/*.py",), 1_300),
     ("finding models", ("hub/*.py",), 450),
     ("what is known of models", ("known/*.py",), 200),
-    ("the door", ("server/*.py",), 1_350),
+    ("the door", ("server/*.py",), 1_850),  # with the next
+    ("several engines behind it", REPLICAS, 500),
     ("a server under load, from outside", ("load/*.py",), 800),
 ]
 

@@ -1,5 +1,5 @@
-"""Which replica takes a request. A router sees how loaded each replica is, and nothing of how it works, so
-one object serves the simulator, a process pool and a cluster.
+"""Which replica takes a request. A router sees how loaded each living replica is, and nothing of how it
+works, so one object serves the simulator, processes here and a cluster.
 """
 
 from __future__ import annotations
@@ -15,17 +15,26 @@ from ..kv.blocks import ROOT, block_hash
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A replica as a router sees it. waiting, running: requests; tokens: of all of them,
-    prompt and output so far.
+    """A replica as a router sees it.
+
+    waiting, running   requests
+    tokens             of all of them, prompt and output so far
+    speed              tokens a second beside those of the others; only the ratio counts
+    replica            its number. One that was started again has a new one, and nothing in its cache. None:
+                       its place in the list
     """
 
     waiting: int = 0
     running: int = 0
     tokens: int = 0
+    speed: float = 1.0
+    replica: int | None = None
 
 
 class Router:
-    """Base: ``pick`` names the replica for a prompt. Raises nothing; replicas are never full, they queue."""
+    """Base: ``pick`` names the replica for a prompt, as a place in ``loads``, which holds those that live.
+    Raises nothing; replicas are never full, they queue.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         self.random = random.Random(seed)
@@ -50,10 +59,21 @@ class RoundRobin(Router):
 
 
 class LeastWork(Router):
-    """The replica whose requests have the fewest tokens; ties to the first."""
+    """The replica whose requests, this one with them, have the fewest tokens for its speed; ties to the
+    first.
+    """
 
     def pick(self, loads: Sequence[Load], prompt: Sequence[int]) -> int:
-        return min(range(len(loads)), key=lambda i: loads[i].tokens)
+        return min(range(len(loads)), key=lambda i: (loads[i].tokens + len(prompt)) / loads[i].speed)
+
+
+class FewestRequests(Router):
+    """Those who wait count four times: as vLLM spreads requests over its data-parallel engines."""
+
+    def pick(self, loads: Sequence[Load], prompt: Sequence[int]) -> int:
+        return min(
+            range(len(loads)), key=lambda i: (4 * loads[i].waiting + loads[i].running) / loads[i].speed
+        )
 
 
 class PowerOfTwo(Router):
@@ -79,20 +99,20 @@ class PrefixAffinity(Router):
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__(seed)
-        self.seen: list[set[bytes]] = []
+        self.seen: dict[int, set[bytes]] = {}  # by the replica's number
 
     def pick(self, loads: Sequence[Load], prompt: Sequence[int]) -> int:
-        while len(self.seen) < len(loads):
-            self.seen.append(set())
         keys = self.hashes(prompt)
-        depths = [
-            sum(1 for _ in itertools.takewhile(known.__contains__, keys)) for known in self.seen[: len(loads)]
+        seen = [
+            self.seen.setdefault(i if load.replica is None else load.replica, set())
+            for i, load in enumerate(loads)
         ]
+        depths = [sum(1 for _ in itertools.takewhile(known.__contains__, keys)) for known in seen]
         counts = [load.waiting + load.running for load in loads]
         best = max(range(len(loads)), key=lambda i: (depths[i], -counts[i]))
         if depths[best] < self.MATCH * max(1, len(keys)) or counts[best] - min(counts) > self.IMBALANCE:
-            best = min(range(len(loads)), key=lambda i: (counts[i], len(self.seen[i])))
-        self.seen[best].update(keys)
+            best = min(range(len(loads)), key=lambda i: (counts[i], len(seen[i])))
+        seen[best].update(keys)
         return best
 
     def hashes(self, prompt: Sequence[int]) -> list[bytes]:
@@ -106,6 +126,7 @@ ROUTERS: dict[str, type[Router]] = {
     "random": RandomRouter,
     "round_robin": RoundRobin,
     "least": LeastWork,
+    "joint": FewestRequests,
     "power_of_two": PowerOfTwo,
     "prefix_affinity": PrefixAffinity,
 }

@@ -12,16 +12,29 @@ _WHERE = {
     "AsyncEngine": ".async_engine",
     "EngineFailed": ".async_engine",
     "EngineStopping": ".async_engine",
+    "LocalWorker": ".worker",
+    "Replicas": ".replicas",
     "ServerConfig": ".settings",
     "make_app": ".http",
     "serve": ".run",
 }
-__all__ = ["AsyncEngine", "EngineFailed", "EngineStopping", "ServerConfig", "make_app", "serve"]
+__all__ = [
+    "AsyncEngine",
+    "EngineFailed",
+    "EngineStopping",
+    "LocalWorker",
+    "Replicas",
+    "ServerConfig",
+    "make_app",
+    "serve",
+]
 
 if TYPE_CHECKING:
     from .async_engine import AsyncEngine, EngineFailed, EngineStopping
     from .http import make_app
+    from .replicas import Replicas
     from .run import serve
     from .settings import ServerConfig
+    from .worker import LocalWorker
 
 __getattr__ = on_demand(__name__, _WHERE)

@@ -55,7 +55,7 @@ class Feed:
     belongs to the event loop; ``requests`` are the engine's, to be read only.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: Any) -> None:
         self._engine, self._came = engine, asyncio.Event()
         self._events: list[TokenEvent] = []
         self._end: Exception | None = None
@@ -151,10 +151,17 @@ class AsyncEngine:
 
         Raises what ``LLM.submit`` does (ValueError, QueueFull), and EngineFailed or EngineStopping.
         """
+        return await self._enter(partial(self.llm.submit, prompts, params, **asked))
+
+    async def go_on(self, request: Request) -> Feed:
+        """Queue a text that another engine has begun: as ``LLM.go_on``. Raises as ``submit``."""
+        return await self._enter(partial(self.llm.go_on, request))
+
+    async def _enter(self, submit: Callable[[], Ticket]) -> Feed:
         self.check()
         feed = Feed(self)
         self._feeds.add(feed)
-        self._inbox.put(partial(self._open, feed, partial(self.llm.submit, prompts, params, **asked)))
+        self._inbox.put(partial(self._open, feed, submit))
         try:
             feed.requests = await feed.opened
         except BaseException:

@@ -31,6 +31,7 @@ from . import protocol
 from .async_engine import AsyncEngine, EngineFailed, EngineStopping, Feed
 from .metrics import Metrics
 from .protocol import HTTPError
+from .replicas import Replicas
 from .reply import DONE, Reply, event
 from .settings import ServerConfig
 from .watch import Watch
@@ -53,14 +54,15 @@ class Json(Response):
         return json.dumps(content, separators=(",", ":")).encode()
 
 
-def make_app(llm: LLM, config: ServerConfig | None = None) -> FastAPI:
+def make_app(llm: LLM | Replicas, config: ServerConfig | None = None) -> FastAPI:
     """The application, with ``app.state.engine``, an AsyncEngine:
-    start it in the event loop before the first request.
+    start it in the event loop before the first request. Replicas, which have started, are one themselves.
     """
     config = config or ServerConfig()
-    name = config.served_model_name or llm.model_name
-    metrics = Metrics(llm, name)
-    engine = AsyncEngine(llm, metrics)
+    engine: Any = llm
+    if not isinstance(llm, Replicas):
+        engine = AsyncEngine(llm, Metrics(llm, config.served_model_name or llm.model_name))
+    name, metrics = config.served_model_name or engine.llm.model_name, engine.metrics
     app = FastAPI(title="minieng", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.engine = engine
     Handlers(engine, metrics, name, config).add_to(app)
@@ -160,7 +162,7 @@ class Gate:
 class Handlers:
     """The endpoints of one application."""
 
-    def __init__(self, engine: AsyncEngine, metrics: Metrics, name: str, config: ServerConfig) -> None:
+    def __init__(self, engine: Any, metrics: Any, name: str, config: ServerConfig) -> None:
         self.engine, self.llm, self.metrics, self.name, self.config = (
             engine,
             engine.llm,
@@ -307,7 +309,8 @@ class Handlers:
         return Json({"version": __version__})
 
     async def show_metrics(self, request: Request) -> Response:
-        return Response(self.metrics.text(), media_type=self.metrics.media_type)
+        text = self.metrics.text()
+        return Response(text if isinstance(text, bytes) else await text, media_type=self.metrics.media_type)
 
 
 def facts(reply: Reply) -> dict[str, Any]:

@@ -66,9 +66,9 @@ class Metrics:
 
     media_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, llm: LLM, model: str) -> None:
+    def __init__(self, llm: LLM, model: str, engine: str = "0") -> None:
         self.llm, self.registry = llm, CollectorRegistry()
-        self.own = {"model_name": model, "engine": "0"}
+        self.own = {"model_name": model, "engine": engine}
         self.counters = {
             name: self.make(Counter, name, text).labels(**self.own) for name, text in COUNTERS.items()
         }

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -20,8 +21,11 @@ from ..observe.trace import Trace
 from ..request import SamplingParams
 from .async_engine import AsyncEngine
 from .http import make_app
+from .replica import Spec
+from .replicas import Replicas
 from .settings import ServerConfig
 from .wire import bounded
+from .worker import LocalWorker, Worker
 
 if TYPE_CHECKING:
     from ..llm import LLM
@@ -87,16 +91,46 @@ def serve(llm: LLM, config: ServerConfig, sock: socket.socket | None = None) -> 
             llm.trace.save(config.trace)
 
 
+def serve_replicas(spec: Spec, config: ServerConfig, sock: socket.socket) -> int:
+    """As ``serve``, with engines in processes of their own, here or on a cluster."""
+    warn_if_open(sock, config.api_key)
+
+    async def until_stopped() -> int:
+        replicas = Replicas(workers_of(spec, config), config.router, spec.knobs.get("seed", 0))
+        await replicas.start()
+        if config.chat_template is not None:
+            replicas.llm.tokenizer.chat_template = Path(config.chat_template).read_text(encoding="utf-8")
+        return await Service(replicas, config, sock).until_stopped()
+
+    return asyncio.run(until_stopped())
+
+
+def workers_of(spec: Spec, config: ServerConfig) -> list[Worker]:
+    """As many as were asked for; together they take the processors that one engine would."""
+    if config.ray_address is not None:
+        from .ray_worker import ray_workers
+
+        return ray_workers(spec, config.replicas, config.ray_address)
+    threads = max(
+        1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return [LocalWorker(spec, i, max(1, threads // config.replicas)) for i in range(config.replicas)]
+
+
 class Service(uvicorn.Server):
     """uvicorn, with an end of our own: first nothing new is taken, then what runs is finished,
     then the port closes.
     """
 
     def __init__(
-        self, llm: LLM, config: ServerConfig, sock: socket.socket, say: Callable[[str], None] | None = None
+        self,
+        llm: LLM | Replicas,
+        config: ServerConfig,
+        sock: socket.socket,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         app = make_app(llm, config)
-        self.engine: AsyncEngine = app.state.engine
+        self.engine: AsyncEngine | Replicas = app.state.engine
         self.settings, self.sock = config, sock
         self.say = say or (lambda text: print(text, flush=True))
         self.stop_asked = False
@@ -120,7 +154,8 @@ class Service(uvicorn.Server):
 
     async def until_stopped(self) -> int:
         """Serve in the running event loop; the exit code."""
-        self.engine.start()
+        if isinstance(self.engine, AsyncEngine):
+            self.engine.start()
         ending = asyncio.create_task(self.end())
         try:
             await self.serve(sockets=[self.sock])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..config import EngineConfig, check_knob, knob
+from ..parallel.router import make_router
 
 # What a server sets otherwise than ``EngineConfig``: a queue without end is memory without end.
 ENGINE_DEFAULTS = {"max_num_queued_reqs": 1_024}
@@ -35,6 +36,11 @@ class ServerConfig:
         None, "what clients call the model; the name it was loaded by if not given"
     )
     chat_template: str | None = knob(None, "file with a chat template, instead of the model's own")
+    replicas: int = knob(1, "engines, each in a process of its own with weights of its own", low=1, high=64)
+    router: str = knob("least", "which replica takes a request")
+    ray_address: str | None = knob(
+        None, "let Ray run the replicas: on a cluster (auto, or HOST:PORT of its head), or here (local)"
+    )
     trace: str | None = knob(
         None, "keep every step, not the last 2,000, and write them to this file at the end"
     )
@@ -62,6 +68,15 @@ class ServerConfig:
             raise ValueError(
                 f"--trace {self.trace}: there is no directory {Path(self.trace).absolute().parent}"
             )
+
+        make_router(self.router)  # names those there are
+        if self.trace is not None and self.apart:
+            raise ValueError(f"--trace {self.trace}: each replica has steps of its own: use --replicas 1")
+
+    @property
+    def apart(self) -> bool:
+        """Whether engines run in processes of their own."""
+        return self.replicas > 1 or self.ray_address is not None
 
     @property
     def max_body_bytes(self) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..lazy import on_demand
 
 _WHERE = {
+    "Apart": ".apart",
     "Cluster": ".cluster",
     "GPU": ".hardware",
     "ModelSpec": ".hardware",
@@ -18,9 +19,19 @@ _WHERE = {
     "scripted_requests": ".executor",
     "simulated_engine": ".simulated",
 }
-__all__ = ["GPU", "Cluster", "ModelSpec", "StepTimeModel", "Work", "scripted_requests", "simulated_engine"]
+__all__ = [
+    "GPU",
+    "Apart",
+    "Cluster",
+    "ModelSpec",
+    "StepTimeModel",
+    "Work",
+    "scripted_requests",
+    "simulated_engine",
+]
 
 if TYPE_CHECKING:
+    from .apart import Apart
     from .cluster import Cluster
     from .cost_model import StepTimeModel, Work
     from .executor import scripted_requests

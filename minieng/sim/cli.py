@@ -14,19 +14,22 @@ from typing import cast
 
 from .. import __version__
 from ..config import EngineConfig
+from ..engine import Engine
 from ..observe.metrics import Metrics, parse_goodput, table
 from ..parallel.router import ROUTERS
 from ..save import save_json, writable
 from ..workload import FILES, Workload
 from ..workload_file import MissingTrace
+from .apart import KV_LINK, Apart
 from .cluster import Cluster
 from .cost_model import HOST_SECONDS, StepTimeModel
 from .executor import SimExecutor, scripted_requests
-from .hardware import GPUS, MODELS
+from .hardware import GPUS, MODELS, find_gpu
 from .papers import PAPERS, rerun
 from .papers.table import errors, errors_in_words
 
 HOST_MS = 1e3 * cast(float, HOST_SECONDS["vllm 2025"])
+MOST_REPLICAS = 1000
 SERVER = {"max_num_seqs": 256, "memory_fraction": 0.9}  # a GPU server's habits, where no flag says otherwise
 
 
@@ -46,6 +49,13 @@ def simulate_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--replicas", type=int, default=1, metavar="N", help="copies of all this behind a router (default: 1)"
     )
+    add("--fleet", metavar="N1xGPU1,…", help="replicas on different GPUs, such as 2xH100,L4, for --gpu")
+    text = "replicas that compute prompts only; those of --replicas or --fleet then only make the rest"
+    add("--prefill", type=int, default=0, metavar="N", help=text)
+    text = "gigabytes of KV a second that a prefill replica sends (default: %(default)s, 400 Gbit/s)"
+    add("--kv-link-gb", type=float, default=KV_LINK / 1e9, metavar="GB", help=text)
+    text = "let a replica die: its number, from 0 on, and when, in seconds; its requests go on elsewhere"
+    add("--fail", nargs="+", default=[], metavar="REPLICA:S", help=text)
     add("--router", default="least", choices=ROUTERS, help="which replica takes a request (default: least)")
     text = "milliseconds of each step on the host (default: %(default)s, vLLM of 2025)"
     add("--host-ms", type=float, default=HOST_MS, metavar="MS", help=text)
@@ -71,11 +81,15 @@ def simulate(args: argparse.Namespace) -> int:
     print(f"{workload}\n{describe(cluster, args)}", file=sys.stderr)
     served = cluster.run(scripted_requests(workload, cluster.engines[0].config.max_model_len))
     steps = [record for engine in cluster.engines for record in engine.trace]
-    config, name = cluster.engines[0].config, f"{args.replicas} x {args.gpu}"
+    config, name = cluster.engines[0].config, hardware_of(cluster)
     metrics = Metrics.of(
         served, steps, cluster.seconds, config=config, refused=len(cluster.refused), goodput=goals, name=name
     )
     print(table([metrics]))
+    if cluster.resumed:
+        print(f"{cluster.resumed} requests went on elsewhere when their replica died", file=sys.stderr)
+    if isinstance(cluster, Apart):
+        print(", ".join(f"{what} {value:.1f}" for what, value in cluster.facts().items()), file=sys.stderr)
     if cluster.refused:
         print(f"{len(cluster.refused)} refused, first: {cluster.refused[0][1]}", file=sys.stderr)
     about = {"setup": describe(cluster, args), "workload": str(workload), "engine": config.as_plain()}
@@ -90,30 +104,85 @@ def cluster_of(args: argparse.Namespace) -> Cluster:
     for flag, value in {"tensor": args.tensor, "stages": stages, "replicas": args.replicas}.items():
         if value < 1:
             raise ValueError(f"--{flag} {value}: must be at least 1")
-    if stages > 1 and args.replicas > 1:
+    gpus = gpus_of(args.fleet) if args.fleet else [args.gpu] * args.replicas
+    if stages > 1 and (len(gpus) > 1 or args.prefill):
         raise ValueError(
             "--stages and --replicas: choose one of them (replicas of a pipeline are not simulated)"
         )
     host = args.host_ms / 1e3, args.host_us_per_request / 1e6
-    times = StepTimeModel.named(args.model, args.gpu, tensor=args.tensor, stages=stages, host=host)
+    times = StepTimeModel.named(args.model, gpus[0], tensor=args.tensor, stages=stages, host=host)
     names = {f.name for f in dataclasses.fields(EngineConfig)}
     given = {name: value for name, value in vars(args).items() if name in names}
     config = EngineConfig(**{"max_model_len": times.model.max_len} | SERVER | given)
     if stages > 1:
         return Cluster.pipeline(times, config)
-    return Cluster.replicas(args.replicas, times, config, args.router)
+    fleet = [times.on(gpu) for gpu in gpus]
+    cluster = apart_of(args, fleet, config) if args.prefill else Cluster.fleet(fleet, config, args.router)
+    for replica, when in map(failure_of, args.fail):
+        cluster.fail(replica, when)
+    return cluster
+
+
+def apart_of(args: argparse.Namespace, fleet: list[StepTimeModel], config: EngineConfig) -> Apart:
+    if args.prefill < 0:
+        raise ValueError(f"--prefill {args.prefill}: must be at least 0")
+    return Apart.of([fleet[0]] * args.prefill, fleet, config, args.router, link=args.kv_link_gb * 1e9)
+
+
+def gpus_of(fleet: str) -> list[str]:
+    """The GPU of each replica: of "2xH100,L4" three. Raises ValueError for a part that is none."""
+    gpus: list[str] = []
+    for part in fleet.split(","):
+        count, times, name = part.partition("x")
+        if not times or not count.isdigit():
+            count, name = "1", part
+        if not name or not 1 <= int(count) <= MOST_REPLICAS:
+            raise ValueError(
+                f"--fleet {fleet}: {part!r} is no GPU, and no number (1 to {MOST_REPLICAS}) x GPU"
+            )
+        gpus += [find_gpu(name).name] * int(count)
+    return gpus
+
+
+def failure_of(text: str) -> tuple[int, float]:
+    """Which replica, and when."""
+    replica, _, when = text.partition(":")
+    try:
+        return int(replica), float(when)
+    except ValueError:
+        raise ValueError(f"--fail {text}: write the replica's number, a colon, and seconds: 1:30") from None
 
 
 def describe(cluster: Cluster, args: argparse.Namespace) -> str:
     engine = cluster.engines[0]
-    gpu = GPUS.get(args.gpu, cast(SimExecutor, engine.executor).model.gpu)
+    gpus = [model_of(each).gpu for each in cluster.engines]
+    standing = "measured" if all(gpu.standing == "measured" for gpu in gpus) else "guess"
     return (
-        f"{args.model} on {args.replicas} x {gpu.name} "
-        f"(tensor {args.tensor}, stages {engine.config.stages}; kernel speeds: {gpu.standing}), "
+        f"{args.model} on {hardware_of(cluster)} "
+        f"(tensor {args.tensor}, stages {engine.config.stages}; kernel speeds: {standing}), "
         f"{type(engine.scheduler).__name__}, order {engine.scheduler.order.in_words()}, "
         f"at most {engine.config.max_num_seqs} requests and {engine.kv.num_slots:,} tokens of KV each, "
         f"host {args.host_ms:g} ms a step and {args.host_us_per_request:g} us a request, router {args.router}"
     )
+
+
+def model_of(engine: Engine) -> StepTimeModel:
+    return cast(SimExecutor, engine.executor).model
+
+
+def hardware_of(cluster: Cluster) -> str:
+    """Such as "2 x H100 + 1 x L4"; with prefill apart "1 x H100 prefill, 2 x H100 decode"."""
+
+    def counted(engines: list[Engine]) -> str:
+        gpus = [model_of(engine).gpu.name for engine in engines]
+        return " + ".join(f"{gpus.count(name)} x {name}" for name in dict.fromkeys(gpus))
+
+    if not isinstance(cluster, Apart):
+        return counted(cluster.engines)
+    sides = {"prefill": [], "decode": []}  # type: dict[str, list[Engine]]
+    for i, engine in enumerate(cluster.engines):
+        sides["decode" if i in cluster.decodes else "prefill"].append(engine)
+    return ", ".join(f"{counted(engines)} {side}" for side, engines in sides.items())
 
 
 def _workload(args: argparse.Namespace) -> Workload:

@@ -191,6 +191,7 @@ MODELS = {
         source=_HUB + "; no window"), ModelSpec("yi-34b", 60, 7168, 56, 8, 128, 20480, 64000, max_len=4096,
         source=_HUB), ModelSpec("qwen2.5-7b", 28, 3584, 28, 4, 128, 18944, 152064, max_len=32768,
         source=_HUB), ModelSpec("qwen3-0.6b", 28, 1024, 16, 8, 128, 3072, 151936, tied=True, max_len=40960,
+        source=_HUB), ModelSpec("qwen3-32b", 64, 5120, 64, 8, 128, 25600, 151936, max_len=40960,
         source=_HUB), ModelSpec("smollm2-135m", 30, 576, 9, 3, 64, 1536, 49152, tied=True, max_len=8192,
         source=_HUB), ModelSpec("opt-13b", 40, 5120, 40, 40, 128, 20480, 50272, extra_params=2050 * 5120,
         **_OPT), ModelSpec("opt-66b", 64, 9216, 72, 72, 128, 36864, 50272, extra_params=2050 * 9216, **_OPT),

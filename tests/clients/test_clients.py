@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support import client_envs
-from support.door import Door, found
+from support.door import Door, ServerProcess, found
 
 from tools.tiny import stories
 
@@ -62,6 +62,16 @@ def test_openai(door, told):
     for name, count in (("usage", "count"), ("stream_usage", "count"), ("chat_stream_usage", "chat_count")):
         assert seen[name]["completion_tokens"] == told[count]
         assert seen[name]["prompt_tokens_details"]["cached_tokens"] >= 0
+    assert "tools=" in seen["tools"] and "temperature=-1" in seen["bad"] and "gpt-4" in seen["model"]
+
+
+def test_openai_on_two_replicas(told, tmp_path):
+    """What one engine says, two say too."""
+    with ServerProcess(tmp_path / "said", "--replicas", "2", "--served-model-name", "tiny") as server:
+        seen = json.loads(run("openai", str(HERE / "use_openai.py"), server.url, "tiny").splitlines()[-1])
+    assert seen["text"] == seen["streamed"] == told["text"] and seen["token_ids"] == told["tokens"]
+    assert seen["chat"] == seen["chat_streamed"] == told["chat"] and len(seen["chat_logprobs"]) == told["chat_count"]
+    assert seen["usage"]["completion_tokens"] == told["count"] and seen["logprobs"] == pytest.approx(told["logprobs"], abs=1e-4)
     assert "tools=" in seen["tools"] and "temperature=-1" in seen["bad"] and "gpt-4" in seen["model"]
 
 

@@ -6,8 +6,12 @@ import os
 
 import pytest
 
+from minieng.config import EngineConfig
+from minieng.parallel.router import Load
+from minieng.sim.cluster import engines_of
+from minieng.sim.cost_model import StepTimeModel
 from minieng.sim.executor import scripted_request
-from minieng.sim.papers import PAPERS, Row, Table, rerun
+from minieng.sim.papers import PAPERS, Row, Table, fastgen_16, llmd_b2b, pool_routing, rerun
 from minieng.sim.papers.ltr import Levels, Noisy, kendall_tau
 from minieng.sim.papers.table import errors, errors_in_words
 from minieng.sim.papers.vllm_watermark import outcome, serve
@@ -17,7 +21,7 @@ from minieng.workload_file import MissingTrace
 
 pytestmark = pytest.mark.slow
 # The first look for a rate again and again, the others serve thousands: `make test-wide`.
-WIDE = {"sarathi", "vllm", "orca", "vllm-watermark", "vtc", "ltr"}
+WIDE = {"llmd-b2b", "sarathi", "vllm", "orca", "vllm-watermark", "vtc", "ltr"}
 NEEDS_TRACES = pytest.mark.skipif("MINIENG_TRACES" not in os.environ, reason="MINIENG_TRACES names no folder with the traces")
 
 
@@ -101,6 +105,68 @@ def test_errors_are_those_of_absolute_values_and_known_failures_are_named_apart(
 
 def test_a_figure_that_a_constant_was_taken_from_does_not_count(tables):
     assert row(tables("anyscale"), "80 ms").error is None and row(tables("anyscale"), "paged over naive").error is None
+
+
+@pytest.mark.wide
+def test_llmd_b2b(tables):
+    table = tables("llmd-b2b")
+    assert row(table, "precise, then estimated").reproduced
+    for rate in (20, 40):
+        assert row(table, f"{rate}/s: precise over random").reproduced
+        assert row(table, f"{rate}/s, precise: output tokens/s").reproduced
+
+
+def test_who_knows_the_caches_serves_most_also_at_a_tenth_of_the_size():
+    speeds = {name: llmd_b2b.serve(name, 0, {40: 20}, scale=0.1)[40].throughput for name in ("precise", "random")}
+    assert speeds["precise"] > 1.15 * speeds["random"]
+
+
+def test_a_pod_is_scored_as_the_report_has_it():
+    """3 for its share of the prompt, 2 for its free cache, 2 for how much shorter its queue is than the longest."""
+    engines = engines_of([StepTimeModel.named("llama-3-8b", "H100")] * 3, EngineConfig(num_blocks=100))
+    router, prompt = llmd_b2b.Scored(llmd_b2b.POLICIES["precise"], engines), [1] * 64
+    loads = [Load(waiting=2, replica=0), Load(waiting=0, replica=1), Load(waiting=1, replica=2)]
+    assert router.pick(loads, prompt) == 1, "nobody has anything: the shortest queue"
+    block = engines[0].kv.pool.take()
+    engines[0].kv.pool.publish(block, router.keys(prompt)[0])
+    assert router.share(0, router.keys(prompt)) == 0.25 and router.free(0) == 0.99
+    assert router.pick(loads, prompt) == 1, "0.75 for a quarter of the prompt is less than 2 for the queue"
+    for key in router.keys(prompt)[1:]:
+        engines[0].kv.pool.publish(engines[0].kv.pool.take(), key)
+    assert router.pick(loads, prompt) == 0
+    guess = llmd_b2b.Scored(llmd_b2b.POLICIES["estimated"], engines)
+    equal = [Load(replica=pod) for pod in range(3)]
+    first = guess.pick(equal, prompt)
+    assert {guess.pick(equal, prompt) for _ in range(20)} == {first}, "it remembers what it sent"
+
+
+def test_pool_routing(tables):
+    table = tables("pool-routing")
+    seats, paged = (row(table, f"{name}: replicas saved, counted").ours for name in ("a seat for the longest text", "paged"))
+    assert seats > 20 and abs(paged) < 10, "what pools save is what seats for the longest text had cost"
+    assert row(table, "a seat for the longest text: replicas saved, counted").reproduced
+    assert row(table, "paged: replicas saved, counted").why
+
+
+def test_the_formula_of_the_pools_by_hand():
+    pools = pool_routing.Pools(mixed=2.0, short=4.0, long=1.0)
+    assert pools.gain == 2 and pools.predicted(0.8) == pytest.approx(0.4)
+    assert pools.saved(0.8) == pytest.approx(1 - 2 * (0.8 / 4 + 0.2 / 1)), "the long ones are slower by themselves"
+    assert pool_routing.Pools(2.0, 4.0, 2.0).saved(0.8) == pytest.approx(0.4), "equal if the long pool were as fast"
+
+
+def test_fastgen_16(tables):
+    table = tables("fastgen-16")
+    assert row(table, "16 replicas over 1").reproduced and row(table, "1 replica:").ours > 1
+
+
+def test_each_client_has_one_request_at_a_time():
+    cluster = fastgen_16.Clients.replicas(2, StepTimeModel.named("llama-3-8b", "H100"), EngineConfig(scheduler="chunked"))
+    served = cluster.serve(fastgen_16.jobs(30, 0), clients=3)
+    assert len(served) == 30 and all(r.finish_time is not None for r in served)
+    for request in served[3:]:
+        assert sum(r.arrival_time <= request.arrival_time < r.finish_time for r in served) == 3
+        assert request.arrival_time in {r.finish_time for r in served}
 
 
 def marks(paper: str) -> list[pytest.MarkDecorator]:

@@ -20,6 +20,9 @@ PAPERS = {
     "ltr": "Fu et al., learning to rank, NeurIPS 2024",
     "anyscale": "Daniel et al., continuous batching, Anyscale blog, June 2023",
     "vllm-watermark": "vLLM, pull request 44594: a watermark against preemptions, June 2026",
+    "llmd-b2b": "llm-d, four routers for prompts that begin alike, September 2025",
+    "pool-routing": "Chen et al., short requests to a pool of their own, arXiv 2604.09613",
+    "fastgen-16": "Holmes et al., DeepSpeed-FastGen: sixteen replicas, arXiv 2401.08671",
     "mooncake": "Qin et al., Mooncake, FAST 2025: what a prefix cache finds (needs its traces)",
 }
 

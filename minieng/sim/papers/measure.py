@@ -1,4 +1,4 @@
-"""What the papers measured: averages over a run, and the highest rate at which a limit still holds."""
+"""What the papers measured: averages over a run."""
 
 from __future__ import annotations
 
@@ -43,13 +43,3 @@ def tail_gap(requests: list[Request], percent: float = 99) -> float:
 def queueing(requests: list[Request]) -> float:
     """Median seconds from arrival to the first step."""
     return median(r.admitted_time - r.arrival_time for r in requests if r.admitted_time is not None)
-
-
-def highest_rate(holds: Callable[[float], bool], low: float, high: float, rounds: int = 7) -> float:
-    """Bisection, on a logarithmic scale, for the highest rate at which ``holds``.
-    ``low`` if it never does.
-    """
-    for _ in range(rounds):
-        middle = (low * high) ** 0.5
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ...config import EngineConfig
+from ...observe.capacity import highest_rate
 from ...workload import Workload, uniform
 from ..cost_model import StepTimeModel
 from ..executor import scripted_requests
-from .measure import highest_rate, normalized_latency, serve
+from .measure import normalized_latency, serve
 from .table import Row, Table
 
 HOST = 2e-3  # seconds a step: nothing is published of either system's host time

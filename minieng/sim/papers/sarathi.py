@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...config import EngineConfig
+from ...observe.capacity import highest_rate
 from ...workload import Workload, lognormal
 from ..cost_model import HOST_SECONDS, StepTimeModel
 from ..executor import scripted_requests
-from .measure import highest_rate, queueing, serve, tail_gap
+from .measure import queueing, serve, tail_gap
 from .table import Row, Table
 
 QUEUEING = 2.0  # seconds: the median wait for the first step may not be longer

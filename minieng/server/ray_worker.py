@@ -1,0 +1,120 @@
+"""Replicas that Ray runs: actors, on whatever machines Ray puts them, started again by Ray when they die."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+from ..request import Request
+from .replica import Ask, Hello, News, Replica, Spec
+from .worker import Worker, WorkerDied
+
+AT_ONCE = 4_096  # submissions under way in an actor
+STORE_BYTES = 100_000_000  # of Ray's object store on this machine: nothing large goes through it
+
+
+def connect(address: str) -> Any:
+    """Ray itself, running: "local" starts one here, else it is the address of a cluster's head, or "auto".
+
+    Raises RuntimeError if it is not installed, or does not answer.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise RuntimeError("--ray-address: ray is not installed: pip install 'minieng[scale]'") from None
+    if ray.is_initialized():
+        return ray
+    own: dict[str, Any] = {}
+    if address == "local":
+        own = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
+    try:
+        ray.init(address=address, logging_level="ERROR", log_to_driver=True, **own)
+    except Exception as problem:
+        raise RuntimeError(f"--ray-address {address}: Ray does not answer: {problem!s:.500}") from None
+    return ray
+
+
+def ray_workers(spec: Spec, count: int, address: str) -> list[Worker]:
+    """``count`` actors, spread over the machines; a GPU each, where the cluster has as many."""
+    ray = connect(address)
+    resources = ray.cluster_resources()
+    gpus = int(spec.knobs.get("device", "auto") != "cpu" and resources.get("GPU", 0) >= count)
+    cpus = 1 if resources.get("CPU", 0) >= count else 0
+    env = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1" if not gpus else "4")}
+    if address == "local":  # elsewhere minieng is installed
+        env["PYTHONPATH"] = os.pathsep.join(
+            [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
+    options = {
+        "num_cpus": cpus, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 0,
+        "max_concurrency": AT_ONCE, "scheduling_strategy": "SPREAD", "runtime_env": {"env_vars": env},
+    }  # fmt: skip
+    return [RayWorker(ray, spec, number, options) for number in range(count)]
+
+
+class RayWorker:
+    """A replica in an actor."""
+
+    def __init__(self, ray: Any, spec: Spec, number: int, options: dict[str, Any]) -> None:
+        self.ray, self.number = ray, number
+        self.actor = ray.remote(Actor).options(**options).remote(spec, number)
+
+    async def start(self) -> Hello:
+        try:
+            return await self.actor.hello.remote()
+        except self.ray.exceptions.RayActorError as death:
+            raise WorkerDied(f"replica {self.number}: {death!s:.300}") from None
+
+    async def submit(self, key: int, order: Ask | Request) -> AsyncGenerator[list[Request] | list[News]]:
+        over = False
+        try:
+            async for found in self.actor.submit.options(num_returns="streaming").remote(key, order):
+                yield await found
+            over = True
+        except self.ray.exceptions.RayActorError as death:
+            over = True
+            raise WorkerDied(f"replica {self.number} ended: {' '.join(str(death).split()):.200}") from None
+        except self.ray.exceptions.RayTaskError as problem:
+            over = True
+            raise problem.cause from None  # what the engine said of it
+        finally:
+            if not over:
+                self.abort(key)
+
+    def abort(self, key: int) -> None:
+        self.actor.abort.remote(key)
+
+    async def stats(self) -> bytes:
+        try:
+            return await self.actor.stats.remote()
+        except self.ray.exceptions.RayActorError as death:
+            raise WorkerDied(f"replica {self.number}: {death!s:.300}") from None
+
+    async def stop(self) -> None:
+        self.ray.kill(self.actor)
+
+
+class Actor:
+    """A ``Replica`` as Ray calls it."""
+
+    def __init__(self, spec: Spec, number: int) -> None:
+        self.replica = Replica(spec, number)
+        self.told: Hello | None = None
+
+    async def hello(self) -> Hello:
+        self.told = self.told or self.replica.start()
+        return self.told
+
+    async def submit(self, key: int, order: Ask | Request) -> AsyncGenerator[list[Request] | list[News]]:
+        await self.hello()
+        async for found in self.replica.submit(key, order):
+            yield found
+
+    async def abort(self, key: int) -> None:
+        self.replica.abort(key)
+
+    async def stats(self) -> bytes:
+        return self.replica.stats()

@@ -1,0 +1,1 @@
+"""Answers to the tasks of exercise 13."""
