@@ -244,8 +244,8 @@ ROOMS = [
     ("kernels in Python", ("kernels/*.py",), 1_300),
     ("finding models", ("hub/*.py",), 450),
     ("what is known of models", ("known/*.py",), 200),
-    ("the door", ("server/*.py",), 1_850),  # with the next
-    ("several engines behind it", REPLICAS, 500),
+    ("the door", ("server/*.py",), 2_050),  # with the next
+    ("several engines behind it", REPLICAS, 600),
     ("a server under load, from outside", ("load/*.py",), 800),
 ]
 
