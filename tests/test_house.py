@@ -236,7 +236,6 @@ HEART = (
 )  # orders and admission rules have their own budget
 MOST_IN_HEART, MOST_IN_C, MOST_IN_RUNG, MOST_IN_FILE, MOST_IN_FUNCTION, MOST_IN_TRITON = 1_300, 900, 120, 350, 60, 120
 MOST_WITH_WORDS = 400  # of a file, docstrings and comments counted too
-REPLICAS = tuple(f"server/{name}.py" for name in ("replicas", "replica", "worker", "ray_worker"))
 ROOMS = [
     ("orders and admission rules", ("scheduler/ordering.py", "scheduler/admission.py"), 350),
     ("what a reader types and what computes it", ("model/*.py", "llm.py", "parts.py", "config.py", "plan.py"), 1_700),
@@ -244,8 +243,8 @@ ROOMS = [
     ("kernels in Python", ("kernels/*.py",), 1_300),
     ("finding models", ("hub/*.py",), 450),
     ("what is known of models", ("known/*.py",), 200),
-    ("the door", ("server/*.py",), 2_050),  # with the next
-    ("several engines behind it", REPLICAS, 600),
+    ("the door", ("server/[!rw]*.py", *(f"server/{name}.py" for name in ("reply", "run", "watch", "wire"))), 1_450),
+    ("several engines behind it", ("server/replica*.py", "server/*worker.py"), 600),
     ("a server under load, from outside", ("load/*.py",), 800),
 ]
 
