@@ -18,11 +18,13 @@ import threading
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
+from ..observe.trace import Trace
 from ..request import Logprob, Request, SamplingParams, TokenEvent
 from ..resume import going_on
 from .async_engine import AsyncEngine, EngineFailed, Feed
 
 HEAD = struct.Struct("<Q")  # bytes of what follows
+KEPT_STEPS = 100  # of the trace: nobody reads it here
 FAILED = 3  # exit code: a step has failed
 
 
@@ -78,7 +80,7 @@ class Replica:
 
         self.llm = LLM(spec.model, **spec.knobs | device_of(spec.knobs, number))
         self.llm.generate([[0]], SamplingParams(max_tokens=2, ignore_eos=True))
-        self.llm.engine.trace.limit = 1
+        self.llm.engine.trace = Trace(limit=KEPT_STEPS, meta=self.llm.trace.meta)
         self.engine = AsyncEngine(self.llm, Metrics(self.llm, spec.name, str(number)))
         self._feeds: dict[int, Feed] = {}
 
@@ -209,7 +211,8 @@ class Child:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the front's, which lets texts end first
+    for each in (signal.SIGINT, signal.SIGTERM):  # they are the front's, which lets texts end first
+        signal.signal(each, signal.SIG_IGN)
     outbox = os.dup(1)
     os.dup2(2, 1)  # whatever is printed here is no message
     from .run import start_log

@@ -182,12 +182,17 @@ class Replicas:
 
     async def _carry(self, feed: Feed, ask: Ask) -> None:
         """All texts of a submission: together on one replica, and after its death each on its own."""
+        alone: list[asyncio.Task] = []
+        end: Exception = StopAsyncIteration()
         try:
             texts = await self._together(feed, ask)
-            await asyncio.gather(*(self._alone(feed, text) for text in texts if not text.ended))
-            end: Exception = StopAsyncIteration()
+            alone += [asyncio.create_task(self._alone(feed, text)) for text in texts if not text.ended]
+            await asyncio.gather(*alone)
         except Exception as problem:
             end = problem
+        finally:
+            for task in alone:  # one has failed, or nobody reads any more
+                task.cancel()
         self._feeds.pop(feed, None)
         feed.put([], end)
 
@@ -283,7 +288,7 @@ class Replicas:
         for _ in range(MOST_STARTS):
             try:
                 await self.workers[i].start()
-            except WorkerDied as problem:
+            except Exception as problem:
                 log.warning("%s while it was started again", problem)
                 death = problem
             else:
