@@ -6,12 +6,17 @@ import asyncio
 import importlib.util
 import os
 import random
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.streams import SPEC, alone, answer, told
 
+from minieng import LLM
 from minieng.request import SamplingParams
 from minieng.server.ray_worker import connect, ray_workers
 from minieng.server.replicas import Replicas
@@ -21,6 +26,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed: pip install 'minieng[scale]'"),
 ]
 SECONDS = 240
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +94,19 @@ def test_a_request_that_is_refused_says_what_the_engine_said(ray):
             await front.stop()
 
     asyncio.run(asyncio.wait_for(main(), SECONDS))
+
+
+def test_what_the_page_shows_of_ray_serve_runs(ray, tmp_path):
+    """The lines of docs/SCALING.md, in a process of their own."""
+    page = (ROOT / "docs" / "SCALING.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 30
+    file = tmp_path / "serve_it.py"
+    file.write_text(code)
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    env = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, timeout=SECONDS, env=env)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with LLM("tiny", device="cpu") as llm:
+        (out,) = llm.generate(["Once upon a time"], SamplingParams(max_tokens=40))
+    assert done.stdout.strip().endswith(out.outputs[0].text.strip())
