@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class RayWorker:
 
     def __init__(self, ray: Any, spec: Spec, number: int, options: dict[str, Any]) -> None:
         self.ray, self.number = ray, number
+        self.on_death: Callable[[WorkerDied], None] | None = None  # Ray tells at the next call
         self.actor = ray.remote(Actor).options(**options).remote(spec, number)
 
     async def start(self) -> Hello:

@@ -25,6 +25,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from ..engine import QueueFull
@@ -124,6 +125,8 @@ class Replicas:
             raise
         self.llm = Face(hellos[0])
         self._alive = {i: i for i in range(len(self.workers))}
+        for i, worker in enumerate(self.workers):
+            worker.on_death = partial(self._bury, i)
 
     # -- as AsyncEngine has it ------------------------------------------------------------------------
 
@@ -279,9 +282,9 @@ class Replicas:
         if i not in self._alive:
             return  # it is known
         del self._alive[i]
-        self.deaths += 1
-        log.warning("%s; its texts go on elsewhere", death)
         if not self.stopping:
+            self.deaths += 1
+            log.warning("%s; its texts go on elsewhere", death)
             self._starting[i] = asyncio.create_task(self._start_again(i))
 
     async def _start_again(self, i: int) -> None:

@@ -12,7 +12,7 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,7 +31,12 @@ class WorkerDied(RuntimeError):
 
 
 class Worker(Protocol):
-    """A replica as its front sees it."""
+    """A replica as its front sees it.
+
+    on_death  to be called as soon as it is known; where nobody tells, it is seen at the next request
+    """
+
+    on_death: Callable[[WorkerDied], None] | None
 
     async def start(self) -> Hello:
         """Bring it up, also after it died. Raises WorkerDied if that fails."""
@@ -61,6 +66,7 @@ class LocalWorker:
         self._keys = itertools.count(-1, -1)  # of what is not a submission
         self._open: dict[int, asyncio.Queue] = {}
         self._reader: asyncio.Task | None = None
+        self.on_death: Callable[[WorkerDied], None] | None = None
 
     async def start(self) -> Hello:
         package = str(Path(__file__).parents[2])
@@ -138,9 +144,12 @@ class LocalWorker:
             log.exception("replica %d is ended", self.number)
             process.kill()
         code = await process.wait()
+        what = f"replica {self.number} ended: {reason(code)}"
         for came in waiting.values():
-            came.put_nowait(WorkerDied(f"replica {self.number} ended: {reason(code)}"))
+            came.put_nowait(WorkerDied(what))
         waiting.clear()
+        if self.on_death is not None:
+            self.on_death(WorkerDied(what))
 
 
 def reason(code: int) -> str:
