@@ -45,6 +45,7 @@ EXAMPLES = """\
   minieng bench --workload bursty --num-prompts 64 --rate 8 --goodput ttft:500 tpot:80
   minieng bench --workload trace.csv --length-scale 0.1 --virtual --json result.json
   minieng simulate --model llama-3-8b --gpu A100-80G --replicas 4 --workload chat --goodput ttft:500
+  minieng simulate --workload ladder --num-prompts 50 --perfetto trace.json
   minieng simulate --paper vllm
   minieng show run.trace.jsonl --open
   minieng doctor

@@ -13,8 +13,8 @@ from ..draw import player_data, player_page
 from ..draw.page import MOST_STEPS
 from ..plan import Plan, Reservation, StepResult
 from ..request import Request
-from . import trace_file
-from .record import Draft, StepRecord
+from . import perfetto, trace_file
+from .record import Draft, StepRecord, row_of
 
 __all__ = ["StepRecord", "Trace"]
 
@@ -143,6 +143,25 @@ class Trace:
         """Write as JSONL, see ``trace_file``. The file appears whole or not at all."""
         head = {"dropped": self.dropped, "detail": self.detail, "meta": self.meta}
         trace_file.write(path, head, self.requests.values(), self.steps)
+
+    def to_perfetto(self, path: str | Path) -> Path:
+        """Write as JSON for ui.perfetto.dev and ``chrome://tracing``, see ``perfetto``; returns the path."""
+        return perfetto.write(self, path)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A step each: numbers as they are, lists as their lengths. What ``to_frame`` makes a table of."""
+        return [row_of(record) for record in self.steps]
+
+    def to_frame(self) -> Any:
+        """The steps as a ``pandas.DataFrame``, a row each; the index is the step.
+
+        Raises ImportError, and says what to do, where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError("to_frame makes a table of pandas: pip install pandas, or use rows()") from None
+        return pandas.DataFrame(self.rows()).set_index("step")
 
     @classmethod
     def load(cls, path: str | Path) -> Trace:
