@@ -48,6 +48,7 @@ KNOWS = {
 KNOWS["parts"] = {"kernels", "observe", "kv", "model", "scheduler", "engine", "parallel"}
 KNOWS["llm"].add("parts")
 KNOWS["server"] = {*KNOWS["llm"], "llm"}
+KNOWS["playground"] = {"draw", "observe", "scheduler", "engine", "sim", "llm"}
 KNOWS["cli"] = {*KNOWS["server"], "server", "doctor", "hub", "kernels", "viz"}
 CLI = {"cli", "commands", "__main__"}
 
