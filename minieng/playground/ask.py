@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -85,3 +86,17 @@ def plans(asked: Mapping[str, Any]) -> list[list]:
     """What was decided in each step under the left choice, as JSON can hold it: for comparing two Pythons."""
     trace = run(workload_of(asked["workload"]), Choice(**asked["left"])).trace
     return [list(step) for step in trace.plans()] if trace else []
+
+
+def reply(text: str) -> str:
+    """JSON in, JSON out: {"do": "face"}, {"do": "answer", …}, {"do": "draw", …} or {"do": "plans", …}.
+
+    Returns the value, or {"error"} for a workload that cannot be drawn.
+    """
+    asked = json.loads(text)
+    do = asked.pop("do")
+    try:
+        value = {"face": lambda: face(), "draw": lambda: drawn(**asked)}.get(do)
+        return json.dumps(value() if value else {"answer": answer, "plans": plans}[do](asked))
+    except ValueError as problem:
+        return json.dumps({"error": str(problem)})
