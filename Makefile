@@ -219,6 +219,7 @@ test-browser: $(SITE_READY)
 
 site: $(SITE_READY) ## build/site, from the stored outputs
 	$(BIN)/python -m tools.site build/site $(if $(REPO),--repo $(REPO))
+	$(BIN)/python -m tools.playground build/site
 
 $(COLAB_READY): requirements-colab-like.txt pyproject.toml
 	@$(FIND_PYTHON); $(call MAKE_VENV,$(COLAB))

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from minieng.playground.ask import MOST_JOBS, drawn, face, plans, workload_of
 from minieng.playground.choice import EXAMPLE, knobs_of
 from minieng.playground.situations import situation
 
+ROOT = Path(__file__).parents[1]
 LESSONS = [f"{i:02}" for i in range(13)]
 
 
@@ -308,3 +310,20 @@ def test_the_notebooks_fields_do_what_the_page_does():
     assert "the first line that is no comment" in shown.shown.value and "html" not in shown.result
     with pytest.raises(ValueError, match="no situation 'nothing'"):
         playground("nothing")
+
+
+# -- from the lessons ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("one", SITUATIONS, ids=lambda one: one.name)
+def test_its_lesson_links_it(one):
+    (lesson,) = (ROOT / "notebooks").glob(f"{one.lesson}_*.ipynb")
+    cells = json.loads(lesson.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    assert f"](../docs/PLAYGROUND.md#{one.name})" in text
+    assert f"\n## {one.name}\n" in (ROOT / "docs" / "PLAYGROUND.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_situations_is_what_the_code_says():
+    done = subprocess.run([sys.executable, "-m", "tools.situations_page", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

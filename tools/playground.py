@@ -20,23 +20,16 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "site" / "playground"
+PAGE = ROOT / "site" / "extra"  # which holds the page and its scripts
 CACHE = ROOT / ".cache" / "pyodide"
 PYODIDE = "0.29.5"  # Python 3.13
 INTEGRITY = "TkYrUv9m8QmfImADKRmpwZulL48E0uUaBSO+dvRQKyAJc0qh9gu7jn8btyHPh3NZm1r2IH2YrJhIr7Q2B9urAw=="  # sha512, as npm writes it
-FILES = (
-    "pyodide.js",
-    "pyodide.mjs",
-    "pyodide.asm.js",
-    "pyodide.asm.wasm",
-    "python_stdlib.zip",
-    "pyodide-lock.json",
-    "package.json",
-)
+FILES = ("pyodide.js", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
+FOR_NODE = ("pyodide.mjs", "package.json")  # tests run it without a browser
 LICENCE = "Pyodide {version}, MPL-2.0, and in it CPython, PSF-2.0: https://github.com/pyodide/pyodide\n"
 NOT_IN_A_WHEEL = shutil.ignore_patterns(
     ".*", "*.egg-info", "build", "dist", "__pycache__", "*.so", "benchmarks", "notebooks", "tests"
-)
+)  # fmt: skip
 
 
 def main() -> int:
@@ -55,19 +48,19 @@ def build(out: Path) -> Path:
     """Everything the page needs, nothing from elsewhere. Returns the page's path."""
     folder = out / "playground"
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("page.js", "worker.js"):
-        shutil.copyfile(PAGE / name, folder / name)
-    shutil.copyfile(wheel(), folder / "minieng.whl")
+    for name in ("playground.html", "playground/page.js", "playground/worker.js"):
+        shutil.copyfile(PAGE / name, out / name)
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copyfile(wheel(Path(place)), folder / "minieng.whl")
     copy_pyodide(folder / "pyodide")
-    return Path(shutil.copyfile(PAGE / "playground.html", out / "playground.html"))
+    return out / "playground.html"
 
 
 def copy_pyodide(folder: Path) -> None:
     kept = pyodide()
     folder.mkdir(exist_ok=True)
     for name in FILES:
-        if name != "pyodide.mjs":  # for Node, in tests
-            shutil.copyfile(kept / name, folder / name)
+        shutil.copyfile(kept / name, folder / name)
     (folder / "LICENCE.txt").write_text(LICENCE.format(version=PYODIDE), encoding="utf-8")
 
 
@@ -83,7 +76,7 @@ def pyodide() -> Path:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            for name in FILES:
+            for name in (*FILES, *FOR_NODE):
                 member = archive.extractfile(f"package/{name}")
                 assert member is not None
                 (part / name).write_bytes(member.read())
@@ -105,9 +98,8 @@ def packed() -> bytes:
         return file.read_bytes()
 
 
-def wheel() -> Path:
-    """The project's wheel, made anew from a copy of the tree, so that nothing is left in it."""
-    folder = Path(tempfile.mkdtemp(prefix="minieng-wheel-"))
+def wheel(folder: Path) -> Path:
+    """The project's wheel, made in a folder from a copy of the tree, so that nothing is left in the tree."""
     shutil.copytree(ROOT, folder / "source", ignore=NOT_IN_A_WHEEL)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--disable-pip-version-check"]
     done = subprocess.run([*command, "-w", str(folder), str(folder / "source")], capture_output=True, text=True, timeout=600)

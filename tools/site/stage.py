@@ -25,7 +25,8 @@ FENCE = re.compile(r"(^(`{3,}).*?^\2`*$)", re.MULTILINE | re.DOTALL)
 CONTENTS: dict[str, tuple[str, ...]] = {
     "The course": ("notebooks/README.md", "notebooks/[0-9]*.ipynb"),
     "Exercises": ("exercises/[0-9]*.ipynb",),
-    "Look up": ("notebooks/GLOSSARY.md", "docs/API.md", "docs/FROM_VLLM.md", "docs/MODELS.md", "docs/pictures.ipynb"),
+    "Look up": ("notebooks/GLOSSARY.md", "docs/API.md", "docs/FROM_VLLM.md", "docs/MODELS.md", "docs/PLAYGROUND.md",
+                "docs/pictures.ipynb"),
     "Run it": ("README.md", "docs/SERVING.md", "docs/PIPELINE.md", "docs/FIRST_GPU_RUN.md", "docs/TEACHING.md",
                "benchmarks/README.md"),
     "Carry on": ("docs/ENGINE.md", "docs/AUTHORING.md", "coursekit/tasks/README.md", "minieng/kernels/native/README.md",
@@ -60,7 +61,10 @@ class Stage:
 
     def page(self, page: Path) -> str:
         if page.suffix == ".md":
-            return self.with_links((ROOT / page).read_text(encoding="utf-8"), page)
+            text = (ROOT / page).read_text(encoding="utf-8")
+            if page.name == "PLAYGROUND.md":  # in the repository there is no such page, on the site there is
+                text = re.sub(r"`(playground\.html(\?[a-z-]+)?)`", r'<a href="../\1">in the page</a>', text)
+            return self.with_links(text, page)
         return self.with_links(NotebookPage(ROOT / page, page, self.out).markdown(self.colab(page)), page)
 
     def colab(self, page: Path) -> str:

@@ -35,7 +35,7 @@ const start = () => {
 const broken = (why) => {
   usable(false);
   status("");
-  tell(`Python could not be loaded: ${why}`);
+  tell(`Python could not be loaded (${why}). It belongs into the folder "playground" beside this page: make site puts it there.`);
 };
 const ask = (what, seconds = LONGEST) => new Promise((done) => {
   const timer = setTimeout(() => {
@@ -85,7 +85,7 @@ const situate = (name) => {
   by("workload").value = one.workload.replaceAll("\r", "");
   put("left", one.left);
   put("right", one.right);
-  history.replaceState(null, "", "#" + one.name);
+  try { history.replaceState(null, "", "?" + one.name); } catch { /* a frame without an address of its own */ }
 };
 const run = async () => {
   const begun = performance.now();
@@ -121,9 +121,8 @@ const begin = async () => {
   by("situation").addEventListener("change", () => { situate(by("situation").value); run(); });
   by("run").addEventListener("click", run);
   by("draw").addEventListener("click", draw);
-  addEventListener("hashchange", () => { situate(location.hash.slice(1)); run(); });
   ready();
-  situate(location.hash.slice(1));
+  situate(location.search.slice(1));
   await run();
 };
 begin();
