@@ -18,15 +18,17 @@ _WHERE = {
     "comparison": ".show",
     "playground": ".widget",
     "run": ".outcome",
+    "situation": ".situations",
 }
-__all__ = ["SITUATIONS", "Choice", "Outcome", "Situation", "answer", "comparison", "playground", "run"]
+__all__ = ["Choice", "Outcome", "Situation", "answer", "comparison", "playground", "run", "situation"]
 
 if TYPE_CHECKING:
     from .ask import answer
     from .choice import Choice
     from .outcome import Outcome, run
     from .show import comparison
-    from .situations import SITUATIONS, Situation
+    from .situations import SITUATIONS as SITUATIONS
+    from .situations import Situation, situation
     from .widget import playground
 
 __getattr__ = on_demand(__name__, _WHERE)

@@ -23,7 +23,7 @@ from tools import playground as page_tool
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser installs it")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
+pytestmark = [pytest.mark.browser, pytest.mark.site, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
 
 ROOT = Path(__file__).resolve().parents[2]
 BROKEN = EXAMPLE.replace("append((r, r.num_remaining_tokens))", "append((r, 9))")
@@ -67,9 +67,7 @@ def page(browser, request):
     made.on("pageerror", lambda error: wrong.append(str(error)))
     made.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
     made.on("requestfailed", lambda asked: wrong.append(f"failed: {asked.url}"))
-    made.on(
-        "request", lambda asked: None if "//127.0.0.1" in asked.url or asked.url.startswith("data:") else wrong.append(asked.url)
-    )
+    made.on("request", lambda asked: asked.url.startswith(("http://127.0.0.1", "data:")) or wrong.append(asked.url))
     yield made
     made.close()
     assert wrong == []
@@ -169,10 +167,9 @@ def test_without_python_beside_it_the_page_says_so(browser, made, tmp_path):
 def random_question(rng: random.Random) -> str:
     """Some requests and a scheduler with its knobs, for which any plan may come."""
     rows = ["arrival_s,prompt_tokens,output_tokens,user,priority"]
-    rows += [
-        f"{rng.choice([0.0, round(rng.random(), 3)])},{rng.randint(1, 200)},{rng.randint(1, 60)},{rng.choice('ab')},{rng.randint(0, 3)}"
-        for _ in range(rng.randint(1, 24))
-    ]
+    for _ in range(rng.randint(1, 24)):
+        arrival, user = rng.choice([0.0, round(rng.random(), 3)]), rng.choice("ab")
+        rows.append(f"{arrival},{rng.randint(1, 200)},{rng.randint(1, 60)},{user},{rng.randint(0, 3)}")
     knobs = {
         "max_num_seqs": rng.randint(1, 8), "num_blocks": rng.randint(18, 80), "order": rng.choice(list(ORDERS)),
         "admission": rng.choice(list(ADMISSIONS)), "preemption": rng.choice(["recompute", "swap"]), "mixed": rng.random() < 0.5,
@@ -202,10 +199,14 @@ def test_in_pyodide_the_same_plans_for_fifty_workloads(made):
 
 # -- in a notebook ------------------------------------------------------------------------------------------------
 
-CELLS = [
-    f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom minieng.viz import playground\nshown = playground('slowest-row')\nshown",
-    "print('labels', [one['label'] for one in shown.result['outcomes']], [one['rule'] for one in shown.result['outcomes']])",
-]
+SHOWN = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from minieng.viz import playground
+shown = playground("slowest-row")
+shown
+"""
+TOLD = "print([(one['label'], one['rule']) for one in shown.result['outcomes']])"
 
 
 def test_in_jupyterlab_the_fields_do_what_they_say(browser, tmp_path):
@@ -219,7 +220,7 @@ def test_in_jupyterlab_the_fields_do_what_they_say(browser, tmp_path):
         page.wait_for_timeout(700)
         return page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output").inner_text()
 
-    with serving(CELLS, tmp_path) as address:
+    with serving([SHOWN, TOLD], tmp_path) as address:
         opened(page, address)
         run_cells(page, "notebook:run-all-cells")
         box = page.locator(".jp-CodeCell").first.locator(".jp-OutputArea-output")
