@@ -238,7 +238,7 @@ class Tags(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.open += [] if tag == "br" else [tag]
         self.ids += [value for name, value in attrs if name == "id"]
-        self.used |= {name for _, value in attrs for name in re.findall(r"url\(#([^)]+)\)", value or "")}
+        self.used |= {name for key, value in attrs if key != "srcdoc" for name in re.findall(r"url\(#([^)]+)\)", value or "")}
 
     def handle_startendtag(self, tag, attrs):
         self.handle_starttag(tag, attrs)

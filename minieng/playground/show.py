@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from ..draw import player_data, player_page
 from ..draw.seats import Cell, cells
 from ..observe.trace import Trace
 from .outcome import Outcome
@@ -31,6 +32,7 @@ ROWS = (  # name in ``counts``, what the table calls it, how it is printed
     ("total_ms", "until the last answer (ms)", ",.1f"),
 )
 ALWAYS = ("completed", "steps", "computed", "mean_ttft_ms", "longest_gap_ms", "total_ms")
+MOST_PLAYED = 200  # steps in the player, the last ones
 CSS = """<style>
 .mp-two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:1rem}
 .mp-two>section{min-width:0}.mp-two h3{font-size:1rem;margin:.4rem 0;overflow-wrap:anywhere}
@@ -38,7 +40,7 @@ CSS = """<style>
 .mp-key{display:flex;flex-wrap:wrap;gap:.2rem 1rem;list-style:none;margin:.3rem 0;padding:0}
 .mp-key svg{vertical-align:-.15rem}.mp-two h4{font-size:.9rem;font-weight:normal;margin:.5rem 0 .1rem}
 .mp-bad{border:2px solid #a33f00;border-radius:.4rem;padding:.5rem .7rem;margin:.4rem 0}
-.mp-bad{overflow-wrap:anywhere}
+.mp-bad{overflow-wrap:anywhere}.mp-player{width:100%;height:42rem;border:1px solid #8886}
 .mp-wide{overflow-x:auto}.mp-wide table{border-collapse:collapse;margin:.6rem 0;width:auto}
 .mp-wide th,.mp-wide td{text-align:right;padding:.15rem .7rem;border-bottom:1px solid #8886}
 .mp-wide th:first-child{text-align:left;font-weight:normal}.mp-wide thead th{font-weight:bold}
@@ -79,7 +81,7 @@ def side(outcome: Outcome, found: Sequence[Cell], rows: int, end: float, prefix:
             ("requests waiting", waiting, max(waiting), 1),
         ):
             parts += [f"<h4>{name}</h4>", curve(records, values, most, end, color, name)]
-        parts.append(steps(trace))
+        parts.append(step_player(trace, outcome.choice.label()))
     return f"<section>{''.join(parts)}</section>"
 
 
@@ -97,13 +99,12 @@ def trouble(outcome: Outcome) -> Iterator[str]:
         yield f'<div class="mp-bad">{count} refused, the first: {escape(first)}</div>'
 
 
-def steps(trace: Trace, most: int = 200) -> str:
-    """The first steps in words, folded."""
-    lines = "\n".join(escape(str(record)) for record in list(trace)[:most])
-    more = f"\n… and {len(trace) - most} more" if len(trace) > most else ""
-    style = "white-space:pre-wrap;max-height:20rem;overflow:auto;font-size:.8rem"
-    told = f'<pre tabindex="0" style="{style}">{lines}{more}</pre>'
-    return f"<details><summary>The steps in words</summary>{told}</details>"
+def step_player(trace: Trace, title: str) -> str:
+    """The step player in a frame, folded: block tables, who waits, and each step in words."""
+    page = escape(player_page(player_data(trace, last=MOST_PLAYED, title=title)))
+    about = f'class="mp-player" title="Step player: {escape(title)}" loading="lazy"'
+    frame = f'<iframe {about} srcdoc="{page}"></iframe>'
+    return f"<details><summary>Step by step: blocks, queue, words</summary>{frame}</details>"
 
 
 def in_words(outcome: Outcome, found: Sequence[Cell]) -> str:

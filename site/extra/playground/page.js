@@ -29,7 +29,7 @@ const start = () => {
     if (data.failed !== undefined) return broken(data.failed);
     done?.(data.reply);
   };
-  worker.onerror = (event) => { event.preventDefault(); broken(event.message); };
+  worker.onerror = (event) => { event.preventDefault(); broken(event.message ?? "a file is missing"); };
   return ask({ do: "face" }, 120);
 };
 const broken = (why) => {
