@@ -90,6 +90,15 @@ def expected(one) -> list[dict]:
     return json.loads(reply(json.dumps(asked)))["outcomes"]
 
 
+def same(one: list[dict], other: list[dict]) -> bool:
+    """Counts and words; a time may differ in its last digits, as two systems' square roots do."""
+    return len(one) == len(other) and all(
+        {name: a[name] for name in a if name != "counts"} == {name: b[name] for name in b if name != "counts"}
+        and a["counts"] == pytest.approx(b["counts"], rel=1e-9)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
 def keep(page, name: str) -> None:
     """A picture for the eye, in the folder that MINIENG_SCREENSHOTS names."""
     if folder := os.environ.get("MINIENG_SCREENSHOTS"):
@@ -98,11 +107,11 @@ def keep(page, name: str) -> None:
 
 def test_every_situation_in_the_page_comes_to_what_it_comes_to_here(page, served):
     page.goto(f"{served}?{SITUATIONS[0].name}")
-    assert told(page) == expected(SITUATIONS[0])
+    assert same(told(page), expected(SITUATIONS[0]))
     for one in SITUATIONS[1:]:
         page.evaluate("() => { delete document.getElementById('shown').dataset.outcomes; }")
         page.select_option("#situation", one.name)
-        assert told(page) == expected(one)
+        assert same(told(page), expected(one))
         assert page.locator("#shown svg[role=img]").count() == 6 and one.look in page.inner_text("#look")
         assert page.url.endswith(f"?{one.name}")
         keep(page, one.name)
@@ -171,7 +180,7 @@ def random_question(rng: random.Random) -> str:
         arrival, user = rng.choice([0.0, round(rng.random(), 3)]), rng.choice("ab")
         rows.append(f"{arrival},{rng.randint(1, 200)},{rng.randint(1, 60)},{user},{rng.randint(0, 3)}")
     knobs = {
-        "max_num_seqs": rng.randint(1, 8), "num_blocks": rng.randint(18, 80), "order": rng.choice(list(ORDERS)),
+        "max_num_seqs": rng.randint(1, 8), "num_blocks": rng.randint(24, 48), "order": rng.choice(list(ORDERS)),
         "admission": rng.choice(list(ADMISSIONS)), "preemption": rng.choice(["recompute", "swap"]), "mixed": rng.random() < 0.5,
         "max_num_batched_tokens": rng.randint(8, 256), "batch_size": rng.randint(1, 6), "wait_window": 0.05,
         "enable_prefix_caching": rng.random() < 0.5, "block_size": rng.choice([8, 16]),
@@ -194,7 +203,8 @@ def test_in_pyodide_the_same_plans_for_fifty_workloads(made):
     assert there == here
     steps = [len(json.loads(text)) for text in here]
     assert sum(map(bool, steps)) > 40 and sum(steps) > 2_000, "most of them ran, and for long"
-    assert sum('"recompute"' in text for text in asked) > 10
+    preempted = [any(step[3] for step in json.loads(text)) for text in here]
+    assert sum(preempted) >= 5, "and some of them under pressure"
 
 
 # -- in a notebook ------------------------------------------------------------------------------------------------
