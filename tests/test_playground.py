@@ -194,9 +194,11 @@ def test_knobs_are_read_as_python_would():
 
 
 def test_who_can_never_fit_is_refused_and_told():
-    outcome = run(workload_of("arrival_s,prompt_tokens,output_tokens\n0,5000,5\n0,5,5\n"), Choice("continuous"))
+    outcome = run(workload_of("arrival_s,prompt_tokens,output_tokens\n0,1500,5\n0,5,5\n"), Choice("continuous"))
     assert outcome.counts()["refused"] == 1 and "raise num_blocks or lower max_tokens" in outcome.refused[0][1]
     assert "1 refused, the first: " in comparison([outcome])
+    long = run(workload_of("arrival_s,prompt_tokens,output_tokens\n0,5000,5\n"), Choice("chunked", "num_blocks=1000"))
+    assert "the longest text is 2048" in long.refused[0][1] and long.counts()["steps"] == 0
 
 
 # -- what a page asks ---------------------------------------------------------------------------------------------

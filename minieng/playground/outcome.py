@@ -12,6 +12,7 @@ from ..observe.metrics import Metrics
 from ..observe.trace import Trace
 from ..plan import PlanError
 from ..request import Request
+from ..sim.cluster import check_length
 from ..sim.executor import scripted_requests
 from ..workload import Workload
 from .choice import FILE, Choice, knobs_of, scheduler_of
@@ -100,6 +101,7 @@ def serve(workload: Workload, choice: Choice, outcome: Outcome) -> None:
         outcome.trace, outcome.block_size = llm.trace, llm.config.block_size
         for request in scripted_requests(workload, llm.max_model_len):
             try:
+                check_length(request, llm.max_model_len)
                 llm.engine.add_request(request)
                 outcome.requests.append(request)
             except ValueError as reason:

@@ -43,7 +43,8 @@ CSS = """<style>
 .mp-bad{overflow-wrap:anywhere}.mp-player{width:100%;height:42rem;border:1px solid #8886}
 .mp-wide{overflow-x:auto}.mp-wide table{border-collapse:collapse;margin:.6rem 0;width:auto}
 .mp-wide th,.mp-wide td{text-align:right;padding:.15rem .7rem;border-bottom:1px solid #8886}
-.mp-wide th:first-child{text-align:left;font-weight:normal}.mp-wide thead th{font-weight:bold}
+.mp-wide th{max-width:16rem;overflow-wrap:anywhere}
+.mp-wide th:first-child{min-width:9rem;text-align:left;font-weight:normal}.mp-wide thead th{font-weight:bold}
 </style>"""
 
 

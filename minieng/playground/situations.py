@@ -185,8 +185,8 @@ SITUATIONS = (
         "Three requests write, then a prompt of 6,000 tokens comes. Computed whole it is a gap in "
         "everybody's answer; in chunks of 512 the longest gap is less than a fifth.",
         FREEZE,
-        Choice("continuous", "num_blocks=512, max_prefill_tokens=8192"),
-        Choice("chunked", "num_blocks=512, max_num_batched_tokens=512"),
+        Choice("continuous", "model='llama-3-8b', num_blocks=512, max_prefill_tokens=8192"),
+        Choice("chunked", "model='llama-3-8b', num_blocks=512, max_num_batched_tokens=512"),
     ),
     Situation(
         "small-budget", "09", "A budget too small",
@@ -194,8 +194,8 @@ SITUATIONS = (
         "than a third, but need more than three times the steps that hold prompts and decodes: the mean "
         "time to first token more than doubles.",
         FREEZE,
-        Choice("chunked", "num_blocks=512, max_num_batched_tokens=512"),
-        Choice("chunked", "num_blocks=512, max_num_batched_tokens=64"),
+        Choice("chunked", "model='llama-3-8b', num_blocks=512, max_num_batched_tokens=512"),
+        Choice("chunked", "model='llama-3-8b', num_blocks=512, max_num_batched_tokens=64"),
     ),
     Situation(
         "computed-once", "10", "One system prompt for all",
