@@ -1,4 +1,4 @@
-"""The command line: ``minieng generate | serve | bench | simulate | doctor | fetch``.
+"""The command line: ``minieng generate | serve | bench | simulate | show | doctor | fetch``.
 
 Text and tables go to stdout, everything else to stderr. The flags are made from the dataclasses that they
 fill, so a new knob in ``config.py`` is a new flag here. Nothing heavy is imported before the arguments are
@@ -46,6 +46,7 @@ EXAMPLES = """\
   minieng bench --workload trace.csv --length-scale 0.1 --virtual --json result.json
   minieng simulate --model llama-3-8b --gpu A100-80G --replicas 4 --workload chat --goodput ttft:500
   minieng simulate --paper vllm
+  minieng show run.trace.jsonl --open
   minieng doctor
   minieng fetch smollm2-135m
 """
@@ -221,6 +222,16 @@ def fetch_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=text)
 
 
+def show_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("trace", metavar="FILE", help="a trace that --trace or Trace.save wrote")
+    add("--out", type=writable, metavar="PAGE", help="where the page goes (default: beside FILE, as .html)")
+    add("--columns", type=int, default=16, metavar="N", help="blocks in a row (default: %(default)s)")
+    text = "show so many steps at most, the last ones (default: %(default)s)"
+    add("--last", type=int, default=500, metavar="N", help=text)
+    add("--open", action="store_true", help="open the page in the browser")
+
+
 def simulator_flags(parser: argparse.ArgumentParser) -> None:
     from .sim.cli import SERVER, simulate_flags
 
@@ -290,6 +301,7 @@ COMMANDS = {
         "A workload on GPUs that are not here, or a published experiment again.",
         simulator_flags,
     ),
+    "show": (" FILE", "A page that steps through a recorded trace; print where it is.", show_flags),
     "doctor": ("", "What is here, what would be used, and why.", doctor_flags),
     "fetch": (" MODEL", "Make a model ready; print its directory.", fetch_flags),
 }

@@ -219,7 +219,7 @@ def serve(args: argparse.Namespace) -> int:
         return run(llm, config, sock)
 
 
-# -- simulate, doctor, fetch --------------------------------------------------------------------------------
+# -- simulate, show, doctor, fetch --------------------------------------------------------------------------
 
 
 def simulate(args: argparse.Namespace) -> int:
@@ -227,6 +227,23 @@ def simulate(args: argparse.Namespace) -> int:
     from .sim.cli import simulate as run
 
     return run(args)
+
+
+def show(args: argparse.Namespace) -> int:
+    """A recorded trace as a page; stdout gets its path."""
+    from pathlib import Path
+
+    from .observe import Trace
+
+    source = Path(args.trace)
+    trace = Trace.load(source)
+    page = args.out or source.with_suffix(".html")
+    print(trace.to_html(page, title=f"Trace {source.name}", columns=args.columns, last=args.last))
+    if args.open:
+        import webbrowser
+
+        webbrowser.open(Path(page).absolute().as_uri())
+    return 0
 
 
 def doctor(args: argparse.Namespace) -> int:

@@ -36,7 +36,8 @@ class ServerConfig:
     )
     chat_template: str | None = knob(None, "file with a chat template, instead of the model's own")
     trace: str | None = knob(
-        None, "keep every step, not the last 2,000, and write them to this file at the end"
+        None,
+        "keep every step, not the last 2,000; written to this file at the end, as a page if it ends in .html",
     )
     max_connections: int = knob(1_000, "most connections at a time; more are answered 503", low=1)
     max_body_mb: float = knob(8.0, "largest request, in MiB; larger ones are answered 413", low=0.001)

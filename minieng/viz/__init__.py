@@ -1,9 +1,10 @@
 """Pictures of traces. Each is one call, returns a ``Picture``, and describes itself in words."""
 
+from ..draw import step_in_words
 from .blocks import block_map, kv_use
 from .curves import latency_cdf, roofline, tradeoff
 from .over_time import over_time
-from .player import player, step_in_words
+from .player import player
 from .rectangle import padding_rectangle
 from .style import Picture, in_words
 from .timeline import compare, timeline
