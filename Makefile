@@ -62,7 +62,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-load clients test-clients test-lax test-tiny test-colab bench notebooks lock clean model
+.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-load clients test-clients test-lax test-tiny test-colab test-site site wheel bench notebooks lock clean model
 
 help: ## this list
 	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
@@ -77,6 +77,7 @@ help: ## this list
 	@echo "    test-tiny      everything with the tiny model"
 	@echo "    test-colab     the notebooks on the versions that Colab has"
 	@echo "make test-gpu      the tests that need a GPU (skipped with the reason where there is none)"
+	@echo "make site          the course as a static site, in build/site; REPO=owner/name for links into GitHub and Colab"
 	@echo "make models        write docs/MODELS.md anew: which model types run"
 	@echo "make bench         measure minieng against other engines on this machine's CPU"
 	@echo "make notebooks     run all notebooks in one sitting and store their outputs; ALONE= on a busy machine"
@@ -195,6 +196,16 @@ test-lax: model
 test-tiny: $(READY)
 	@echo "==> everything with the tiny model"
 	MINIENG_MODEL=tiny $(TESTING) $(BIN)/python -m pytest -m "not (clients or load)"
+
+# What makes the site is pinned in pyproject.toml, and in no lock: the course does not need it.
+SITE_READY := $(VENV)/.site-ready
+$(SITE_READY): $(READY) pyproject.toml
+	@echo "==> installing what makes the site"
+	@$(BIN)/python $(PIP) -c requirements-lock.txt -e '.[site]'
+	@touch $@
+
+site: $(SITE_READY) ## build/site, from the stored outputs
+	$(BIN)/python -m tools.site build/site $(if $(REPO),--repo $(REPO))
 
 $(COLAB_READY): requirements-colab-like.txt pyproject.toml
 	@$(FIND_PYTHON); $(call MAKE_VENV,$(COLAB))
