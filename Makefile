@@ -62,7 +62,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-load clients test-clients test-lax test-tiny test-colab test-site site wheel bench notebooks lock clean model
+.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-load clients test-clients test-lax test-tiny test-colab test-site test-browser site wheel bench notebooks lock clean model
 
 help: ## this list
 	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
@@ -76,6 +76,7 @@ help: ## this list
 	@echo "    test-lax       all notebooks, exercises too: no cell may fail"
 	@echo "    test-tiny      everything with the tiny model"
 	@echo "    test-colab     the notebooks on the versions that Colab has"
+	@echo "    test-browser   the site and the players in headless Chromium, with axe-core"
 	@echo "make test-gpu      the tests that need a GPU (skipped with the reason where there is none)"
 	@echo "make site          the course as a static site, in build/site; REPO=owner/name for links into GitHub and Colab"
 	@echo "make models        write docs/MODELS.md anew: which model types run"
@@ -118,7 +119,7 @@ lab: $(READY)
 	exec $(BIN)/python -m jupyterlab -y $$flags --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
-test: lint test-stored test-unit test-notebooks ## what CI runs
+test: lint test-stored test-unit test-site test-notebooks ## what CI runs
 
 lint: $(READY) ## what .pre-commit-config.yaml runs too
 	@echo "==> style, types, C, workflows"
@@ -135,9 +136,9 @@ test-stored: $(READY)
 
 test-unit: model
 	@echo "==> unit tests"
-	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load)" tests
+	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load or site)" tests
 	@echo "==> unit tests that want the machine to themselves"
-	$(TESTING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load)" tests
+	$(TESTING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load or site)" tests
 
 test-wide: model
 	@echo "==> whole grids and published experiments"
@@ -188,6 +189,7 @@ test-all:
 	@$(MAKE) test-lax
 	@$(MAKE) test-tiny
 	@$(MAKE) test-colab
+	@$(MAKE) test-browser
 
 test-lax: model
 	@echo "==> all notebooks, exercises too: no cell may fail"
@@ -195,7 +197,7 @@ test-lax: model
 
 test-tiny: $(READY)
 	@echo "==> everything with the tiny model"
-	MINIENG_MODEL=tiny $(TESTING) $(BIN)/python -m pytest -m "not (clients or load)"
+	MINIENG_MODEL=tiny $(TESTING) $(BIN)/python -m pytest -m "not (clients or load or site)"
 
 # What makes the site is pinned in pyproject.toml, and in no lock: the course does not need it.
 SITE_READY := $(VENV)/.site-ready
@@ -203,6 +205,17 @@ $(SITE_READY): $(READY) pyproject.toml
 	@echo "==> installing what makes the site"
 	@$(BIN)/python $(PIP) -c requirements-lock.txt -e '.[site]'
 	@touch $@
+
+test-site: $(SITE_READY)
+	@echo "==> the site: it builds, no link is broken, each figure has words"
+	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest -m "site and not browser" tests/site
+
+AXE := build/axe/node_modules/axe-core/axe.min.js
+test-browser: $(SITE_READY)
+	@echo "==> the site and the players in a browser (needs chromium, and npm for axe-core)"
+	@$(BIN)/python $(PIP) -e '.[browser]'
+	@[ -e $(AXE) ] || npm install --silent --no-audit --no-fund --prefix build/axe axe-core@4
+	MINIENG_AXE=$(AXE) $(TESTING) $(BIN)/python -m pytest -rs -m browser tests
 
 site: $(SITE_READY) ## build/site, from the stored outputs
 	$(BIN)/python -m tools.site build/site $(if $(REPO),--repo $(REPO))

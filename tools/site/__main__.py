@@ -16,6 +16,21 @@ from pathlib import Path
 
 from .stage import SITE, Stage
 
+# What the theme leaves out, and a reader's voice misses: how deep a heading is, what a part of the page is called
+MISSING = {
+    '<p class="caption" role="heading">': '<p class="caption" role="heading" aria-level="2">',
+    '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="Site">',
+    '<aside class="toc-drawer': '<aside aria-label="This page" class="toc-drawer',
+}
+
+
+def finish(out: Path) -> None:
+    for page in out.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        for found, better in MISSING.items():
+            text = text.replace(found, better)
+        page.write_text(text, encoding="utf-8")
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -45,6 +60,7 @@ def main() -> int:
     ]
     done = subprocess.run(command, env=os.environ | {"SITE_REPO": args.repo, "SITE_STAGED": str(staged.absolute())})
     if done.returncode == 0:
+        finish(args.out)
         print(f"{len(pages) + 1} pages: open {args.out / 'index.html'}")
     return done.returncode
 
