@@ -99,7 +99,7 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "attention", f"{attention['backend']} for {attention['model']}: {attention['why']}"
     yield (
         "C compiler",
-        found["compiler"] or "none: attention on a CPU then runs in plain torch, which is slower",
+        found["compiler"] or without_compiler(sys.platform, _brought_along()),
     )
     if cache := found["cache"]:
         yield (
@@ -206,6 +206,28 @@ def _attention(model: str | None) -> dict[str, str]:
         )
     why = "; ".join([chosen.why, *(str(w.message) for w in not_used if "attention" in str(w.message))])
     return {"model": name, "backend": chosen.backend.name, "why": why}
+
+
+def without_compiler(system: str, library: str | None) -> str:
+    """What a machine without a C compiler gets. ``library``: the compiled kernel that the wheel brought."""
+    if library is not None:
+        return f"none, and none is needed: the wheel brought {library}"
+    slower = "attention and products on a CPU then run in plain torch, which is several times slower"
+    remedies = {
+        "darwin": "'xcode-select --install' brings one (Xcode itself is not needed)",
+        "linux": "install gcc or clang, or the wheel of minieng for Linux on x86-64, which brings the kernel",
+    }
+    return f"none: {slower}; {remedies.get(system, 'install gcc or clang')}"
+
+
+def _brought_along() -> str | None:
+    """The compiled kernel of the wheel that runs on this processor."""
+    import torch
+
+    from .kernels import native, prebuilt
+
+    path = prebuilt.find(native.flags_of(torch.float32), [file.read_bytes() for file in native.SOURCES])
+    return None if path is None else path.name
 
 
 def _compiler() -> str | None:
