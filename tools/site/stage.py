@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from coursekit.badges import README_LINE
 from coursekit.badges import address as colab_address
 
 from .notebook import NotebookPage, raw
@@ -60,7 +61,8 @@ class Stage:
 
     def page(self, page: Path) -> str:
         if page.suffix == ".md":
-            return self.with_links((ROOT / page).read_text(encoding="utf-8"), page)
+            text = README_LINE.sub("", (ROOT / page).read_text(encoding="utf-8"))  # badges come from elsewhere
+            return self.with_links(text, page)
         return self.with_links(NotebookPage(ROOT / page, page, self.out).markdown(self.colab(page)), page)
 
     def colab(self, page: Path) -> str:
