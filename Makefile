@@ -62,7 +62,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-load clients test-clients test-lax test-tiny test-colab test-site test-browser site wheel bench notebooks lock clean model
+.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-load clients test-clients test-lax test-tiny test-colab test-site test-browser test-wheel site wheel bench notebooks lock clean model
 
 help: ## this list
 	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
@@ -79,6 +79,7 @@ help: ## this list
 	@echo "    test-browser   the site and the players in headless Chromium, with axe-core"
 	@echo "make test-gpu      the tests that need a GPU (skipped with the reason where there is none)"
 	@echo "make site          the course as a static site, in build/site; REPO=owner/name for links into GitHub and Colab"
+	@echo "make wheel         the wheels of a release, in dist"
 	@echo "make models        write docs/MODELS.md anew: which model types run"
 	@echo "make bench         measure minieng against other engines on this machine's CPU"
 	@echo "make notebooks     run all notebooks in one sitting and store their outputs; ALONE= on a busy machine"
@@ -233,6 +234,14 @@ test-colab: $(COLAB_READY) model
 	@echo "==> the notebooks on the versions that Colab has"
 	@$(call STRICT,$(COLAB)/bin/python,,notebooks)
 	@$(call STRICT,$(COLAB)/bin/python,COURSEKIT_STRICT=1,solutions)
+
+wheel: $(READY) ## both wheels, in dist: the pure one, and on Linux x86-64 one with the C kernel compiled
+	@rm -rf dist
+	@$(BIN)/python -m tools.wheel
+
+test-wheel: $(READY)
+	@echo "==> the wheels, alone in fresh environments"
+	$(TESTING) $(BIN)/python -m pytest tests/test_wheel.py
 
 bench: $(READY)
 	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python benchmarks/cpu_peers.py

@@ -25,6 +25,7 @@ html_static_path = [str(STAGED / "_static")]
 html_css_files = ["course.css"]
 html_js_files = ["course.js"]
 html_extra_path = [str(STAGED / "extra")]
+html_favicon = str(STAGED / "_static" / "icon.svg")
 html_copy_source = False
 html_show_sphinx = False
 # a summary is fetched, which a browser refuses to a page that was opened as a file

@@ -11,6 +11,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from coursekit.badges import BADGE_LINE
+
 from .players import MIME, frame, write_player
 
 
@@ -35,8 +37,8 @@ class NotebookPage:
         for i, cell in enumerate(cells):
             text = "".join(cell["source"])
             if cell["cell_type"] == "markdown":
-                title, _, rest = text.partition("\n")
-                self.parts.append(f"{title}\n\n{under_title}\n\n{rest}" if i == 0 and under_title else text)
+                title, _, rest = BADGE_LINE.sub("", text).partition("\n")
+                self.parts.append(f"{title}\n\n{under_title}\n\n{rest}" if i == 0 else text)
             elif text.strip():
                 self.code(text, folded=cell["metadata"].get("jupyter", {}).get("source_hidden", False))
                 self.outputs(cell["outputs"])

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from coursekit.badges import README_LINE
 from coursekit.badges import address as colab_address
 
 from .notebook import NotebookPage, raw
@@ -61,7 +62,7 @@ class Stage:
 
     def page(self, page: Path) -> str:
         if page.suffix == ".md":
-            text = (ROOT / page).read_text(encoding="utf-8")
+            text = README_LINE.sub("", (ROOT / page).read_text(encoding="utf-8"))  # badges come from elsewhere
             if page.name == "PLAYGROUND.md":  # in the repository there is no such page, on the site there is
                 text = re.sub(r"`(playground\.html(\?[a-z-]+)?)`", r'<a href="../\1">in the page</a>', text)
             return self.with_links(text, page)
