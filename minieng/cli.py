@@ -48,6 +48,7 @@ EXAMPLES = """\
   minieng simulate --workload ladder --num-prompts 50 --perfetto trace.json
   minieng simulate --paper vllm
   minieng show run.trace.jsonl --open
+  minieng show run.trace.jsonl --perfetto run.json
   minieng doctor
   minieng fetch smollm2-135m
 """
@@ -227,6 +228,7 @@ def show_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("trace", metavar="FILE", help="a trace that --trace or Trace.save wrote")
     add("--out", type=writable, metavar="PAGE", help="where the page goes (default: beside FILE, as .html)")
+    add("--perfetto", type=writable, metavar="JSON", help="write it for ui.perfetto.dev instead of as a page")
     add("--columns", type=int, default=16, metavar="N", help="blocks in a row (default: %(default)s)")
     text = "show so many steps at most, the last ones (default: %(default)s)"
     add("--last", type=int, default=500, metavar="N", help=text)

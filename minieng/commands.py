@@ -230,13 +230,16 @@ def simulate(args: argparse.Namespace) -> int:
 
 
 def show(args: argparse.Namespace) -> int:
-    """A recorded trace as a page; stdout gets its path."""
+    """A recorded trace as a page, or for Perfetto; stdout gets its path."""
     from pathlib import Path
 
     from .observe import Trace
 
     source = Path(args.trace)
     trace = Trace.load(source)
+    if args.perfetto:
+        print(trace.to_perfetto(args.perfetto))
+        return 0
     page = args.out or source.with_suffix(".html")
     print(trace.to_html(page, title=f"Trace {source.name}", columns=args.columns, last=args.last))
     if args.open:

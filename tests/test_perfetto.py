@@ -170,6 +170,10 @@ def test_simulate_saves_what_perfetto_opens(tmp_path, capsys):
     assert faults(made) == [] and sum(e.get("cat") == "arrival" for e in made["traceEvents"]) == 20
     assert main([*words, "--stages", "2", "--perfetto", str(file)]) == 0
     assert faults(json.loads(file.read_text())) == []
+    trace = TRACES["preempting"]()
+    trace.save(tmp_path / "run.jsonl")
+    assert main(["show", str(tmp_path / "run.jsonl"), "--perfetto", str(file)]) == 0
+    assert capsys.readouterr().out.endswith(f"{file}\n") and json.loads(file.read_text()) == document(trace, tmp_path)
     assert main([*words, "--replicas", "2", "--perfetto", str(file)]) == 2
     assert "leave --replicas out" in capsys.readouterr().err
 

@@ -19,7 +19,9 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from .wheel import LEFT_OUT, ROOT
+from .wheel import build as build_wheel
+
 PAGE = ROOT / "site" / "extra"  # which holds the page and its scripts
 CACHE = ROOT / ".cache" / "pyodide"
 PYODIDE = "0.29.5"  # Python 3.13
@@ -27,9 +29,6 @@ INTEGRITY = "TkYrUv9m8QmfImADKRmpwZulL48E0uUaBSO+dvRQKyAJc0qh9gu7jn8btyHPh3NZm1r
 FILES = ("pyodide.js", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
 FOR_NODE = ("pyodide.mjs", "package.json")  # tests run it without a browser
 LICENCE = "Pyodide {version}, MPL-2.0, and in it CPython, PSF-2.0: https://github.com/pyodide/pyodide\n"
-NOT_IN_A_WHEEL = shutil.ignore_patterns(
-    ".*", "*.egg-info", "build", "dist", "__pycache__", "*.so", "benchmarks", "notebooks", "tests"
-)  # fmt: skip
 
 
 def main() -> int:
@@ -38,7 +37,7 @@ def main() -> int:
     out = parser.parse_args().out
     try:
         print(f"open {build(out)} from a server: {Path(sys.executable).name} -m http.server -d {out}")
-    except (RuntimeError, OSError) as problem:
+    except (RuntimeError, OSError, subprocess.SubprocessError) as problem:
         print(f"no playground: {problem}", file=sys.stderr)
         return 1
     return 0
@@ -100,11 +99,8 @@ def packed() -> bytes:
 
 def wheel(folder: Path) -> Path:
     """The project's wheel, made in a folder from a copy of the tree, so that nothing is left in the tree."""
-    shutil.copytree(ROOT, folder / "source", ignore=NOT_IN_A_WHEEL)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--disable-pip-version-check"]
-    done = subprocess.run([*command, "-w", str(folder), str(folder / "source")], capture_output=True, text=True, timeout=600)
-    if done.returncode:
-        raise RuntimeError(f"pip could not build the wheel: {done.stderr.strip()[-500:]}")
+    shutil.copytree(ROOT, folder / "source", ignore=LEFT_OUT)
+    build_wheel(folder / "source", folder)
     (made,) = folder.glob("*.whl")
     return made
 
