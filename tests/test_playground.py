@@ -13,11 +13,13 @@ import pytest
 
 from minieng import Workload
 from minieng.playground import SITUATIONS, Choice, Outcome, answer, comparison, run
-from minieng.playground.ask import MOST_JOBS, drawn, face, plans, workload_of
+from minieng.playground.ask import MOST_JOBS, drawn, face, plans, reply, workload_of
 from minieng.playground.choice import EXAMPLE, knobs_of
 from minieng.playground.situations import situation
+from tools import playground as page_tool
 
 ROOT = Path(__file__).parents[1]
+PAGE_FILES = ("playground.html", "playground/page.js", "playground/worker.js")
 LESSONS = [f"{i:02}" for i in range(13)]
 
 
@@ -329,3 +331,31 @@ def test_its_lesson_links_it(one):
 def test_the_page_of_situations_is_what_the_code_says():
     done = subprocess.run([sys.executable, "-m", "tools.situations_page", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+# -- what the web page is made of (tests/browser opens it) ------------------------------------------------------
+
+
+def test_the_pages_script_finds_its_fields_and_nothing_comes_from_elsewhere():
+    html, script, worker = ((page_tool.PAGE / name).read_text(encoding="utf-8") for name in PAGE_FILES)
+    there = set(re.findall(r'\bid="([\w-]+)"', html))
+    assert set(re.findall(r'by\("([\w-]+)"\)', script)) <= there and len(there) > 10
+    assert not re.findall(r"(?:https?:)?//[a-z][\w.-]+\.[a-z]{2,}/", html + re.sub(r"//.*", "", script + worker))
+    asked = set(re.findall(r"do: \"(\w+)\"", script))
+    assert asked == {"face", "answer", "draw"}
+    for do in asked:
+        assert f'{{"do": "{do}"' in (reply.__doc__ or "")
+    assert json.loads(reply('{"do": "face"}')) == face()
+    assert "no workload 'x'" in json.loads(reply('{"do": "draw", "preset": "x", "n": 3, "rate": 1.0}'))["error"]
+
+
+def test_pyodide_is_the_one_that_was_pinned(tmp_path, monkeypatch):
+    monkeypatch.setattr(page_tool, "CACHE", tmp_path)
+    monkeypatch.setattr(page_tool, "packed", lambda: b"another package")
+    with pytest.raises(RuntimeError, match=r"npm brought another pyodide@0\.29\.5: its sha512 is "):
+        page_tool.pyodide()
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(page_tool.shutil, "which", lambda name: None)
+    with pytest.raises(RuntimeError, match="comes from npm, which is not here: install Node.js"):
+        page_tool.packed()
