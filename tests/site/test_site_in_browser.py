@@ -21,7 +21,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.site, pytest.mark.skipif(CHROMIUM
 ROOT = Path(__file__).resolve().parents[2]
 AXE = Path(os.environ.get("MINIENG_AXE", ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"))
 SAMPLE = ("index.html", "notebooks/05_continuous_batching.html", "notebooks/06_paged_kv_cache.html", "notebooks/GLOSSARY.html",
-          "exercises/05_continuous_batching.html", "docs/API.html", "README.html", "players/ladder-chunked.html", "playground.html")  # fmt: skip
+          "exercises/05_continuous_batching.html", "docs/API.html", "README.html", "players/ladder-chunked.html",
+          "playground.html")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
