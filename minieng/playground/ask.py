@@ -10,16 +10,17 @@ from ..scheduler import SCHEDULERS
 from ..workload import PRESETS, Workload
 from ..workload_file import jobs_of_text, text_of_jobs
 from .choice import EXAMPLE, OWN, Choice
-from .outcome import run
+from .outcome import SMALL, run
 from .show import comparison
 from .situations import SITUATIONS
 
 MOST_JOBS = 500
-MORE = (  # lines to copy from, under the box of knobs
-    "max_num_seqs, num_blocks, block_size · max_num_batched_tokens (chunked) · max_prefill_tokens, mixed "
-    "(continuous) · batch_size, wait_window (static, dynamic) · order (fcfs, sjf, priority, hrrn, lpm, "
-    "fair, …) · admission, watermark, victim, preemption · enable_prefix_caching · model, gpu, tensor, "
-    "stages, depth, host"
+UNLESS = ", ".join(f"{name}={value}" for name, value in SMALL.items())
+MORE = (  # under the fields of knobs
+    f"Llama 7B on an A100 with {UNLESS}, unless a knob says otherwise. Knobs: max_num_seqs, num_blocks, "
+    "block_size · max_num_batched_tokens (chunked) · max_prefill_tokens, mixed (continuous) · batch_size, "
+    "wait_window (static, dynamic) · order (fcfs, sjf, priority, hrrn, lpm, fair, …) · admission, watermark, "
+    "victim, preemption · enable_prefix_caching · model, gpu, tensor, stages, depth, host"
 )
 
 

@@ -45,7 +45,6 @@ class Outcome:
     rule: str = ""
     error: str = ""
     line: int | None = None
-    block_size: int = 16
 
     def counts(self) -> dict[str, float]:
         """The figures that are compared: whole numbers, and times in milliseconds. Empty after an error."""
@@ -89,7 +88,7 @@ def run(workload: Workload, choice: Choice) -> Outcome:
         serve(workload, choice, outcome)
     except PlanError as broken:
         outcome.rule, outcome.error = broken.rule, str(broken)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         outcome.error = in_words(problem)
         outcome.line = line_of(problem)
     return outcome
@@ -98,7 +97,7 @@ def run(workload: Workload, choice: Choice) -> Outcome:
 def serve(workload: Workload, choice: Choice, outcome: Outcome) -> None:
     knobs: dict[str, Any] = SMALL | knobs_of(choice.knobs)
     with LLM.simulated(scheduler=scheduler_of(choice), checked=True, **knobs) as llm:
-        outcome.trace, outcome.block_size = llm.trace, llm.config.block_size
+        outcome.trace = llm.trace
         for request in scripted_requests(workload, llm.max_model_len):
             try:
                 check_length(request, llm.max_model_len)
@@ -120,13 +119,13 @@ def until_done(engine: Engine) -> None:
         engine.step()
 
 
-def in_words(problem: Exception) -> str:
+def in_words(problem: BaseException) -> str:
     """A sentence for what the engine or the simulator says, the type before what Python says."""
     own = isinstance(problem, (ValueError, TooLong)) and not isinstance(problem, (SyntaxError, UnicodeError))
     return str(problem) if own and str(problem) else f"{type(problem).__name__}: {problem}"
 
 
-def line_of(problem: Exception) -> int | None:
+def line_of(problem: BaseException) -> int | None:
     """The line of the reader's text in which it happened, or that no Python could read."""
     if isinstance(problem, SyntaxError) and problem.filename == FILE:
         return problem.lineno

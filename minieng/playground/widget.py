@@ -79,7 +79,7 @@ class Playground:
             self.situation, self.look, self.workload,
             widgets.Box([self.preset, self.count, self.rate, self.seed, draw], layout=flow),
             widgets.Box([self.left.box, self.right.box], layout=flow),
-            widgets.HTML(f"<small>knobs: {MORE}</small>"), go, self.shown,
+            widgets.HTML(f"<small>{MORE}</small>"), go, self.shown,
         ])  # fmt: skip
         self.put(first)
         self.situation.value = first.name

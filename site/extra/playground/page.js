@@ -117,7 +117,7 @@ const begin = async () => {
   options(by("preset"), face.presets.map((word) => [word]));
   by("preset").value = "mixed_length";
   options(by("situation"), face.situations.map((each) => [`${each.lesson} · ${each.title}`, each.name]));
-  by("knobs").textContent = `knobs: ${face.knobs}`;
+  by("knobs").textContent = face.knobs;
   by("situation").addEventListener("change", () => { situate(by("situation").value); run(); });
   by("run").addEventListener("click", run);
   by("draw").addEventListener("click", draw);
