@@ -57,7 +57,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-load test-browser clients test-clients test-ray test-lax test-tiny test-colab bench notebooks lock clean model
+.PHONY: help lab lint test test-stored test-unit test-notebooks test-all test-gpu test-wide models test-hostile test-load test-browser clients test-clients test-ray test-lax test-tiny test-colab test-site test-wheel site wheel bench notebooks lock clean model
 
 help: ## this list
 	@echo "make lab           open the course in JupyterLab (sets everything up the first time)"
@@ -67,13 +67,15 @@ help: ## this list
 	@echo "    test-wide      whole grids, published experiments, every model type: make test takes a part"
 	@echo "    test-hostile   submissions that attack the grader"
 	@echo "    test-load      the server with 500 clients, faults and signals"
-	@echo "    test-browser   the player and the live page in headless Chromium"
 	@echo "    test-clients   real clients (openai, litellm, lm-eval, …) in environments of their own"
 	@echo "    test-ray       replicas that Ray runs (skipped with the reason where Ray is not, or does not start)"
 	@echo "    test-lax       all notebooks, exercises too: no cell may fail"
 	@echo "    test-tiny      everything with the tiny model"
 	@echo "    test-colab     the notebooks on the versions that Colab has"
+	@echo "    test-browser   the site, the live page and the players in headless Chromium, with axe-core"
 	@echo "make test-gpu      the tests that need a GPU (skipped with the reason where there is none)"
+	@echo "make site          the course as a static site, in build/site; REPO=owner/name for links into GitHub and Colab"
+	@echo "make wheel         the wheels of a release, in dist"
 	@echo "make models        write docs/MODELS.md anew: which model types run"
 	@echo "make bench         measure minieng against other engines on this machine's CPU"
 	@echo "make notebooks     run all notebooks in one sitting and store their outputs; ALONE= on a busy machine"
@@ -114,7 +116,7 @@ lab: $(READY)
 	exec $(BIN)/python -m jupyterlab -y $$flags --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
-test: lint test-stored test-unit test-notebooks ## what CI runs
+test: lint test-stored test-unit test-site test-notebooks ## what CI runs
 
 lint: $(READY) ## what .pre-commit-config.yaml runs too
 	@echo "==> style, types, C, workflows"
@@ -131,9 +133,9 @@ test-stored: $(READY)
 
 test-unit: model
 	@echo "==> unit tests"
-	$(STORING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load or browser or ray)" tests
+	$(STORING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load or browser or ray or site)" tests
 	@echo "==> unit tests that want the machine to themselves"
-	$(STORING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load or browser or ray)" tests
+	$(STORING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load or browser or ray or site)" tests
 
 test-wide: model
 	@echo "==> whole grids and published experiments"
@@ -149,10 +151,6 @@ test-gpu: $(READY) ## by itself: the interpreter's tests switch compiled Triton 
 test-load: $(READY)
 	@echo "==> the server under load, with faults and signals in the middle"
 	$(STORING) $(BIN)/python -m pytest -s -m load tests/server
-
-test-browser: $(READY) ## wants playwright (pip install playwright) and a chromium on the PATH
-	@echo "==> pages in a real browser"
-	$(STORING) $(BIN)/python -m pytest -rs -m browser tests/browser
 
 clients: $(READY) ## environments of their own for the clients that test-clients runs
 	PYTHONPATH=tests:benchmarks $(BIN)/python -m support.client_envs $(CLIENTS)
@@ -188,12 +186,12 @@ test-all:
 	@$(MAKE) test-wide
 	@$(MAKE) test-hostile
 	@$(MAKE) test-load
-	@$(MAKE) test-browser
 	@$(MAKE) test-clients
 	@$(MAKE) test-ray
 	@$(MAKE) test-lax
 	@$(MAKE) test-tiny
 	@$(MAKE) test-colab
+	@$(MAKE) test-browser
 
 test-lax: model
 	@echo "==> all notebooks, exercises too: no cell may fail"
@@ -201,7 +199,29 @@ test-lax: model
 
 test-tiny: $(READY)
 	@echo "==> everything with the tiny model"
-	MINIENG_MODEL=tiny $(STORING) $(BIN)/python -m pytest -m "not (clients or load or ray)"
+	MINIENG_MODEL=tiny $(STORING) $(BIN)/python -m pytest -m "not (clients or load or browser or ray or site)"
+
+# What makes the site is pinned in pyproject.toml, and in no lock: the course does not need it.
+SITE_READY := $(VENV)/.site-ready
+$(SITE_READY): $(READY) pyproject.toml
+	@echo "==> installing what makes the site"
+	@$(BIN)/python $(PIP) -c requirements-lock.txt -e '.[site]'
+	@touch $@
+
+test-site: $(SITE_READY)
+	@echo "==> the site: it builds, no link is broken, each figure has words"
+	$(STORING) $(ONE_THREAD) $(BIN)/python -m pytest -m "site and not browser" tests/site
+
+AXE := build/axe/node_modules/axe-core/axe.min.js
+test-browser: $(SITE_READY)
+	@echo "==> the site, the live page and the players in a browser (needs chromium, and npm for axe-core)"
+	@$(BIN)/python $(PIP) -e '.[browser]'
+	@[ -e $(AXE) ] || npm install --silent --no-audit --no-fund --prefix build/axe axe-core@4
+	MINIENG_AXE=$(AXE) $(STORING) $(BIN)/python -m pytest -rs -m browser tests
+
+site: $(SITE_READY) ## build/site, from the stored outputs
+	$(BIN)/python -m tools.site build/site $(if $(REPO),--repo $(REPO))
+	$(BIN)/python -m tools.playground build/site
 
 $(COLAB_READY): requirements-colab-like.txt pyproject.toml
 	@$(FIND_PYTHON); $(call MAKE_VENV,$(COLAB))
@@ -215,6 +235,14 @@ test-colab: $(COLAB_READY) model
 	@echo "==> the notebooks on the versions that Colab has"
 	@$(call STRICT,$(COLAB)/bin/python,,notebooks)
 	@$(call STRICT,$(COLAB)/bin/python,COURSEKIT_STRICT=1,solutions)
+
+wheel: $(READY) ## both wheels, in dist: the pure one, and on Linux x86-64 one with the C kernel compiled
+	@rm -rf dist
+	@$(BIN)/python -m tools.wheel
+
+test-wheel: $(READY)
+	@echo "==> the wheels, alone in fresh environments"
+	$(STORING) $(BIN)/python -m pytest tests/test_wheel.py
 
 bench: $(READY)
 	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python benchmarks/cpu_peers.py

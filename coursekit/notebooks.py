@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .alone import Alone
-from .badges import REPO_NAME, address, with_badge
+from .badges import REPO_NAME, address, readme_with_badges, with_badge
 from .notebook_form import SKIP, NotUsable, cleaned, problems, read, runnable, write
 
 FOLDERS, UNRUN = ("notebooks", "solutions"), "exercises"
@@ -220,6 +220,9 @@ def badges(paths: Sequence[str | Path], repo: str | None = None, branch: str = "
         if new != book:
             write(new, path)
             written += 1
+    readme = Path("README.md")
+    if readme.is_file():
+        readme.write_text(readme_with_badges(readme.read_text(encoding="utf-8"), repo), encoding="utf-8")
     print(f"{written} of {len(books)} notebooks changed; exercises/ follow with `coursekit build`")
     return 0
 

@@ -1,4 +1,5 @@
-"""Draws docs/ladder.png, the picture of the README: eight requests under the four schedulers.
+"""Draws docs/ladder.png, the picture of the README, and stores docs/ladder/*.json, its players on the site:
+eight requests under the four schedulers.
 
     python docs/ladder.py
 
@@ -8,10 +9,12 @@ included. The schedulers, the cache and the trace are the engine's own.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from minieng import Engine, EngineConfig, Plan, Request, SamplingParams
 from minieng.clock import VirtualClock
+from minieng.draw import player_data
 from minieng.kv.allocator import KVCache
 from minieng.observe.trace import Trace
 from minieng.plan import StepResult
@@ -46,6 +49,11 @@ def run(knobs: dict) -> Trace:
 
 
 if __name__ == "__main__":
-    picture = compare({name: run(knobs) for name, knobs in RUNGS.items()}, by="time")
-    picture.save(Path(__file__).with_name("ladder.png"))
+    here = Path(__file__).parent
+    traces = {name: run(knobs) for name, knobs in RUNGS.items()}
+    picture = compare(traces, by="time")
+    picture.save(here / "ladder.png")
+    for name, trace in traces.items():
+        text = json.dumps(player_data(trace, title=name.capitalize()), ensure_ascii=False, separators=(",", ":"))
+        (here / "ladder" / f"{name.partition(':')[0]}.json").write_text(text + "\n", encoding="utf-8")
     print(picture.alt_text())

@@ -14,6 +14,7 @@ from .engine import Engine
 from .observe.metrics import Metrics, check_goodput
 from .observe.trace import Trace
 from .prefixes import part_tokens
+from .prompts import progress_bar
 from .request import Request, SamplingParams
 from .workload import Workload
 
@@ -114,11 +115,7 @@ def _let_in(engine: Engine, requests: Sequence[Request], max_model_len: int) -> 
 
 
 def _run(engine: Engine, total: int, progress: bool) -> None:
-    from tqdm.auto import tqdm
-
-    with tqdm(
-        total=total, desc=scheduler_name(engine.config.scheduler), unit="request", disable=not progress
-    ) as bar:
+    with progress_bar(progress, total, scheduler_name(engine.config.scheduler)) as bar:
         while engine.has_work:
             if (record := engine.step()) and record.finished:
                 bar.update(len(record.finished))

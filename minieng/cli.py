@@ -1,4 +1,4 @@
-"""The command line: ``minieng generate | serve | bench | replay-load | simulate | doctor | fetch``.
+"""The command line: ``minieng generate | serve | bench | replay-load | simulate | show | doctor | fetch``.
 
 Text and tables go to stdout, everything else to stderr. The flags are made from the dataclasses that they
 fill, so a new knob in ``config.py`` is a new flag here. Nothing heavy is imported before the arguments are
@@ -49,7 +49,10 @@ EXAMPLES = """\
   minieng bench --base-url http://127.0.0.1:8000 --workload ladder --rate 4 --record seen.json
   minieng replay-load seen.json --scheduler chunked --max-num-seqs 16
   minieng simulate --model llama-3-8b --gpu A100-80G --replicas 4 --workload chat --goodput ttft:500
+  minieng simulate --workload ladder --num-prompts 50 --perfetto trace.json
   minieng simulate --paper vllm
+  minieng show run.trace.jsonl --open
+  minieng show run.trace.jsonl --perfetto run.json
   minieng doctor
   minieng fetch smollm2-135m
 """
@@ -235,6 +238,17 @@ def fetch_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=text)
 
 
+def show_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("trace", metavar="FILE", help="a trace that --trace or Trace.save wrote")
+    add("--out", type=writable, metavar="PAGE", help="where the page goes (default: beside FILE, as .html)")
+    add("--perfetto", type=writable, metavar="JSON", help="write it for ui.perfetto.dev instead of as a page")
+    add("--columns", type=int, default=16, metavar="N", help="blocks in a row (default: %(default)s)")
+    text = "show so many steps at most, the last ones (default: %(default)s)"
+    add("--last", type=int, default=500, metavar="N", help=text)
+    add("--open", action="store_true", help="open the page in the browser")
+
+
 def simulator_flags(parser: argparse.ArgumentParser) -> None:
     from .sim.cli import SERVER, simulate_flags
 
@@ -309,6 +323,7 @@ COMMANDS = {
         "A workload on GPUs that are not here, or a published experiment again.",
         simulator_flags,
     ),
+    "show": (" FILE", "A page that steps through a recorded trace; print where it is.", show_flags),
     "doctor": ("", "What is here, what would be used, and why.", doctor_flags),
     "fetch": (" MODEL", "Make a model ready; print its directory.", fetch_flags),
 }

@@ -230,7 +230,7 @@ def serve(args: argparse.Namespace) -> int:
         return run(llm, config, sock)
 
 
-# -- replay-load, simulate, doctor, fetch ------------------------------------------------------------------
+# -- replay-load, simulate, show, doctor, fetch ------------------------------------------------------------
 
 
 def replay_load(args: argparse.Namespace) -> int:
@@ -245,6 +245,26 @@ def simulate(args: argparse.Namespace) -> int:
     from .sim.cli import simulate as run
 
     return run(args)
+
+
+def show(args: argparse.Namespace) -> int:
+    """A recorded trace as a page, or for Perfetto; stdout gets its path."""
+    from pathlib import Path
+
+    from .observe import Trace
+
+    source = Path(args.trace)
+    trace = Trace.load(source)
+    if args.perfetto:
+        print(trace.to_perfetto(args.perfetto))
+        return 0
+    page = args.out or source.with_suffix(".html")
+    print(trace.to_html(page, title=f"Trace {source.name}", columns=args.columns, last=args.last))
+    if args.open:
+        import webbrowser
+
+        webbrowser.open(Path(page).absolute().as_uri())
+    return 0
 
 
 def doctor(args: argparse.Namespace) -> int:

@@ -91,6 +91,7 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "memory", " of ".join(_size(found["memory"][key]) for key in ("available", "total")) + " available"
     if device := found["device"]:
         yield "device", f"{device['name']}: {device['why']}"
+        yield "T4", device["t4"]
         yield "dtype", f"{device['dtype']}: {device['dtype_why']}"
     for name, about in (found["models"] or {}).items():
         here = f"{about['source']}, {_size(about['size'])}, {about['path']}"
@@ -99,7 +100,7 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "attention", f"{attention['backend']} for {attention['model']}: {attention['why']}"
     yield (
         "C compiler",
-        found["compiler"] or "none: attention on a CPU then runs in plain torch, which is slower",
+        found["compiler"] or without_compiler(sys.platform, _brought_along()),
     )
     if cache := found["cache"]:
         yield (
@@ -159,6 +160,7 @@ def _device() -> dict[str, Any]:
             "dtype": dtype,
             "dtype_why": "the exact choice on a CPU",
             "capability": None,
+            "t4": t4_line(None, None),
         }
     major, minor = torch.cuda.get_device_capability()
     free, total = torch.cuda.mem_get_info()
@@ -170,8 +172,23 @@ def _device() -> dict[str, Any]:
         "dtype_why": f"capability {major}.{minor} "
         f"{'computes in' if major >= 8 else 'only emulates'} bfloat16",
         "capability": [major, minor],
+        "t4": t4_line(torch.cuda.get_device_name(), (major, minor)),
         "memory": {"free": free, "total": total},
     }
+
+
+def t4_line(name: str | None, capability: tuple[int, int] | None) -> str:
+    """Whether this is the GPU that Colab lends for nothing, and what runs on it.
+    ``name``, ``capability``: the GPU's; None if there is none.
+    """
+    if name is None or capability is None:
+        return (
+            "no: no GPU here, so all lessons run on the CPU (on Colab: Runtime, Change runtime type, T4 GPU)"
+        )
+    old = "float16 (bfloat16 is only emulated), attention 'padded' in plain torch, CUDA graphs for decodes"
+    new = "bfloat16, attention by Triton, CUDA graphs for decodes"
+    runs = new if capability >= (8, 0) else f"{old}; Triton's kernels are for capability 8.0 and later"
+    return f"{'yes' if 'T4' in name.split() else f'no, {name}'}: what runs here is {runs}"
 
 
 def _models(model: str | None) -> dict[str, dict]:
@@ -206,6 +223,28 @@ def _attention(model: str | None) -> dict[str, str]:
         )
     why = "; ".join([chosen.why, *(str(w.message) for w in not_used if "attention" in str(w.message))])
     return {"model": name, "backend": chosen.backend.name, "why": why}
+
+
+def without_compiler(system: str, library: str | None) -> str:
+    """What a machine without a C compiler gets. ``library``: the compiled kernel that the wheel brought."""
+    if library is not None:
+        return f"none, and none is needed: the wheel brought {library}"
+    slower = "attention and products on a CPU then run in plain torch, which is several times slower"
+    remedies = {
+        "darwin": "'xcode-select --install' brings one (Xcode itself is not needed)",
+        "linux": "install gcc or clang, or the wheel of minieng for Linux on x86-64, which brings the kernel",
+    }
+    return f"none: {slower}; {remedies.get(system, 'install gcc or clang')}"
+
+
+def _brought_along() -> str | None:
+    """The compiled kernel of the wheel that runs on this processor."""
+    import torch
+
+    from .kernels import native, prebuilt
+
+    path = prebuilt.find(native.flags_of(torch.float32), [file.read_bytes() for file in native.SOURCES])
+    return None if path is None else path.name
 
 
 def _compiler() -> str | None:

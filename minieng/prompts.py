@@ -168,7 +168,23 @@ def check_times(request_id: str, arrival: float, deadline: float | None) -> None
         raise ValueError(f"request {request_id!r}: {times} must be seconds from now")
 
 
-def progress_bar(show: bool, total: int) -> Any:
+class NoBar:
+    """What stands in for a progress bar where none is shown: tqdm is not everywhere, a web page has none."""
+
+    def __enter__(self) -> NoBar:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def update(self, n: int) -> None:
+        pass
+
+
+def progress_bar(show: bool, total: int, what: str = "requests") -> Any:
+    """A context with ``update(n)``: so many requests more are done. ``what``: the words before it."""
+    if not show:
+        return NoBar()
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, desc="requests", disable=not show)
+    return tqdm(total=total, desc=what, unit="request")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -28,16 +29,27 @@ def read_jobs(path: Path) -> list[Job]:
         raise ValueError(f"cannot read the trace {path}: {reason}") from None
 
 
+def jobs_of_text(text: str, name: str) -> list[Job]:
+    """The rows of a trace that is no file, as ``read_jobs``. ``name``: what an error calls it."""
+    return _jobs(Path(name), _rows(io.StringIO(text, newline="")))
+
+
 def write_jobs(path: Path, jobs: Sequence[Job]) -> None:
     """The file that ``read_jobs`` reads; columns that nobody uses are left out."""
+    path.write_text(text_of_jobs(jobs), encoding="utf-8", newline="")
+
+
+def text_of_jobs(jobs: Sequence[Job]) -> str:
+    """What ``jobs_of_text`` reads."""
     fields = enumerate(Job._fields)
     used = [
         i for i, name in fields if name in COLUMNS or any(job[i] not in ("", 0, None, ()) for job in jobs)
     ]
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([Job._fields[i] for i in used])
-        writer.writerows([_cell(job[i]) for i in used] for job in jobs)
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow([Job._fields[i] for i in used])
+    writer.writerows([_cell(job[i]) for i in used] for job in jobs)
+    return file.getvalue()
 
 
 def _cell(value: Any) -> Any:

@@ -17,7 +17,7 @@ from minieng.config import EngineConfig
 from minieng.save import writable
 from minieng.scheduler import SCHEDULERS
 
-COMMANDS = ("generate", "bench", "simulate", "doctor", "fetch")
+COMMANDS = ("generate", "bench", "simulate", "show", "doctor", "fetch")
 PYTHON = [sys.executable, "-m", "minieng"]
 
 

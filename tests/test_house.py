@@ -29,13 +29,14 @@ KNOWS = {
     "ground": set(),
     "hub": set(),
     "kernels": set(),
-    "observe": set(),
+    "draw": set(),
+    "observe": {"draw"},
     "kv": set(),
     "adapter": {"hub", "kernels"},
     "known": {"hub"},
     "model": {"adapter", "hub", "kernels", "known", "kv"},
     "scheduler": {"kv"},
-    "viz": {"observe"},
+    "viz": {"draw", "observe"},
     "executor": set(),
     "engine": {"observe", "kv", "scheduler", "executor"},
     "parallel": {"hub", "kernels", "kv", "observe", "scheduler", "model", "executor", "engine"},
@@ -48,6 +49,7 @@ KNOWS = {
 KNOWS["parts"] = {"kernels", "observe", "kv", "model", "scheduler", "engine", "parallel"}
 KNOWS["llm"].add("parts")
 KNOWS["server"] = {*KNOWS["llm"], "llm"}
+KNOWS["playground"] = {"draw", "observe", "scheduler", "engine", "sim", "llm"}
 KNOWS["load"] = {
     "hub",
     "kernels",

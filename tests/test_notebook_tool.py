@@ -384,8 +384,15 @@ def test_badges_come_change_and_go(store, capsys):
     title = new_markdown_cell("# Lesson 05\n\nA promise.")
     lesson = store(title, setup, new_markdown_cell("more"))
     master = store(new_markdown_cell("# Exercise 05"), name="solutions/05_x.ipynb")
-    before = [lesson.read_bytes(), master.read_bytes()]
+    readme = Path("README.md")
+    readme.write_text("# A course\n\nWhat it is.\n")
+    before = [lesson.read_bytes(), master.read_bytes(), readme.read_bytes()]
     assert notebooks.main(["badges", "ann/course"]) == 0
+    title, _, line, *rest = readme.read_text().split("\n")
+    assert (title, rest) == ("# A course", ["", "What it is.", ""])
+    assert (
+        "(https://github.com/ann/course/actions/workflows/ci.yml/badge.svg)" in line and "(https://ann.github.io/course/)" in line
+    )
     link = "https://colab.research.google.com/github/ann/course/blob/main/notebooks/05_x.ipynb"
     image = "[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
     assert read(lesson).cells[0].source == f"# Lesson 05\n\n{image}({link})\n\nA promise."
@@ -398,7 +405,7 @@ def test_badges_come_change_and_go(store, capsys):
     assert read(lesson).cells[0].source.count("colab-badge") == 1
     assert "github/bob/x.y/blob/dev/notebooks" in read(lesson).cells[0].source
     assert notebooks.main(["badges", "--remove"]) == 0
-    assert [lesson.read_bytes(), master.read_bytes()] == before
+    assert [lesson.read_bytes(), master.read_bytes(), readme.read_bytes()] == before
     assert notebooks.main(["badges", "not a repo"]) == 2
     assert "is not OWNER/REPO" in capsys.readouterr().err
 

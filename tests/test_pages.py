@@ -158,7 +158,11 @@ def test_links_between_the_pages_resolve(page):
 
 ROOMS = ["minieng", *(f"minieng.{'.'.join(p.relative_to(ROOT / 'minieng').parent.parts)}"
                       for p in sorted((ROOT / "minieng").glob("*/**/__init__.py")))]  # fmt: skip
-WIDE = {"minieng": 10, "minieng.viz": 13, "minieng.observe": 9}  # what a learner types; one call a picture, and one for its words
+WIDE = {
+    "minieng": 10,
+    "minieng.viz": 14,
+    "minieng.observe": 9,
+}  # what a learner types; one call a picture, one for its words, the playground
 HEAVY = {"torch", "transformers", "safetensors"}
 NO_PICTURES = {"matplotlib", "ipywidgets", "numpy"}
 

@@ -1,7 +1,7 @@
 """The C kernels: compiled once with the system's compiler, kept in the user's cache, called through ctypes.
 
-No compiler, no kernel: the functions then raise RuntimeError saying why, and attention and products fall back
-to torch.
+Without a compiler, those that a platform wheel brings (prebuilt.py). Without either the functions raise
+RuntimeError saying why, and attention and products fall back to torch.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from ..home import cache_home
+from . import prebuilt
 from .declarations import Declarations
 
 if TYPE_CHECKING:
@@ -62,7 +63,15 @@ def keep_freed_memory() -> None:
 
 def find_compiler() -> str | None:
     """The C compiler that is used: CC, else the first of cc, gcc and clang that is installed."""
+    if platform.system() == "Darwin" and "CC" not in os.environ and not xcode_tools():
+        return None
     return os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
+@functools.cache
+def xcode_tools() -> bool:
+    """Whether a Mac has Xcode's command-line tools: without them its cc only opens a window about them."""
+    return subprocess.run(["xcode-select", "-p"], capture_output=True).returncode == 0
 
 
 @functools.cache
@@ -73,23 +82,39 @@ def library(dtype: torch.dtype, widened: bool = False) -> ctypes.CDLL:
     """
     if dtype not in (torch.float32, torch.bfloat16):
         raise RuntimeError(f"the C kernel knows float32 and bfloat16, not {dtype}")
-    compiler = find_compiler()
-    if compiler is None:
-        raise RuntimeError("no C compiler found (cc, gcc or clang)")
-    flags = [*FLAGS, *(["-DBF16"] if dtype == torch.bfloat16 else []), *(["-DWIDENED"] if widened else [])]
-    texts = [file.read_bytes() for file in SOURCES]
-    key = hashlib.sha256(
-        b"\0".join([*texts, " ".join(flags).encode(), _machine().encode(), compiler.encode()])
+    compiler, flags, texts = (
+        find_compiler(),
+        flags_of(dtype, widened),
+        [file.read_bytes() for file in SOURCES],
     )
-    target = cache_dir() / f"native-{key.hexdigest()[:16]}.so"
-    if not target.exists():
-        _compile(compiler, flags, target)
-    kernel = ctypes.CDLL(str(target))
+    target = prebuilt.find(flags, texts) if compiler is None else compiled(compiler, flags, texts)
+    if target is None:
+        raise RuntimeError("no C compiler found (cc, gcc or clang)")
+    try:
+        kernel = ctypes.CDLL(str(target))
+    except OSError as problem:  # a library that it needs itself is not here
+        raise RuntimeError(f"the C kernel cannot be loaded: {problem}") from None
     for name, (arguments, answer) in C.functions.items():
         if hasattr(kernel, name):  # products and whole layers are not for every processor and precision
             function = getattr(kernel, name)
             function.argtypes, function.restype = arguments, answer
     return kernel
+
+
+def flags_of(dtype: torch.dtype, widened: bool = False) -> list[str]:
+    """What a compiler is told."""
+    return [*FLAGS, *(["-DBF16"] if dtype == torch.bfloat16 else []), *(["-DWIDENED"] if widened else [])]
+
+
+def compiled(compiler: str, flags: list[str], texts: list[bytes]) -> Path:
+    """The library for this machine; compiled if it is not in the cache. Raises RuntimeError if that fails."""
+    key = hashlib.sha256(
+        b"\0".join([*texts, " ".join(flags).encode(), _machine().encode(), compiler.encode()])
+    )
+    target = cache_dir() / f"native-{key.hexdigest()[:16]}.so"
+    if not target.exists():
+        compile_library(compiler, flags, target)
+    return target
 
 
 C = Declarations("\n".join(file.read_text(encoding="utf-8") for file in SOURCES))
@@ -139,7 +164,7 @@ def _machine() -> str:
         return platform.platform() + platform.processor()
 
 
-def _compile(compiler: str, flags: list[str], target: Path) -> None:
+def compile_library(compiler: str, flags: list[str], target: Path) -> None:
     """Into a temporary file first: a second process never sees half a library.
 
     Compiled and linked in two goes, because linking with -ffast-math would make the whole process round tiny

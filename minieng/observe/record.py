@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..plan import Plan, Refusal, Reservation
 from ..request import Request
+
+NUMBERS = (
+    "step", "start", "duration", "predicted", "mode", "num_tokens", "padding", "finished_rows", "recomputed",
+    "cached", "cached_again", "blocks_free", "blocks_total", "kv_used", "num_waiting", "num_running", "span",
+    "column", "freed", "shared",
+)  # fmt: skip
+LISTS = ("slices", "preempted", "refused", "finished", "aborted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,17 @@ class StepRecord:
         extra += f" | done {' '.join(self.finished)}" if self.finished else ""
         when = f"step {self.step} at {self.start:.3f} s, {self.duration * 1e3:.1f} ms"
         return f"{when}, {self.mode} | {work}{extra}"
+
+
+def row_of(record: StepRecord) -> dict[str, Any]:
+    """A record as a row of a table: numbers and words as they are, lists as their lengths under ``num_…``.
+
+    ``num_prompts`` and ``num_decodes`` count slices; ``swapped`` becomes blocks out and in.
+    """
+    row = {name: getattr(record, name) for name in NUMBERS}
+    row |= {f"num_{name}": len(getattr(record, name)) for name in LISTS}
+    row |= {"num_prompts": record.kinds.count("prompt"), "num_decodes": record.num_decodes}
+    return row | {"blocks_swapped_out": record.swapped[0], "blocks_swapped_in": record.swapped[1]}
 
 
 def plan_again(

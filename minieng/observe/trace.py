@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ..draw import player_data, player_page
+from ..draw.page import MOST_STEPS
 from ..plan import Plan, Reservation, StepResult
 from ..request import Request
-from . import trace_file
-from .record import Draft, StepRecord
+from . import perfetto, trace_file
+from .record import Draft, StepRecord, row_of
 
 __all__ = ["StepRecord", "Trace"]
 
@@ -116,8 +119,16 @@ class Trace:
     def tables(self, index: int) -> dict[str, list[int]]:
         """The block tables while step ``index`` ran: who held which blocks, in order."""
         tables: dict[str, list[int]] = {}
+        stop = index + 1 if index >= 0 else len(self.steps) + index + 1
+        for now in islice(self.every_table(), stop):
+            tables = now
+        return tables
+
+    def every_table(self) -> Iterator[dict[str, list[int]]]:
+        """The block tables of each step, oldest first: one dict, which goes on changing."""
+        tables: dict[str, list[int]] = {}
         leavers: list[str] = []
-        for record in list(self.steps)[: index + 1 if index >= 0 else len(self.steps) + index + 1]:
+        for record in self.steps:
             for gone in (*leavers, *record.aborted, *record.preempted):
                 tables.pop(gone, None)
             for request_id, blocks in record.taken:
@@ -126,12 +137,31 @@ class Trace:
                 if new not in tables[request_id]:
                     tables[request_id][tables[request_id].index(old)] = new
             leavers = record.finished
-        return tables
+            yield tables
 
     def save(self, path: str | Path) -> None:
         """Write as JSONL, see ``trace_file``. The file appears whole or not at all."""
         head = {"dropped": self.dropped, "detail": self.detail, "meta": self.meta}
         trace_file.write(path, head, self.requests.values(), self.steps)
+
+    def to_perfetto(self, path: str | Path) -> Path:
+        """Write as JSON for ui.perfetto.dev and ``chrome://tracing``, see ``perfetto``; returns the path."""
+        return perfetto.write(self, path)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A step each: numbers as they are, lists as their lengths. What ``to_frame`` makes a table of."""
+        return [row_of(record) for record in self.steps]
+
+    def to_frame(self) -> Any:
+        """The steps as a ``pandas.DataFrame``, a row each; the index is the step.
+
+        Raises ImportError, and says what to do, where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError("to_frame makes a table of pandas: pip install pandas, or use rows()") from None
+        return pandas.DataFrame(self.rows()).set_index("step")
 
     @classmethod
     def load(cls, path: str | Path) -> Trace:
@@ -141,3 +171,18 @@ class Trace:
             limit=max(len(steps), len(requests), 1), detail=head["detail"], steps=deque(steps),
             dropped=head["dropped"], meta=head["meta"], requests={r.request_id: r for r in requests},
         )  # fmt: skip
+
+    def to_html(
+        self, path: str | Path, *, title: str = "", columns: int = 16, last: int = MOST_STEPS
+    ) -> Path:
+        """Write a page that steps through the trace in any browser, alone and without a kernel.
+
+        columns  blocks in a row of the block map
+        last     so many steps are shown at most, the last ones
+        Raises ValueError for a trace without steps, or one recorded with ``detail=False``.
+        """
+        path = Path(path)
+        page = player_page(player_data(self, columns=columns, last=last, title=title))
+        part = path.with_name(path.name + ".part")
+        part.write_text(page, encoding="utf-8")
+        return part.replace(path)

@@ -88,7 +88,7 @@ def serve(llm: LLM, config: ServerConfig, sock: socket.socket | None = None) -> 
         return asyncio.run(Service(llm, config, sock).until_stopped())
     finally:
         if config.trace is not None:
-            llm.trace.save(config.trace)
+            (llm.trace.to_html if config.trace.endswith(".html") else llm.trace.save)(config.trace)
 
 
 def serve_replicas(spec: Spec, config: ServerConfig, sock: socket.socket) -> int:

@@ -42,7 +42,8 @@ class ServerConfig:
         None, "let Ray run the replicas: on a cluster (auto, or HOST:PORT of its head), or here (local)"
     )
     trace: str | None = knob(
-        None, "keep every step, not the last 2,000, and write them to this file at the end"
+        None,
+        "keep every step, not the last 2,000; written to this file at the end, as a page if it ends in .html",
     )
     max_connections: int = knob(1_000, "most connections at a time; more are answered 503", low=1)
     max_body_mb: float = knob(8.0, "largest request, in MiB; larger ones are answered 413", low=0.001)

@@ -71,6 +71,8 @@ def simulate_flags(parser: argparse.ArgumentParser) -> None:
     text = "objectives that a good request meets: ttft, tpot, e2el"
     add("--goodput", nargs="+", default=[], metavar="NAME:MS", help=text)
     add("--json", type=writable, metavar="FILE", help="save everything, under the names of vllm bench serve")
+    text = "save every step as a trace that ui.perfetto.dev and chrome://tracing open; of one engine"
+    add("--perfetto", type=writable, metavar="FILE", help=text)
 
 
 def simulate(args: argparse.Namespace) -> int:
@@ -95,6 +97,8 @@ def simulate(args: argparse.Namespace) -> int:
     about = {"setup": describe(cluster, args), "workload": str(workload), "engine": config.as_plain()}
     if args.json:
         save_json(args.json, about | metrics.as_dict())
+    if args.perfetto:
+        cluster.engines[0].trace.to_perfetto(args.perfetto)
     return 0 if served else 1
 
 
@@ -109,13 +113,18 @@ def cluster_of(args: argparse.Namespace) -> Cluster:
         raise ValueError(
             "--stages and --replicas: choose one of them (replicas of a pipeline are not simulated)"
         )
+    if args.perfetto and args.replicas > 1:
+        raise ValueError(
+            f"--perfetto with --replicas {args.replicas}: the file holds one engine's trace: "
+            "leave --replicas out"
+        )
     host = args.host_ms / 1e3, args.host_us_per_request / 1e6
     times = StepTimeModel.named(args.model, gpus[0], tensor=args.tensor, stages=stages, host=host)
     names = {f.name for f in dataclasses.fields(EngineConfig)}
     given = {name: value for name, value in vars(args).items() if name in names}
     config = EngineConfig(**{"max_model_len": times.model.max_len} | SERVER | given)
     if stages > 1:
-        return Cluster.pipeline(times, config)
+        return Cluster.pipeline(times, config, detail=bool(args.perfetto))
     fleet = [times.on(gpu) for gpu in gpus]
     cluster = apart_of(args, fleet, config) if args.prefill else Cluster.fleet(fleet, config, args.router)
     for replica, when in map(failure_of, args.fail):

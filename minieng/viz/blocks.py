@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
+from ..draw.blocks import Looks, block_shapes, block_title, height_of, listed, looks
+from ..draw.look import FILLS, INK, SERIES
 from ..observe.trace import StepRecord, Trace
-from .style import FILLS, GRID, INK, OWNERS, SERIES, Picture, new_figure
-
-HATCHES = ("", "///", "..", "\\\\\\", "xx", "--", "++")  # one more than colours: 42 requests look different
+from .style import Picture, new_figure, paint
 
 
 def block_map(trace: Trace, step: int = -1, columns: int = 16) -> Picture:
@@ -26,75 +24,15 @@ def block_map(trace: Trace, step: int = -1, columns: int = 16) -> Picture:
     return Picture(figure, describe(record, tables))
 
 
-def looks(trace: Trace) -> dict[str, tuple[str, str]]:
-    """Colour and hatching of each request, the same at every step:
-    they go by the order in which requests got blocks.
-    """
-    names = dict.fromkeys(name for record in trace for name, _ in record.taken)
-    names |= dict.fromkeys(name for record in trace for name, _, _ in record.slices)
-    return {name: (OWNERS[i % len(OWNERS)], HATCHES[i % len(HATCHES)]) for i, name in enumerate(names)}
-
-
-def num_shown(record: StepRecord, tables: dict[str, list[int]], columns: int) -> int:
-    """A small pool is drawn whole, of a large one only as far as blocks are held."""
-    if record.blocks_total <= 8 * columns:
-        return record.blocks_total
-    return max([columns, *(block + 1 for table in tables.values() for block in table)])
-
-
-def height_of(record: StepRecord, tables: dict[str, list[int]], columns: int) -> float:
-    """Height of the drawing in rows of blocks."""
-    return -(-num_shown(record, tables, columns) // columns) + 0.7 * len(tables) + 0.6
-
-
 def draw_blocks(
-    ax: Axes, record: StepRecord, tables: dict[str, list[int]], columns: int, look: dict[str, tuple[str, str]]
+    ax: Axes, record: StepRecord, tables: dict[str, list[int]], columns: int, look: Looks
 ) -> None:
     """The blocks in reading order, and below them each request's table with its colour and hatching."""
-    shown = num_shown(record, tables, columns)
-    rows = -(-shown // columns)
-    holders: dict[int, list[str]] = {}
-    for request, table in tables.items():
-        for block in table:
-            holders.setdefault(block, []).append(request)
-    for block in range(shown):
-        draw_block(ax, block, columns, holders.get(block, []), look)
-    for i, (request, table) in enumerate(tables.items()):
-        y, (face, hatch) = rows + 0.3 + 0.7 * i, look[request]
-        ax.add_patch(Rectangle((0, y), 0.5, 0.5, facecolor=face, hatch=hatch, edgecolor=INK, lw=0.6))
-        ax.text(
-            0.65, y + 0.27, f"{request}: {listed(table)}", fontsize=9, family="monospace", color=INK,
-            va="center",
-        )  # fmt: skip
+    paint(ax, block_shapes(record, tables, columns, look))
     ax.set(xlim=(-0.1, columns), ylim=(height_of(record, tables, columns), -0.2), xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set_visible(False)
-    ax.set_title(
-        f"KV blocks at step {record.step}: {record.blocks_free} of {record.blocks_total} free",
-        loc="left",
-        fontsize=10,
-    )
-
-
-def draw_block(
-    ax: Axes, block: int, columns: int, names: list[str], look: dict[str, tuple[str, str]]
-) -> None:
-    """One block: its number, a stripe in the colour of each holder, and a count if it is shared."""
-    x, y = block % columns, block // columns
-    stripes = [look[name] for name in names] or [(FILLS["idle"].face, "")]
-    for i, (face, hatch) in enumerate(stripes):
-        part = 0.94 / len(stripes)
-        edge = INK if names else GRID
-        ax.add_patch(
-            Rectangle((x + i * part, y), part, 0.9, facecolor=face, hatch=hatch, edgecolor=edge, lw=0.6)
-        )
-    label = f"{block}" + (f" ×{len(names)}" if len(names) > 1 else "")
-    box = {"facecolor": "white", "lw": 0, "pad": 1.0, "alpha": 0.9}
-    ax.text(x + 0.47, y + 0.45, label, ha="center", va="center", fontsize=8, color=INK, bbox=box)
-
-
-def listed(table: Sequence[int], most: int = 20) -> str:
-    return " ".join(map(str, table[:most])) + (f" … {len(table) - most} more" if len(table) > most else "")
+    ax.set_title(block_title(record), loc="left", fontsize=10)
 
 
 def describe(record: StepRecord, tables: dict[str, list[int]]) -> str:

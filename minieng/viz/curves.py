@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from ..draw.look import GRID, INK, SERIES
 from ..observe.latency import samples
 from ..request import Request
-from .style import GRID, INK, MARKERS, SERIES, Picture, new_figure
+from .style import MARKERS, Picture, new_figure
 
 LINES = ("-", "--", "-.", ":")
 

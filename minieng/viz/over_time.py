@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from ..draw.look import INK, SERIES
 from ..observe.record import StepRecord
 from .curves import LINES, finish_axes
-from .style import INK, MARKERS, SERIES, Picture, new_figure
+from .style import MARKERS, Picture, new_figure
 
 # name → (what a legend calls it, its unit, its value after a step)
 QUANTITIES: dict[str, tuple[str, str, Callable[[StepRecord], float]]] = {

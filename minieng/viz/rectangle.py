@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from .style import FILLS, INK, Picture, new_figure
+from ..draw.look import FILLS, INK
+from .style import Picture, new_figure
 
 
 def padding_rectangle(lengths: Sequence[int], width: int | None = None, side: str = "left") -> Picture:

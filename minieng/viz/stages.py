@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..draw.look import GRID, INK, SERIES
 from ..observe.record import StepRecord
-from .style import GRID, INK, SERIES, Picture, new_figure
+from .style import Picture, new_figure
 
 
 def stages(trace: Iterable[StepRecord], title: str = "") -> Picture:

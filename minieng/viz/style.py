@@ -1,49 +1,30 @@
-"""How pictures look, in one place: colours that colour-blind readers can tell apart,
-each with its own hatching.
+"""How pictures are made, in one place; their colours are those of ``draw/look.py``.
 
-Colours are those of Okabe and Ito (2008). Figures have an opaque light ground, so they read the same in a
-light and in a dark notebook. They are drawn without pyplot, so nothing is global and the same data gives the
-same bytes.
+They are drawn without pyplot, so nothing is global and the same data gives the same bytes.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from textwrap import fill
-from typing import NamedTuple
+from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from ..draw.look import GROUND, INK
+from ..draw.shapes import Label, Shape
 
 WIDTH = 9.0  # inches: a notebook's text column
 DPI = 100
-INK, GRID, GROUND = "#222222", "#d9d9d9", "#ffffff"
-SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-
-
-class Fill(NamedTuple):
-    """Colour, hatching and the word for it in a legend."""
-
-    face: str
-    hatch: str
-    label: str
-
-
-FILLS = {
-    "prompt": Fill("#0072B2", "", "prompt"),
-    "decode": Fill("#009E73", "..", "decode"),
-    "recompute": Fill("#CC79A7", "xx", "recomputed"),
-    "padding": Fill("#E8E8E8", "///", "padding"),
-    "finished": Fill("#F5C26B", "\\\\\\", "row already done"),
-    "idle": Fill("#FFFFFF", "", "empty or paused"),
-}
-# For requests, whose blocks stand beside the kinds of work above: none of those colours
-OWNERS = ("#56B4E9", "#F0E442", "#D55E00", "#999933", "#882255", "#BBBBBB")
 
 
 @dataclass
@@ -110,3 +91,27 @@ def new_figure(height: float, rows: int = 1, share_x: bool = False) -> tuple[Fig
         for side in ("top", "right"):
             ax.spines[side].set_visible(False)
     return figure, list(axes)
+
+
+WORDS: dict[str, dict[str, Any]] = {  # kind of label → how it is written
+    "name": {"fontsize": 7.5, "color": "white", "weight": "bold",
+             "bbox": {"facecolor": INK, "pad": 0.8, "lw": 0}},
+    "block": {"fontsize": 8, "color": INK, "ha": "center",
+              "bbox": {"facecolor": "white", "lw": 0, "pad": 1.0, "alpha": 0.9}},
+    "table": {"fontsize": 9, "color": INK, "family": "monospace"},
+}  # fmt: skip
+
+
+def paint(ax: Axes, shapes: Iterable[Shape]) -> None:
+    """Boxes and labels of ``minieng.draw`` on axes."""
+    for shape in shapes:
+        if isinstance(shape, Label):
+            style = {"ha": "left", "va": "center"} | WORDS[shape.kind]
+            ax.text(shape.x, shape.y, shape.text, **style)
+        else:
+            ax.add_patch(
+                Rectangle(
+                    (shape.x, shape.y), shape.width, shape.height, facecolor=shape.face, hatch=shape.hatch,
+                    edgecolor=shape.edge, lw=shape.line,
+                )
+            )  # fmt: skip

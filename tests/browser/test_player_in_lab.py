@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import secrets
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
-import nbformat
 import pytest
+from support.lab import opened, run_cells, serving
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -41,56 +33,8 @@ print("picture is frame", [i for i in range(len(trace)) if shown.png(i) == shown
 
 @pytest.fixture
 def lab(tmp_path):
-    """A JupyterLab on loopback with a home of its own; yields the notebook's address."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL), nbformat.v4.new_code_cell(TOLD)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, tmp_path / "player.ipynb")
-    settings = tmp_path / "settings" / "@jupyterlab"
-    for name, value in {
-        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-        "notebook-extension/tracker": {"autoStartDefaultKernel": True, "windowingMode": "none"},
-    }.items():
-        file = settings / f"{name}.jupyterlab-settings"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(value))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    token = secrets.token_hex(16)
-    homes = {f"JUPYTER_{kind}_DIR": str(tmp_path / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
-    homes |= {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "ws")}
-    command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
-        f"--IdentityProvider.token={token}", "--allow-root", f"--ServerApp.root_dir={tmp_path}",
-        "--LabApp.expose_app_in_browser=True",
-    ]  # fmt: skip
-    with open(tmp_path / "server.log", "w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=os.environ | homes)
-    try:
-        wait_for_server(f"http://127.0.0.1:{port}/api/status?token={token}", tmp_path / "server.log")
-        yield f"http://127.0.0.1:{port}/doc/tree/player.ipynb?token={token}"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(15)
-
-
-def wait_for_server(address: str, log: Path) -> None:
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(address, timeout=2)
-            return
-        except OSError:
-            time.sleep(0.5)
-    pytest.fail("JupyterLab did not come up: " + log.read_text()[-2000:])
-
-
-def run_cells(page, command: str) -> None:
-    """Run, and wait for the kernel's last word; the command itself is not awaited, a dialog would hang it."""
-    page.evaluate(
-        f"() => {{ window.__done = null; window.jupyterapp.commands.execute('{command}')"
-        ".then(() => window.__done = true, e => window.__done = String(e)); }"
-    )
-    page.wait_for_function("() => window.__done !== null", timeout=90_000)
+    with serving([CELL, TOLD], tmp_path) as address:
+        yield address
 
 
 def test_dragging_the_slider_shows_that_step(lab):
@@ -99,10 +43,7 @@ def test_dragging_the_slider_shows_that_step(lab):
             executable_path=CHROMIUM, headless=True, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
         )
         page = browser.new_page(viewport={"width": 1200, "height": 1400})
-        page.goto(lab)
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-        idle = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-        page.wait_for_function(idle, timeout=60_000)
+        opened(page, lab)
         run_cells(page, "notebook:run-all-cells")
         page.wait_for_selector(".jupyter-widgets .noUi-handle", timeout=30_000)
         track = page.locator(".jupyter-widgets .noUi-target").first

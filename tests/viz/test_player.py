@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from support.scripted import run
 
+from minieng.draw import moments
 from minieng.observe.trace import Trace
 from minieng.viz import player, step_in_words
-from minieng.viz.player import waiting_at
+from minieng.viz.player import STORED
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +43,11 @@ def test_words_of_a_rectangle_count_its_waste():
 
 
 def test_waiting_are_those_who_arrived_and_hold_nothing(pressed):
-    for index, record in enumerate(pressed):
-        waiting = waiting_at(pressed, record, index)
+    for record, _, waiting, _ in moments(pressed):
         ran = {name for name, _, _ in record.slices}
         assert not ran & set(waiting)
         assert {name for name, _ in record.refused} <= set(waiting)
-    assert waiting_at(pressed, pressed[-1], len(pressed) - 1) == []
+    assert waiting == [], "the last step leaves nobody"
 
 
 def test_widget_follows_the_slider(pressed):
@@ -66,7 +66,7 @@ def test_display_is_a_picture_with_words_beside_the_widget(pressed, monkeypatch)
     sent = {}
     monkeypatch.setattr(IPython.display, "display", lambda bundle, raw: sent.update(bundle))
     player(pressed)._ipython_display_()
-    assert set(sent) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
+    assert set(sent) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain", STORED}
     assert sent["text/plain"].startswith(f"<player of {len(pressed)} steps> step 0: ")
 
 

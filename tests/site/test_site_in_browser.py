@@ -1,0 +1,145 @@
+"""The site in headless Chromium, opened as files and from a server: no errors, search, players, both themes, axe-core."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser installs it")
+pytest.importorskip("furo", reason="the site's generator is not installed: make test-site installs it")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [pytest.mark.browser, pytest.mark.site, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
+
+ROOT = Path(__file__).resolve().parents[2]
+AXE = Path(os.environ.get("MINIENG_AXE", ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"))
+SAMPLE = ("index.html", "notebooks/05_continuous_batching.html", "notebooks/06_paged_kv_cache.html", "notebooks/GLOSSARY.html",
+          "exercises/05_continuous_batching.html", "docs/API.html", "README.html", "players/ladder-chunked.html",
+          "playground.html")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    out = tmp_path_factory.mktemp("site") / "out"
+    for tool in ("tools.site", "tools.playground"):
+        subprocess.run([sys.executable, "-m", tool, str(out)], cwd=ROOT, check=True, timeout=300)
+    return out
+
+
+@pytest.fixture(scope="module")
+def served(site):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        yield driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=flags)
+
+
+@pytest.fixture
+def page(browser, request):
+    """A page that fails the test for each error in its console, and for each request that goes elsewhere."""
+    made = browser.new_page(viewport={"width": 1200, "height": 900}, **getattr(request, "param", {}))
+    errors: list[str] = []
+    made.on("pageerror", lambda error: errors.append(str(error)))
+    made.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    made.on("requestfailed", lambda asked: errors.append(f"failed: {asked.url}") if asked.failure != "net::ERR_ABORTED" else None)
+    made.on("request", lambda a: None if a.url.startswith(("file:", "http://127.0.0.1", "data:")) else errors.append(a.url))
+    yield made
+    made.close()
+    assert not errors
+
+
+@pytest.mark.parametrize("how", ["files", "server"])
+def test_every_page_opens_without_an_error(how, site, served, page):
+    base = site.as_uri() if how == "files" else served
+    pages = sorted(path.relative_to(site) for path in site.rglob("*.html"))
+    assert len(pages) > 50
+    for path in pages:
+        page.goto(f"{base}/{path.as_posix()}")
+        assert page.title(), path
+
+
+@pytest.mark.parametrize("how", ["files", "server"])
+def test_search_finds_paged(how, site, served, page):
+    page.goto(f"{site.as_uri() if how == 'files' else served}/index.html")
+    page.locator("input[name=q]").first.fill("paged")
+    page.locator("input[name=q]").first.press("Enter")
+    page.wait_for_selector("#search-results li a")
+    found = page.locator("#search-results li a").all_inner_texts()
+    assert any("Paged KV cache" in title for title in found), found
+    page.locator("#search-results li a", has_text="6 · Paged KV cache").first.click()
+    page.wait_for_selector("h1:has-text('Paged KV cache')")
+
+
+def test_a_player_is_driven_by_buttons_keys_slider_and_address(site, page):
+    page.goto((site / "players" / "ladder-continuous.html").as_uri() + "#step=7")
+    words = page.locator("#words")
+    assert words.inner_text().startswith("step 7: ")
+    page.get_by_role("button", name="Step on").click()
+    assert words.inner_text().startswith("step 8: ") and page.url.endswith("#step=8")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert words.inner_text().startswith("step 6: ") and page.locator("#slider").get_attribute("aria-valuetext") == "step 6 of 18"
+    page.keyboard.press("End")
+    assert words.inner_text().startswith("step 18: ")
+    drawn = page.locator("#blocks rect").count()
+    page.keyboard.press("Home")
+    page.keyboard.press("End")
+    assert page.locator("#blocks rect").count() == drawn, "going back and forth draws the same"
+    page.locator("#slider").fill("3")
+    assert words.inner_text().startswith("step 3: ")
+    page.evaluate("location.hash = '#step=12'")
+    page.wait_for_function("document.getElementById('words').textContent.startsWith('step 12: ')")
+    page.keyboard.press("Home")
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("document.getElementById('words').textContent.startsWith('step 2: ')")
+    page.get_by_role("button", name="Stop").click()
+    label = page.locator("#blocks").get_attribute("aria-label")
+    assert label.startswith("KV blocks at step 2: ") and "A: " in label
+
+
+def test_a_player_in_a_lesson_has_the_pages_theme_and_its_own_height(site, page):
+    page.goto((site / "index.html").as_uri())
+    frame = page.locator("iframe.player").first
+    frame.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('iframe.player').style.height !== ''")
+    inside = page.frames[1]
+    high, wide = inside.evaluate("[document.documentElement.scrollHeight, innerHeight]")
+    assert high <= wide, "no bar of its own"
+    for theme in ("dark", "light"):
+        page.evaluate(f"document.body.dataset.theme = '{theme}'")
+        inside.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
+
+
+@pytest.mark.parametrize("page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 400])
+def test_axe_finds_nothing_serious(width, served, page):
+    if not AXE.is_file():
+        pytest.skip("axe-core is not here: make test-browser fetches it with npm")
+    page.set_viewport_size({"width": width, "height": 900})
+    found = []
+    for name in SAMPLE:
+        page.goto(f"{served}/{name}")  # it reads the style sheets, which a page opened as a file may not
+        page.wait_for_timeout(300)  # frames load
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        rules = page.evaluate("() => axe.run().then(r => r.violations)")
+        found += [(name, v["id"], v["nodes"][0]["html"][:200]) for v in rules if v["impact"] in ("serious", "critical")]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width + 1, f"{name} is wider than the window"
+    assert not found

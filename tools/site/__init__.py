@@ -1,0 +1,1 @@
+"""``python -m tools.site``: the course as a static site, from the stored outputs. Nothing of a notebook is executed."""
