@@ -24,8 +24,10 @@ CLIENTS := $(CURDIR)/.clients
 COLAB := .venv-colab
 COLAB_READY := $(COLAB)/.ready
 
-# Settings of what runs notebooks and tests: no progress bars, they would differ on each run.
+# Settings of what runs notebooks: no progress bars, they would differ on each run.
 STORING := HF_HUB_DISABLE_PROGRESS_BARS=1 OMP_NUM_THREADS=$(OMP_NUM_THREADS)
+# Settings of all tests: how threads wait is minieng's own business (minieng/openmp.py).
+TESTING := $(STORING)
 # Files side by side, a thread each: two processes use two cores better than two threads of one. What times something
 # or needs both threads carries the mark `apart` and runs alone afterwards. A file stays in one process, so that its
 # fixtures are made once.
@@ -129,13 +131,13 @@ test-stored: $(READY)
 
 test-unit: model
 	@echo "==> unit tests"
-	$(STORING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load)" tests
+	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load)" tests
 	@echo "==> unit tests that want the machine to themselves"
-	$(STORING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load)" tests
+	$(TESTING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load)" tests
 
 test-wide: model
 	@echo "==> whole grids and published experiments"
-	$(STORING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m wide tests
+	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m wide tests
 
 models: $(READY) ## docs/MODELS.md, anew
 	PYTHONPATH=tests $(BIN)/python -m support.sweep docs/MODELS.md
@@ -146,14 +148,14 @@ test-gpu: $(READY) ## by itself: the interpreter's tests switch compiled Triton 
 
 test-load: $(READY)
 	@echo "==> the server under load, with faults and signals in the middle"
-	$(STORING) $(BIN)/python -m pytest -s -m load tests/server
+	$(TESTING) $(BIN)/python -m pytest -s -m load tests/server
 
 clients: $(READY) ## environments of their own for the clients that test-clients runs
 	PYTHONPATH=tests:benchmarks $(BIN)/python -m support.client_envs $(CLIENTS)
 
 test-clients: clients
 	@echo "==> real clients against the server"
-	MINIENG_CLIENTS=$(CLIENTS) $(STORING) $(BIN)/python -m pytest -rs -m clients tests/clients
+	MINIENG_CLIENTS=$(CLIENTS) $(TESTING) $(BIN)/python -m pytest -rs -m clients tests/clients
 
 test-hostile: $(READY)
 	@echo "==> submissions that attack the grader"
@@ -163,7 +165,7 @@ test-hostile: $(READY)
 define STRICT
 if ls $(3)/*.ipynb >/dev/null 2>&1; then \
   echo "==> $(3)/ strictly: every stored output is compared"; \
-  $(STORING) $(2) $(1) -m pytest -o addopts="" $(NBVAL) $(4) $(3); \
+  $(TESTING) $(2) $(1) -m pytest -o addopts="" $(NBVAL) $(4) $(3); \
 else echo "==> $(3)/ holds no notebook"; fi
 endef
 
@@ -185,11 +187,11 @@ test-all:
 
 test-lax: model
 	@echo "==> all notebooks, exercises too: no cell may fail"
-	$(STORING) $(BIN)/python -m pytest $(wildcard notebooks solutions exercises)
+	$(TESTING) $(BIN)/python -m pytest $(wildcard notebooks solutions exercises)
 
 test-tiny: $(READY)
 	@echo "==> everything with the tiny model"
-	MINIENG_MODEL=tiny $(STORING) $(BIN)/python -m pytest -m "not (clients or load)"
+	MINIENG_MODEL=tiny $(TESTING) $(BIN)/python -m pytest -m "not (clients or load)"
 
 $(COLAB_READY): requirements-colab-like.txt pyproject.toml
 	@$(FIND_PYTHON); $(call MAKE_VENV,$(COLAB))
