@@ -24,8 +24,10 @@ CLIENTS := $(CURDIR)/.clients
 COLAB := .venv-colab
 COLAB_READY := $(COLAB)/.ready
 
-# Settings of what runs notebooks and tests: no progress bars, they would differ on each run.
+# Settings of what runs notebooks: no progress bars, they would differ on each run.
 STORING := HF_HUB_DISABLE_PROGRESS_BARS=1 OMP_NUM_THREADS=$(OMP_NUM_THREADS)
+# Settings of all tests: how threads wait is minieng's own business (minieng/openmp.py).
+TESTING := $(STORING)
 # Files side by side, a thread each: two processes use two cores better than two threads of one. What times something
 # or needs both threads carries the mark `apart` and runs alone afterwards. A file stays in one process, so that its
 # fixtures are made once.
@@ -133,13 +135,13 @@ test-stored: $(READY)
 
 test-unit: model
 	@echo "==> unit tests"
-	$(STORING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load or browser or ray or site)" tests
+	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (hostile or wide or apart or clients or load or browser or ray or site)" tests
 	@echo "==> unit tests that want the machine to themselves"
-	$(STORING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load or browser or ray or site)" tests
+	$(TESTING) $(BIN)/python -m pytest -m "apart and not (hostile or wide or clients or load or browser or ray or site)" tests
 
 test-wide: model
 	@echo "==> whole grids and published experiments"
-	$(STORING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m wide tests
+	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m wide tests
 
 models: $(READY) ## docs/MODELS.md, anew
 	PYTHONPATH=tests $(BIN)/python -m support.sweep docs/MODELS.md
@@ -150,18 +152,18 @@ test-gpu: $(READY) ## by itself: the interpreter's tests switch compiled Triton 
 
 test-load: $(READY)
 	@echo "==> the server under load, with faults and signals in the middle"
-	$(STORING) $(BIN)/python -m pytest -s -m load tests/server
+	$(TESTING) $(BIN)/python -m pytest -s -m load tests/server
 
 clients: $(READY) ## environments of their own for the clients that test-clients runs
 	PYTHONPATH=tests:benchmarks $(BIN)/python -m support.client_envs $(CLIENTS)
 
 test-clients: clients
 	@echo "==> real clients against the server"
-	MINIENG_CLIENTS=$(CLIENTS) $(STORING) $(BIN)/python -m pytest -rs -m clients tests/clients
+	MINIENG_CLIENTS=$(CLIENTS) $(TESTING) $(BIN)/python -m pytest -rs -m clients tests/clients
 
 test-ray: $(READY)
 	@echo "==> replicas that Ray runs"
-	$(STORING) $(BIN)/python -m pytest -rs -m ray tests/server
+	$(TESTING) $(BIN)/python -m pytest -rs -m ray tests/server
 
 test-hostile: $(READY)
 	@echo "==> submissions that attack the grader"
@@ -171,7 +173,7 @@ test-hostile: $(READY)
 define STRICT
 if ls $(3)/*.ipynb >/dev/null 2>&1; then \
   echo "==> $(3)/ strictly: every stored output is compared"; \
-  $(STORING) $(2) $(1) -m pytest -o addopts="" $(NBVAL) $(4) $(3); \
+  $(TESTING) $(2) $(1) -m pytest -o addopts="" $(NBVAL) $(4) $(3); \
 else echo "==> $(3)/ holds no notebook"; fi
 endef
 
@@ -195,11 +197,11 @@ test-all:
 
 test-lax: model
 	@echo "==> all notebooks, exercises too: no cell may fail"
-	$(STORING) $(BIN)/python -m pytest $(wildcard notebooks solutions exercises)
+	$(TESTING) $(BIN)/python -m pytest $(wildcard notebooks solutions exercises)
 
 test-tiny: $(READY)
 	@echo "==> everything with the tiny model"
-	MINIENG_MODEL=tiny $(STORING) $(BIN)/python -m pytest -m "not (clients or load or browser or ray or site)"
+	MINIENG_MODEL=tiny $(TESTING) $(BIN)/python -m pytest -m "not (clients or load or browser or ray or site)"
 
 # What makes the site is pinned in pyproject.toml, and in no lock: the course does not need it.
 SITE_READY := $(VENV)/.site-ready
@@ -210,14 +212,14 @@ $(SITE_READY): $(READY) pyproject.toml
 
 test-site: $(SITE_READY)
 	@echo "==> the site: it builds, no link is broken, each figure has words"
-	$(STORING) $(ONE_THREAD) $(BIN)/python -m pytest -m "site and not browser" tests/site
+	$(TESTING) $(ONE_THREAD) $(BIN)/python -m pytest -m "site and not browser" tests/site
 
 AXE := build/axe/node_modules/axe-core/axe.min.js
 test-browser: $(SITE_READY)
 	@echo "==> the site, the live page and the players in a browser (needs chromium, and npm for axe-core)"
 	@$(BIN)/python $(PIP) -e '.[browser]'
 	@[ -e $(AXE) ] || npm install --silent --no-audit --no-fund --prefix build/axe axe-core@4
-	MINIENG_AXE=$(AXE) $(STORING) $(BIN)/python -m pytest -rs -m browser tests
+	MINIENG_AXE=$(AXE) $(TESTING) $(BIN)/python -m pytest -rs -m browser tests
 
 site: $(SITE_READY) ## build/site, from the stored outputs
 	$(BIN)/python -m tools.site build/site $(if $(REPO),--repo $(REPO))
@@ -242,7 +244,7 @@ wheel: $(READY) ## both wheels, in dist: the pure one, and on Linux x86-64 one w
 
 test-wheel: $(READY)
 	@echo "==> the wheels, alone in fresh environments"
-	$(STORING) $(BIN)/python -m pytest tests/test_wheel.py
+	$(TESTING) $(BIN)/python -m pytest tests/test_wheel.py
 
 bench: $(READY)
 	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python benchmarks/cpu_peers.py

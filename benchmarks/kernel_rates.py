@@ -22,6 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import minieng  # noqa: F401, I001 (before torch, whose threads are told how to wait when it is loaded)
 import torch
 
 from minieng.kernels import linear, native

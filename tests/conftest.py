@@ -9,6 +9,8 @@ from dataclasses import asdict
 import pytest
 from support.tally import TALLY, TOKENS_PER_TIE
 
+import minieng  # noqa: F401 (before torch, whose threads are told how to wait when it is loaded)
+
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C, and so would what they start
 
 
