@@ -82,7 +82,7 @@ def test_the_set_up_cell_installs_the_wheel_and_nothing_else(wheel, tmp_path):
     shutil.copy(wheel, book)
     before = freeze(python)
     said = run(python, SETUP + "\nimport minieng\nprint(minieng.__file__)", book)
-    assert str(tmp_path / "colab") in said and "model smollm2-135m" in said
+    assert str(tmp_path / "colab") in said and "minieng was installed from minieng-" in said and "model smollm2-135m" in said
     after = freeze(python)
     assert after != before and not [line for line in after ^ before if "minieng" not in line]
 
