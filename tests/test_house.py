@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "minieng").rglob("*.py"))
 
 GROUND = {"request", "resume", "params", "answers", "ticket", "turn", "plan", "config", "clock", "text", "interrupt", "prompts",
-          "workload", "workload_file", "timed_trace", "prefixes", "job", "distributions", "home", "lazy", "openmp", "gpu", "warn", "save",
-          "__version__"}  # fmt: skip
+          "workload", "workload_file", "timed_trace", "prefixes", "job", "distributions", "home", "lazy", "openmp", "gpu", "warn",
+          "save", "__version__"}  # fmt: skip
 # part of the house → the parts that it may know, besides itself and the ground floor
 KNOWS = {
     "ground": set(),
