@@ -13,26 +13,29 @@ SETUP = """\
 REPO_URL = ""  # @param {type:"string"}
 import importlib.util, os, pathlib, subprocess, sys  # noqa: E401
 
-here, find = pathlib.Path.cwd(), importlib.util.find_spec
+here, find, how = pathlib.Path.cwd(), importlib.util.find_spec, "was installed here already: nothing is installed"
 around = [f for f in (here, *here.parents, here / "course") if (f / "minieng" / "__init__.py").exists()]
 wheels = sorted(here.glob("minieng-*.whl"))
 if find("minieng") is None and around:  # a checkout around this notebook
     sys.path.insert(0, str(around[0]))
+    how = "is in the checkout around this notebook: nothing is installed"
 elif find("minieng") is None:
     if not wheels and REPO_URL:
         subprocess.run(["git", "clone", "-q", "--depth", "1", REPO_URL, "course"], check=True)
         sys.path.insert(0, str(here / "course"))
+        how = f"was fetched from {REPO_URL}: nothing is installed"
     elif not wheels and "google.colab" in sys.modules:  # Colab asks for the wheel
         from google.colab import files
 
         wheels = list(files.upload())
     if wheels:  # its dependencies are there already
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", str(wheels[-1])], check=True)
+        how = f"was installed from {pathlib.Path(wheels[-1]).name}, alone: what it needs is here"
     importlib.invalidate_caches()
     if find("minieng") is None:
         raise ImportError("minieng is not here: set REPO_URL, or put minieng-*.whl beside this notebook; run again")
 MODEL = os.environ.get("MINIENG_MODEL", "smollm2-135m")
-print(f"model {MODEL}, Python {sys.version.split()[0]}")"""
+print(f"minieng {how}; model {MODEL}, Python {sys.version.split()[0]}")"""
 IMPORTS = "from coursekit import check, hint, predict, progress, reveal, solved  # noqa: F401"
 REPO_FIELD = re.compile(r'^REPO_URL = "[^"\n]*"', re.MULTILINE)  # the one line of it that a published copy changes
 

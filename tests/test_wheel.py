@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from coursekit.setup_cell import SETUP
+
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow
 EXERCISE = "02_padding_and_masks.ipynb"
@@ -45,12 +47,17 @@ def wheel(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fresh(wheel, tmp_path_factory):
     """The Python of a new environment with the wheel, beside the packages that are installed here."""
-    folder = tmp_path_factory.mktemp("fresh")
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
-    python = folder / "bin" / "python"
+    python = environment(tmp_path_factory.mktemp("fresh"))
     subprocess.run(
         [python, "-I", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)], check=True, timeout=120
     )
+    return python
+
+
+def environment(folder):
+    """The Python of a new environment beside the packages that are installed here, but for minieng."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
+    python = folder / "bin" / "python"
     own = subprocess.run(
         [python, "-I", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True
     )
@@ -65,6 +72,26 @@ def run(python, code, cwd, **environment):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+def test_the_set_up_cell_installs_the_wheel_and_nothing_else(wheel, tmp_path):
+    """As on Colab: what the wheel needs is there, the wheel lies beside the notebook, and pip changes nothing but minieng."""
+    python = environment(tmp_path / "colab")
+    book = tmp_path / "book"
+    book.mkdir()
+    shutil.copy(wheel, book)
+    before = freeze(python)
+    said = run(python, SETUP + "\nimport minieng\nprint(minieng.__file__)", book)
+    assert str(tmp_path / "colab") in said and "minieng was installed from minieng-" in said and "model smollm2-135m" in said
+    after = freeze(python)
+    assert after != before and not [line for line in after ^ before if "minieng" not in line]
+
+
+def freeze(python):
+    done = subprocess.run(
+        [python, "-I", "-m", "pip", "freeze", "--local"], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(done.stdout.splitlines())
 
 
 def test_everything_that_git_knows_of_the_packages_is_in_it(wheel):

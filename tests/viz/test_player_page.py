@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import re
+import runpy
+from pathlib import Path
 
 import pytest
 from support.scripted import run
@@ -15,6 +17,8 @@ from minieng.draw.blocks import block_shapes, looks
 from minieng.draw.page import Sheet, Styles
 from minieng.draw.shapes import Label
 from minieng.observe import Trace
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +74,14 @@ def test_a_requests_name_cannot_end_the_script(tmp_path):
     name = "</script><script>alert(1)</script>"
     page = run({name: (4, 3, 0.0)}).trace.to_html(tmp_path / "x.html", title="<b>").read_text(encoding="utf-8")
     assert name not in page and "<b>" not in page and stored(page)["owners"][0][1] == name
+
+
+def test_the_ladders_stored_players_are_what_the_schedulers_do():
+    made = runpy.run_path(str(ROOT / "docs" / "ladder.py"))
+    for name, knobs in made["RUNGS"].items():
+        path = ROOT / "docs" / "ladder" / f"{name.partition(':')[0]}.json"
+        again = json.loads(json.dumps(player_data(made["run"](knobs), title=name.capitalize())))
+        assert json.loads(path.read_text(encoding="utf-8")) == again, "run python docs/ladder.py"
 
 
 def test_show_makes_a_page_of_a_recorded_trace(trace, tmp_path, capsys):
