@@ -30,8 +30,7 @@ def both(name: str) -> tuple[Outcome, Outcome]:
 
 def place(outcome: Outcome, name: str) -> int:
     """Whose first token came how many-th; 1 is the first."""
-    order = sorted(outcome.requests, key=lambda r: r.token_times[0])
-    return 1 + [r.request_id for r in order].index(name)
+    return 1 + outcome.first_tokens().index(name)
 
 
 def ms_a_step(outcome: Outcome) -> float:
@@ -261,6 +260,8 @@ def test_the_pictures_are_whole_and_say_what_they_show(name):
     for outcome in outcomes:
         assert f"{len(outcome.requests)} requests on " in html and f" in {len(outcome.trace)} steps." in html
         assert f"{outcome.counts()['total_ms']:,.1f}" in html
+        times = [outcome.first_token_ms(name) + 1e3 * outcome.requests[int(name)].arrival_time for name in outcome.first_tokens()]
+        assert times == sorted(times) and f"<td>{' '.join(outcome.first_tokens()[:11])}" in html
     evil = comparison([Outcome(Choice("own", "<script>"), error="<img onerror=x>")])
     assert "<script>" not in evil and "<img" not in evil
 

@@ -75,6 +75,11 @@ class Outcome:
             counts["bubble_percent"] = 100 * metrics.bubble
         return counts
 
+    def first_tokens(self) -> list[str]:
+        """Who was answered first, second and so on."""
+        begun = [r for r in self.requests if r.token_times]
+        return [r.request_id for r in sorted(begun, key=lambda r: r.token_times[0])]
+
     def first_token_ms(self, request_id: str) -> float:
         """From its arrival to its first token, in milliseconds of virtual time."""
         request = next(r for r in self.requests if r.request_id == request_id)

@@ -7,6 +7,7 @@ from html import escape
 
 from ..draw import player_data, player_page
 from ..draw.seats import Cell, cells
+from ..draw.words import counted
 from ..observe.trace import Trace
 from .outcome import Outcome
 from .svg import curve, legend, timeline
@@ -43,7 +44,7 @@ CSS = """<style>
 .mp-bad{overflow-wrap:anywhere}.mp-player{width:100%;height:42rem;border:1px solid #8886}
 .mp-wide{overflow-x:auto}.mp-wide table{border-collapse:collapse;margin:.6rem 0;width:auto}
 .mp-wide th,.mp-wide td{text-align:right;padding:.15rem .7rem;border-bottom:1px solid #8886}
-.mp-wide th{max-width:16rem;overflow-wrap:anywhere}
+.mp-wide th,.mp-wide td{max-width:16rem;overflow-wrap:anywhere}
 .mp-wide th:first-child{min-width:9rem;text-align:left;font-weight:normal}.mp-wide thead th{font-weight:bold}
 </style>"""
 
@@ -89,7 +90,7 @@ def side(outcome: Outcome, found: Sequence[Cell], rows: int, end: float, prefix:
 def trouble(outcome: Outcome) -> Iterator[str]:
     """Boxes for a broken rule, another error, and requests that were refused."""
     if outcome.rule:
-        after = f" after {len(outcome.trace)} steps" if outcome.trace else ""
+        after = f" after {counted(len(outcome.trace), 'step')}" if outcome.trace else ""
         head = f"<b>Broken rule: {escape(outcome.rule)}</b>{after}"
         yield f'<div class="mp-bad" role="alert">{head}<br>{escape(outcome.error)}</div>'
     elif outcome.error:
@@ -113,6 +114,12 @@ def in_words(outcome: Outcome, found: Sequence[Cell]) -> str:
     return f"{requests} requests on {seats} seats in {len(outcome.trace or ())} steps."
 
 
+def in_order(outcome: Outcome, most: int = 11) -> str:
+    """The requests in the order of their first tokens, as many as a cell of a table holds."""
+    names = outcome.first_tokens()
+    return " ".join(names[:most]) + (" …" if len(names) > most else "") or "–"
+
+
 def table(outcomes: Sequence[Outcome]) -> str:
     """A row for each count that is not zero everywhere, a column for each outcome."""
     counts = [outcome.counts() for outcome in outcomes]
@@ -122,6 +129,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
             continue
         values = "".join(f"<td>{format(each[name], form) if name in each else '–'}</td>" for each in counts)
         lines.append(f'<tr><th scope="row">{words}</th>{values}</tr>')
+    orders = "".join(f"<td>{escape(in_order(outcome))}</td>" for outcome in outcomes)
+    lines.append(f'<tr><th scope="row">first tokens in this order</th>{orders}</tr>')
     heads = "".join(f'<th scope="col">{escape(each.choice.label())}</th>' for each in outcomes)
     body = f"<thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(lines)}</tbody>"
     return f'<div class="mp-wide" tabindex="0"><table>{body}</table></div>'
