@@ -213,8 +213,9 @@ def serve(args: argparse.Namespace) -> int:
     knobs = ENGINE_DEFAULTS | given(args, EngineConfig)
     check_scheduler(EngineConfig(**knobs))
     try:
-        from .server.run import bind, start_log
+        from .server.run import bind
         from .server.run import serve as run
+        from .server.settings import start_log
     except ModuleNotFoundError as missing:
         raise RuntimeError(f"{missing.name} is not installed: pip install 'minieng[serve]'") from None
     sock = bind(config)

@@ -94,8 +94,7 @@ class Request:
     ) -> None:
         self.request_id = request_id
         self.prompt_id = request_id if prompt_id is None else prompt_id
-        self.sample_index = sample_index
-        self.sample_key = sample_key
+        self.sample_index, self.sample_key = sample_index, sample_key
         self.prompt = prompt
         self.params = params or SamplingParams()
         self.eos_token_ids = frozenset(eos_token_ids)
@@ -117,17 +116,14 @@ class Request:
         if output_so_far and len(self.token_ids) >= self.max_num_tokens:
             what = f"{len(self.token_ids)} tokens so far, {self.max_num_tokens} at most"
             raise ValueError(f"request {request_id!r}: {what}: this text is complete")
-        self.num_computed_tokens = 0
-        self.num_cached_tokens = 0
-        self.high_water = 0
-        self.num_preemptions = 0
+        self.num_computed_tokens = self.num_cached_tokens = 0
+        self.high_water = self.num_preemptions = 0
 
         self.block_table: list[int] = []
         self.block_hashes: list[bytes] = []
         self.num_published = 0
         self.host_blocks: list[int] = []
-        self.pad = 0
-        self.span = 0
+        self.pad = self.span = 0
         self.fork_of: Request | None = None
 
         self.logprobs: list[dict[int, Logprob]] = []

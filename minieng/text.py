@@ -7,6 +7,7 @@ from typing import Any
 from .request import Request
 
 CONTEXT = 5  # tokens of the prompt that the output is decoded behind
+WINDOW = 16  # tokens decoded anew at each step, at least: to begin a window costs a decode, too
 HOLD_BACK = "\ufffd"  # what a decoder writes for the first bytes of a character whose rest has not come
 
 
@@ -82,8 +83,10 @@ class TextStream:
         whole = now.rstrip(HOLD_BACK)
         grew = self._release(whole)
         if grew and len(whole) == len(now):
-            self._window, self._whole = self._whole, last
-            self._released = len(self._decode(self.request.token_ids[self._window : last]))
+            if last - self._window > WINDOW:
+                self._window = self._whole
+                self._released = len(self._decode(self.request.token_ids[self._window : last]))
+            self._whole = last
         if self._stops_count():
             self._search()
         else:

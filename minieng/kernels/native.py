@@ -260,15 +260,8 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     """``ops.rms_norm`` in one pass. x [..., width], contiguous."""
     x, width = x.contiguous(), x.shape[-1]
     out, norm = torch.empty_like(x), address("the norm's weight", weight, x.dtype, width)
-    library(x.dtype).native_norm(
-        address("x", x, x.dtype, *x.shape),
-        norm,
-        out.data_ptr(),
-        x.numel() // width,
-        width,
-        eps,
-        num_threads(),
-    )
+    where, rows = address("x", x, x.dtype, *x.shape), x.numel() // width
+    library(x.dtype).native_norm(where, norm, out.data_ptr(), rows, width, eps, num_threads())
     return out
 
 

@@ -22,6 +22,7 @@ from ..observe.trace import Trace
 from ..request import Logprob, Request, SamplingParams, TokenEvent
 from ..resume import going_on
 from .async_engine import AsyncEngine, EngineFailed, Feed
+from .settings import start_log
 
 HEAD = struct.Struct("<Q")  # bytes of what follows
 KEPT_STEPS = 100  # of the trace: nobody reads it here
@@ -215,7 +216,5 @@ def main() -> None:
         signal.signal(each, signal.SIG_IGN)
     outbox = os.dup(1)
     os.dup2(2, 1)  # whatever is printed here is no message
-    from .run import start_log
-
     start_log()
     Child(sys.stdin.buffer, outbox).run()

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 import os
 import socket
 import sys
@@ -186,12 +185,3 @@ class Service(uvicorn.Server):
         if self.stop_asked:
             self.should_exit = self.force_exit = True
         self.stop_asked = True
-
-
-def start_log() -> None:
-    """One line a request on stderr, with the time."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("minieng.server")
-    logger.handlers, logger.propagate = [handler], False
-    logger.setLevel(logging.INFO)

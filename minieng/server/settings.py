@@ -1,8 +1,10 @@
-"""Every knob of the server, once: name, default, range and the sentence that ``--help`` prints."""
+"""Every knob of the server, once (name, default, range, and what ``--help`` prints), and its log."""
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -92,3 +94,12 @@ def api_key_of(config: ServerConfig) -> str | None:
     if key is not None and not key.strip():
         raise ValueError("the API key is empty: give one, or unset MINIENG_API_KEY")
     return key
+
+
+def start_log() -> None:
+    """One line a request on stderr, with the time."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("minieng.server")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)

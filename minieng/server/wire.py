@@ -39,6 +39,20 @@ class Bounded(H11Protocol):
         super().data_received(data)
         self.watch_request()
 
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.scope is not None:
+            self.scope["minieng.connection"] = self  # before the task that answers has run
+
+    async def push(self, part: bytes) -> None:
+        """Send a part of a body. ASGI's layers, which do no more, take several times as long,
+        and a stream sends at each token.
+        """
+        if self.flow.write_paused and not self.cycle.disconnected:
+            await self.flow.drain()
+        if not self.cycle.disconnected:
+            self.transport.write(self.conn.send(h11.Data(data=part)))
+
     def watch_request(self) -> None:
         """A clock runs until the head of a request is whole,
         then another until its body is (read by us or not).
@@ -155,7 +169,15 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         gone = asyncio.ensure_future(until_gone(receive))
         gone.add_done_callback(lambda _: self.close())
+        connection = scope.get("minieng.connection")
         try:
-            await self.stream_response(send)
+            if connection is None:  # another server than ours
+                await self.stream_response(send)
+                return
+            head = {"status": self.status_code, "headers": self.raw_headers}
+            await send({"type": "http.response.start", **head})
+            async for part in self.body_iterator:
+                await connection.push(part)
+            await send({"type": "http.response.body", "body": b""})
         finally:
             gone.cancel()
