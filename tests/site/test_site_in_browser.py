@@ -115,6 +115,15 @@ def test_a_player_is_driven_by_buttons_keys_slider_and_address(site, page):
     assert label.startswith("KV blocks at step 2: ") and "A: " in label
 
 
+def test_on_a_narrow_screen_the_timeline_follows_the_step(site, page):
+    page.set_viewport_size({"width": 400, "height": 900})
+    page.goto((site / "players" / "ladder-continuous.html").as_uri())
+    for key in ("End", "Home"):
+        page.keyboard.press(key)
+        cursor = page.locator("#timeline > rect").bounding_box()
+        assert 0 <= cursor["x"] and cursor["x"] + cursor["width"] <= 400
+
+
 def test_a_player_in_a_lesson_has_the_pages_theme_and_its_own_height(site, page):
     page.goto((site / "index.html").as_uri())
     frame = page.locator("iframe.player").first
