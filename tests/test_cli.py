@@ -16,6 +16,7 @@ from minieng.commands import given, read_prompts
 from minieng.config import EngineConfig
 from minieng.save import writable
 from minieng.scheduler import SCHEDULERS
+from minieng.server.settings import ServerConfig
 
 COMMANDS = ("generate", "bench", "simulate", "show", "doctor", "fetch")
 PYTHON = [sys.executable, "-m", "minieng"]
@@ -185,10 +186,10 @@ def test_flags_reach_the_dataclasses():
 
 
 def test_every_list_of_names_is_the_flags_choice_and_holds_the_default():
-    for field in dataclasses.fields(EngineConfig):
+    for field in (*dataclasses.fields(EngineConfig), *dataclasses.fields(ServerConfig)):
         if field.name in LISTS:
             assert set(choices_of(field)) == {*LISTS[field.name], field.default} - {None}
-    assert {"scheduler", "order", "admission", "victim", "attention"} == set(LISTS)
+    assert {"scheduler", "order", "admission", "victim", "attention", "router"} == set(LISTS)
 
 
 def test_help_and_version_are_quick_because_nothing_heavy_is_imported():
