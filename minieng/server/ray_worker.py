@@ -29,6 +29,8 @@ def connect(address: str) -> Any:
         return ray
     own: dict[str, Any] = {}
     if address == "local":
+        # The raylet gives up on its own agent after 15 seconds, which a busy machine needs.
+        os.environ.setdefault("RAY_agent_register_timeout_ms", "60000")
         own = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=True, **own)
