@@ -17,11 +17,12 @@ from minieng.sim.papers.table import errors, errors_in_words
 from minieng.sim.papers.vllm_watermark import outcome, serve
 from minieng.sim.papers.vtc import Answer, measured, service
 from minieng.sim.simulated import simulated_engine
+from minieng.workload import Workload
 from minieng.workload_file import MissingTrace
 
 pytestmark = pytest.mark.slow
 # The first look for a rate again and again, the others serve thousands: `make test-wide`.
-WIDE = {"llmd-b2b", "sarathi", "vllm", "orca", "vllm-watermark", "vtc", "ltr"}
+WIDE = {"llmd-b2b", "pool-routing", "fastgen-16", "sarathi", "vllm", "orca", "vllm-watermark", "vtc", "ltr"}
 NEEDS_TRACES = pytest.mark.skipif("MINIENG_TRACES" not in os.environ, reason="MINIENG_TRACES names no folder with the traces")
 
 
@@ -140,12 +141,25 @@ def test_a_pod_is_scored_as_the_report_has_it():
     assert {guess.pick(equal, prompt) for _ in range(20)} == {first}, "it remembers what it sent"
 
 
+@pytest.mark.wide
 def test_pool_routing(tables):
     table = tables("pool-routing")
-    seats, paged = (row(table, f"{name}: replicas saved, counted").ours for name in ("a seat for the longest text", "paged"))
+    seats, paged = (row(table, f"{name}: saved, counted").ours for name in ("seats", "paged"))
     assert seats > 20 and abs(paged) < 10, "what pools save is what seats for the longest text had cost"
-    assert row(table, "a seat for the longest text: replicas saved, counted").reproduced
-    assert row(table, "paged: replicas saved, counted").why
+    assert row(table, "seats: counted over formula").reproduced
+    assert not row(table, "paged: counted over formula").reproduced
+
+
+def test_what_pools_save_is_what_seats_had_cost_also_with_300_requests():
+    trace = [*Workload.preset("azure_conv", 300)]
+    alpha = pool_routing.share_short(trace, pool_routing.BORDER)
+    seats, paged = (pool_routing.throughputs(trace, each) for each in (False, True))
+    assert seats.saved(alpha) > 0.3 > 0.1 > paged.saved(alpha) and seats.gain > 2 > paged.gain
+
+
+def test_four_replicas_serve_four_times_as_much_as_one():
+    one, four = (fastgen_16.throughput(replicas, 48, 0) for replicas in (1, 4))
+    assert 3.7 < four / one < 4.1
 
 
 def test_the_formula_of_the_pools_by_hand():
@@ -155,6 +169,7 @@ def test_the_formula_of_the_pools_by_hand():
     assert pool_routing.Pools(2.0, 4.0, 2.0).saved(0.8) == pytest.approx(0.4), "equal if the long pool were as fast"
 
 
+@pytest.mark.wide
 def test_fastgen_16(tables):
     table = tables("fastgen-16")
     assert row(table, "16 replicas over 1").reproduced and row(table, "1 replica:").ours > 1

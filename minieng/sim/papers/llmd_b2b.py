@@ -87,8 +87,8 @@ def run(seed: int) -> Table:
         f"{', '.join(map(str, STAGES))} requests/s for {', '.join(map(str, STAGES.values()))} s, each to its "
         "end before the next",
         {
-            "rates": "two of the report's sixteen; its summary is the mean over all (8,730 and 4,429 "
-            "output tokens/s, precise and random). The blog post gives load 4,429 too; the report has 4,266",
+            "rates": "two of the report's sixteen; all together precise has 8,730 and random 4,429 tokens/s",
+            "load": "the report's figures; the blog post repeats those of random in its row",
             "tokens of a step, requests": "8,192 and 1,024 (vLLM's defaults on an H100; not in the report)",
             "host time": "1 ms a step (vLLM of 2025)",
             "tokens of a hashed block": "16, of 64 characters, for the estimated caches",
