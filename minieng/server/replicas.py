@@ -46,9 +46,9 @@ log = logging.getLogger("minieng.server")
 class Text:
     """One text of a submission: what the client has of it, and who works on it."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, came: float) -> None:
         self.request, self.deaths, self.cut = request, 0, 0
-        request.arrival_time = time.perf_counter()
+        request.arrival_time = came  # on the front's clock, as are the times of its tokens
         self.num_characters = 0
         self.ended = False
 
@@ -201,7 +201,7 @@ class Replicas:
 
     async def _together(self, feed: Feed, ask: Ask) -> list[Text]:
         """On one replica until it dies, or to the end."""
-        prompt = ask.prompts[0]["prompt_token_ids"]
+        prompt, came = ask.prompts[0]["prompt_token_ids"], time.perf_counter()
         for _ in range(MOST_DEATHS):
             texts: list[Text] = []
             i = await self._choose(prompt)
@@ -213,7 +213,7 @@ class Replicas:
                             feed.put([texts[each.place].take(each) for each in news])
                             continue
                         self._coming[i].remove(len(prompt))
-                        texts = [Text(request) for request in news]
+                        texts = [Text(request, came) for request in news]
                         self._texts[i] |= dict.fromkeys(texts)
                         settle(feed.opened, [text.request for text in texts])
                 return texts
