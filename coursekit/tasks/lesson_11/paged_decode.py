@@ -88,7 +88,7 @@ def judge(args: Args, got: Any) -> Finding | None:
         return None
     blank = (out == UNTOUCHED).any(-1)
     row, head = (int(i) for i in np.argwhere(blank if blank.any() else ~good)[0])
-    there = f"row {row} ({made['lengths'][row]} tokens), head {head}"
+    there = f"row {row} (length {made['lengths'][row]}), head {head}"
 
     def wrong(cause: str, slip: str, rule: str = RULE) -> Finding:
         return Finding(rule, f"{there}: {cause}", slip, short(right[row, head]), short(out[row, head]))
@@ -182,8 +182,9 @@ def scene(args: Args) -> str:
     loud = shape.get("loud", 0)
     told = f", all scores about {loud}" if loud else ""
     return (
-        f"{len(lengths)} row{'s' * (len(lengths) > 1)} of {', '.join(map(str, lengths))} tokens, {shape['heads']} heads on "
-        f"{shape['kv_heads']} K/V heads of {shape['dim']}, blocks of {shape['size']}{told} (seed {shape['seed']})"
+        f"{len(lengths)} row{'s' * (len(lengths) > 1)} of {', '.join(map(str, lengths))} token{'s' * (lengths != [1])}, "
+        f"{shape['heads']} heads on {shape['kv_heads']} K/V heads, DIM {shape['dim']}, SIZE {shape['size']}{told} "
+        f"(seed {shape['seed']})"
     )
 
 
