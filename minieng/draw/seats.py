@@ -35,7 +35,7 @@ def cells(records: Sequence[StepRecord]) -> list[Cell]:
     seats: dict[str, int] = {}
     found: list[Cell] = []
     for index, record in enumerate(records):
-        for request in record.preempted:
+        for request in (*record.aborted, *record.preempted):
             seats.pop(request, None)
         names = record.rows if record.rows is not None else [request for request, _, _ in record.slices]
         for request in names:
