@@ -240,8 +240,8 @@ def judge_calls(names: list[Any], again: list[Any], elsewhere: list[Any]) -> Fin
         )
     if elsewhere != names:
         cause = (
-            "Python's hash() gives other numbers in another process: its secret for words is drawn anew at each start. Two "
-            "servers could not share a cache, and a router could not guess. Use hashlib"
+            "Python's hash() promises nothing outside its process: words get another number at each start, and numbers may get "
+            "another one from another Python. Servers could not share a cache, nor a router guess. Use hashlib"
         )
         return Finding(EVERYWHERE_RULE, cause, "hash()", "equal names in every process", "other names in another process")
     return None

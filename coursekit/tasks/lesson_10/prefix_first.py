@@ -259,7 +259,7 @@ def scene(args: Args) -> str:
         for i, (at, prompt, _, d) in enumerate(jobs[:12])
     )
     more = f"; ... {len(jobs)} in all" if len(jobs) > 12 else ""
-    return f"{told}{more}; {settings['max_num_seqs']} seats, {settings['num_blocks']} blocks of 4, patience {patience:g} s"
+    return f"{told}{more}; seats: {settings['max_num_seqs']}, {settings['num_blocks']} blocks of 4, patience {patience:g} s"
 
 
 TASK = BENCH.task(
