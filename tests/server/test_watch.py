@@ -12,8 +12,8 @@ import pytest
 from support.door import Door, fake_llm, nothing_runs, raw, read_all, refused
 from support.fakes import nothing_left
 
+from minieng.draw.look import FILLS, OWNERS
 from minieng.server import watch
-from minieng.viz.style import FILLS, OWNERS
 
 PAGE = watch.PAGE.read_text(encoding="utf-8")
 
