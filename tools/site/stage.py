@@ -28,7 +28,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     "Exercises": ("exercises/[0-9]*.ipynb",),
     "Look up": ("notebooks/GLOSSARY.md", "docs/API.md", "docs/FROM_VLLM.md", "docs/MODELS.md", "docs/PLAYGROUND.md",
                 "docs/pictures.ipynb"),
-    "Run it": ("README.md", "docs/SERVING.md", "docs/PIPELINE.md", "docs/FIRST_GPU_RUN.md", "docs/TEACHING.md",
+    "Run it": ("README.md", "docs/SERVING.md", "docs/PIPELINE.md", "docs/SCALING.md", "docs/FIRST_GPU_RUN.md", "docs/TEACHING.md",
                "benchmarks/README.md"),
     "Carry on": ("docs/ENGINE.md", "docs/AUTHORING.md", "coursekit/tasks/README.md", "minieng/kernels/native/README.md",
                  "docs/decisions/README.md", "docs/decisions/[0-9]*.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"),
