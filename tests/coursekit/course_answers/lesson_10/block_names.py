@@ -182,7 +182,7 @@ WRONG = [
     (windows, "a name for every window"),
     (in_bytes, "holds a `bytes` object"),
     (as_numbers, "a name is a str"),
-    (python_hash, "Python's hash() gives other numbers"),
+    (python_hash, "Python's hash() promises nothing"),
     (counted, "no name ever comes twice"),
     (kept_list, "a list that is kept from call to call"),
 ]
