@@ -18,11 +18,17 @@ class PlainTokenizer:
     """Encodes a text and decodes tokens itself; for anything else it becomes transformers' own tokenizer.
 
     file  as ``backend_of`` wrote it
-    load  makes transformers' tokenizer, chat template and all
+    load  makes transformers' tokenizer, chat template and all, of a model's ``path``
     """
 
-    def __init__(self, file: Path, load: Callable[[], Any]) -> None:
-        self.__dict__.update(_file=file, _load=load)
+    def __init__(self, file: Path, path: Path, load: Callable[[Path], Any]) -> None:
+        self.__dict__.update(_file=file, _path=path, _load=load)
+
+    def __reduce__(self) -> Any:
+        """For other processes, such as replicas: made anew there; a changed one goes as it is."""
+        if isinstance(self.__dict__.get("_backend"), _Changed):
+            return _Changed.tokenizer, (self._whole,)
+        return PlainTokenizer, (self._file, self._path, self._load)
 
     @functools.cached_property
     def _backend(self) -> Any:
@@ -30,7 +36,7 @@ class PlainTokenizer:
 
     @functools.cached_property
     def _whole(self) -> Any:
-        return self._load()
+        return self._load(self._path)
 
     def __call__(self, text: Any, add_special_tokens: bool = True, **options: Any) -> Any:
         if options or not isinstance(text, str):
@@ -72,6 +78,10 @@ class _Changed:
 
     def __init__(self, whole: Any) -> None:
         self.whole = whole
+
+    @staticmethod
+    def tokenizer(whole: Any) -> Any:
+        return whole
 
     def encode(self, text: str, add_special_tokens: bool) -> Any:
         return Encoded(ids=self.whole(text, add_special_tokens=add_special_tokens)["input_ids"])

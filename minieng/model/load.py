@@ -118,15 +118,16 @@ def load_here(
     )  # fmt: skip
 
 
+def read_tokenizer(path: Path) -> Any:
+    """transformers' own, with bounds on its chat template."""
+    return bounded(load_tokenizer(path))
+
+
 def tokenizer_for(path: Path, known: Known | None, config: Any) -> Any:
     """The model's tokenizer. What transformers had to tell of a model of ours is kept for the next time."""
-
-    def whole() -> Any:
-        return bounded(load_tokenizer(path))
-
     if known:
-        return PlainTokenizer(known.tokenizer_file, whole)
-    tokenizer = whole()
+        return PlainTokenizer(known.tokenizer_file, path, read_tokenizer)
+    tokenizer = read_tokenizer(path)
     if supports(config) is None:
         inv_freq, scaling = frequencies(config)
         facts = {"places": places(path, config), "inv_freq": inv_freq.tolist(), "attention_scaling": scaling}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from minieng import LLM
 from minieng.hub.resolve import load_config, load_tokenizer, resolve
 from minieng.known import PlainTokenizer, keep, recall
 from minieng.known import facts as known_facts
@@ -112,7 +114,7 @@ def test_the_oldest_are_thrown_away(home, folder, monkeypatch):
 def test_the_plain_tokenizer_is_transformers_own_in_everything_else(home, folder):
     kept(folder)
     known, whole, asked = recall(folder), load_tokenizer(folder), []
-    plain = PlainTokenizer(known.tokenizer_file, lambda: asked.append(1) or whole)
+    plain = PlainTokenizer(known.tokenizer_file, Path(), lambda _: asked.append(1) or whole)
     for text in ("Once upon a time", "", "<s>é\n"):
         ids = whole(text)["input_ids"]
         assert plain(text)["input_ids"] == plain(text).input_ids == ids
@@ -123,3 +125,14 @@ def test_the_plain_tokenizer_is_transformers_own_in_everything_else(home, folder
     plain.chat_template = "x"
     assert whole.chat_template == "x"
     assert json.dumps(plain("Once")["input_ids"]) == json.dumps(whole("Once")["input_ids"])
+
+
+def test_the_tokenizer_of_a_second_start_travels_to_other_processes():
+    """As a replica's does, to the front that reads prompts for it."""
+    for _ in range(2):
+        with LLM("tiny") as llm:
+            tokenizer = pickle.loads(pickle.dumps(llm.tokenizer))
+    assert isinstance(llm.tokenizer, PlainTokenizer) and isinstance(tokenizer, PlainTokenizer)
+    tokens = llm.tokenizer("Once upon a time")["input_ids"]
+    assert tokenizer("Once upon a time")["input_ids"] == tokens and tokenizer.decode(tokens) == llm.tokenizer.decode(tokens)
+    assert tokenizer.eos_token == llm.tokenizer.eos_token
