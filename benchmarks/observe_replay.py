@@ -81,7 +81,7 @@ def theirs(python: str, url: str, model_dir: str, trace: Path, name: str, out: P
     return json.loads(out.read_text())
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m", help="what is served (default: %(default)s)")
     parser.add_argument("--requests", type=int, default=60, help="requests of each load (default: %(default)s)")
@@ -91,7 +91,11 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=4, help="of a load that others disturbed (default: %(default)s)")
     parser.add_argument("--peers-dir", type=Path, help="where cpu_peers.py --setup-peers made vLLM's environment")
     parser.add_argument("--json", type=writable, default=RESULTS, help="where to store the results")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
 
     from peers import venvs
     from peers.host import describe
