@@ -15,6 +15,7 @@ import signal
 import struct
 import sys
 import threading
+import traceback
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
@@ -176,8 +177,16 @@ class Child:
 
     def run(self) -> None:
         self.replica = Replica(self.spec, self.number)
-        self.loop.call_soon(lambda: self.tell(0, self.replica.start()))
+        self.loop.call_soon(self.greet)
         self.loop.run_forever()
+
+    def greet(self) -> None:
+        """Say hello, or end: the front hears of an end, and would wait for a greeting for ever."""
+        try:
+            self.tell(0, self.replica.start())
+        except Exception:
+            traceback.print_exc()
+            os._exit(1)
 
     def _listen(self) -> None:
         """In a thread, so that the end of the pipe is seen whatever the rest does."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -21,7 +22,7 @@ from minieng.engine import QueueFull
 from minieng.parallel.router import Load, Router
 from minieng.request import Request, SamplingParams, TokenEvent
 from minieng.server.async_engine import EngineFailed, EngineStopping
-from minieng.server.replica import Ask, Hello, News, Spec
+from minieng.server.replica import Ask, Child, Hello, News, Spec
 from minieng.server.replicas import MOST_DEATHS, Replicas, merged
 from minieng.server.settings import ServerConfig
 from minieng.server.worker import LocalWorker, WorkerDied
@@ -412,3 +413,12 @@ def test_settings_name_the_routers():
     with pytest.raises(ValueError, match="router='best'.*least"):
         ServerConfig(router="best")
     assert not ServerConfig().apart and ServerConfig(replicas=2).apart and ServerConfig(ray_address="auto").apart
+
+
+def test_a_replica_whose_greeting_cannot_be_sent_ends_and_says_why(monkeypatch, capsys):
+    ended: list[int] = []
+    monkeypatch.setattr("minieng.server.replica.os._exit", ended.append)
+    child = Child.__new__(Child)
+    child.replica = SimpleNamespace(start=lambda: lambda: "no pickle")
+    child.greet()
+    assert ended == [1] and "pickle" in capsys.readouterr().err
