@@ -6,6 +6,7 @@ and get events back.
                                                     llm.step, as long as there is work
     async for events in feed ◄── news, read a little later ──── ticket.events, after each step
 
+Both queues hold calls, and are read in order: a feed opens before anything comes of it.
 Nothing hangs: if a step fails, or the engine is stopped, every feed ends with an error that says so.
 """
 
@@ -111,7 +112,7 @@ class AsyncEngine:
         self.failure: BaseException | None = None
         self.stopping = False
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._news: queue.SimpleQueue[tuple[Feed, list[TokenEvent], Exception | None]] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._feeds: set[Feed] = set()  # the event loop's, as is the next
         self._soon: asyncio.TimerHandle | None = None
         self._tickets: dict[Feed, Ticket] = {}  # the engine's thread's, as are the next two
@@ -195,10 +196,12 @@ class AsyncEngine:
     def _deliver(self) -> None:
         self._soon = None
         while not self._news.empty():
-            feed, events, end = self._news.get()
-            feed.put(events, end)
-            if end is not None:
-                self._feeds.discard(feed)
+            self._news.get()()
+
+    def _hand_out(self, feed: Feed, events: Sequence[TokenEvent], end: Exception | None) -> None:
+        feed.put(events, end)
+        if end is not None:
+            self._feeds.discard(feed)
 
     def _end_all(self, reason: Exception) -> None:
         self._deliver()
@@ -243,7 +246,7 @@ class AsyncEngine:
             if over:
                 self._close(feed)
             if events or over:
-                self._news.put((feed, events, over))
+                self._news.put(partial(self._hand_out, feed, events, over))
         if not self._news.empty():
             self._call(self._hear)
 
@@ -255,11 +258,12 @@ class AsyncEngine:
         except Exception as problem:
             if self.metrics is not None:
                 self.metrics.on_refusal(problem)
-            self._call(partial(settle, feed.opened, problem))
-            return
-        self._tickets[feed] = ticket
-        self._requests |= {request.request_id: request for request in ticket.requests}
-        self._call(partial(settle, feed.opened, ticket.requests))
+            answer: Exception | list[Request] = problem
+        else:
+            self._tickets[feed], answer = ticket, ticket.requests
+            self._requests |= {request.request_id: request for request in ticket.requests}
+        self._news.put(partial(settle, feed.opened, answer))
+        self._call(self._hear)
 
     def _close(self, feed: Feed) -> None:
         ticket = self._tickets.pop(feed, None)

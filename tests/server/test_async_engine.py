@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import time
 
 import pytest
 from support.door import fake_llm, nothing_runs
@@ -56,6 +57,34 @@ def test_many_askers_each_get_their_own():
 
     for scheduler in ("continuous", "chunked", "dynamic"):
         run(test, scheduler=scheduler, max_num_batched_tokens=8, num_blocks=40)
+
+
+def test_an_answer_that_is_complete_while_other_news_is_read_is_still_an_answer(monkeypatch):
+    monkeypatch.setattr(async_engine, "PAUSE", 0.05)
+    num_ended, num_steps = [], []
+
+    class Ends:
+        on_step, on_end = (lambda _, *step: num_steps.append(1)), (lambda _, request: num_ended.append(1))
+
+    async def test(engine):
+        engine.metrics = Ends()
+        first = await engine.submit([[1, 2]], SamplingParams(max_tokens=3))
+        put = first.put
+
+        def late(*news):  # in the event loop, which does nothing else until the second answer is complete
+            give_up = time.monotonic() + 5
+            while not num_ended and time.monotonic() < give_up:
+                time.sleep(0.001)
+            time.sleep(0.05)
+            put(*news)
+
+        first.put = late
+        while not num_steps:  # its news is handed out during the next step; the second is opened after that
+            await asyncio.sleep(0.001)
+        second = await engine.submit([[3, 4]], SamplingParams(max_tokens=1))
+        assert await read(second) == expected([3, 4], 1) and await read(first) == expected([1, 2], 3)
+
+    run(test, fake_llm(slow=0.2))
 
 
 def test_several_prompts_and_samples_in_one_feed():

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.door import Door, fake_llm, found, nothing_runs, raw, refused, tokens_of
@@ -328,9 +329,6 @@ def test_requests_side_by_side_get_their_own(door):
             answers[i, k] = door.complete(prompt, max_tokens=7, return_token_ids=True)["choices"][0]["token_ids"]
 
     answers: dict = {}
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as askers:
+        list(askers.map(ask, range(8)))  # which raises what one of them met
     assert answers == {(i, k): expected([i, k, i], 7) for i in range(8) for k in range(8)}
