@@ -27,7 +27,17 @@ sys.path.insert(0, str(ROOT))
 from minieng.save import save_json, writable  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "observe_replay.json"
-KNOBS = ["--scheduler", "chunked", "--max-num-seqs", "16", "--max-num-batched-tokens", "256", "--num-blocks", "1024"]
+KNOBS = [
+    "--scheduler",
+    "chunked",
+    "--max-num-seqs",
+    "16",
+    "--max-num-batched-tokens",
+    "256",
+    "--num-blocks",
+    "1024",
+    "--no-enable-prefix-caching",
+]  # the same prompts come at each load
 SHARES = (0.5, 0.8, 1.2)
 MOST_FOREIGN = 0.05
 FIGURES = [f"mean_{name}_ms" for name in ("ttft", "tpot", "itl", "e2el")]

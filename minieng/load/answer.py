@@ -22,6 +22,7 @@ class Answer:
     token_times   when each chunk with text or tokens came. A server may put several tokens into one
     finish_time   when the last of them came
     finish_reason "stop" or "length" as the server said, None if the answer is not whole
+    num_cached_tokens  of the prompt, found in the server's cache, where it says so
     problem       why it is not, or nothing
     tokens        the token ids, from servers that were asked for them and tell them
     """
@@ -33,6 +34,7 @@ class Answer:
     finish_time: float | None = None
     finish_reason: str | None = None
     num_output_tokens: int = 0
+    num_cached_tokens: int = 0
     problem: str = ""
     tokens: list[int] = field(default_factory=list)
 
@@ -95,6 +97,7 @@ def _read(answer: Answer, chunk: dict[str, Any], when: float) -> None:
     if usage := chunk.get("usage"):
         answer.num_output_tokens = usage.get("completion_tokens", 0)
         answer.num_prompt_tokens = usage.get("prompt_tokens", answer.num_prompt_tokens)
+        answer.num_cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
 
 
 def message_in(body: bytes) -> str:

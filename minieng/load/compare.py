@@ -37,6 +37,7 @@ ROUNDS = 4  # of fitting: what a step without tokens took is only known from the
 SHORTEST = (
     1e-4  # seconds; a step that seems to take less is one that the scheduler does not plan like the server
 )
+CACHED = 0.05  # of all prompts' tokens: by so much may what was found in the caches differ without a word
 LATENCIES = ("ttft", "itl", "e2el")
 FIGURES = ("mean", "p90", "p99")
 
@@ -96,6 +97,11 @@ class Replayed:
         ends = [[e2el(cast(Request, answer)) for answer in each] for each in (self.seen, self.replayed)]
         return sorted(abs(again / seen - 1) for seen, again in zip(*ends, strict=True))
 
+    def cached_tokens(self) -> tuple[int, int]:
+        """Tokens of prompts that were found in the cache: the server's, if it told, and the replay's."""
+        seen, again = (sum(a.num_cached_tokens for a in each) for each in (self.seen, self.replayed))
+        return seen, again
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         errors = self.request_errors()
@@ -107,6 +113,7 @@ class Replayed:
         return {
             "requests": len(self.seen), "left_out": self.left_out, "steps": self.fitted.steps,
             "step_error": self.fitted.error, "door_ms": 1e3 * self.fitted.door, **figures,
+            "cached_tokens": dict(zip(("seen", "replayed"), self.cached_tokens(), strict=True)),
             "e2el_error_median": percentile(errors, 50), "e2el_error_p90": percentile(errors, 90),
         }  # fmt: skip
 
@@ -123,6 +130,13 @@ class Replayed:
             f"E2EL of each of {len(self.seen)} requests: half within {told['e2el_error_median']:.1%}, "
             f"nine in ten within {told['e2el_error_p90']:.1%}"
         )
+        seen, again = self.cached_tokens()
+        if abs(seen - again) > CACHED * sum(answer.num_prompt_tokens for answer in self.seen):
+            lines.append(
+                f"The server found {seen:,} tokens of prompts in its cache, the replay {again:,}. "
+                "Did it know them from an earlier run? Record with another --seed, or serve with "
+                "--no-enable-prefix-caching"
+            )
         return "\n".join(lines)
 
 
@@ -144,7 +158,8 @@ def replay(
         times = request.token_times
         again.append(
             Answer(job.prompt_tokens, job.arrival_s, token_times=times, finish_time=times[-1],
-                   finish_reason="length", num_output_tokens=len(times))
+                   finish_reason="length", num_output_tokens=len(times),
+                   num_cached_tokens=request.num_cached_tokens)
         )  # fmt: skip
     return Replayed(fitted, seen, again, len(recording.answers) - len(seen))
 

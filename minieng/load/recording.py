@@ -38,6 +38,7 @@ class Recording:
                 row["problem"] = answer.problem
             else:
                 row |= {"tokens": answer.num_output_tokens, "finish_reason": answer.finish_reason}
+                row |= {"cached_tokens": answer.num_cached_tokens} if answer.num_cached_tokens else {}
                 row["token_s"] = [round(when, DIGITS) for when in answer.token_times]
             rows.append(json.dumps(row))
         head = {
@@ -88,4 +89,5 @@ def _read(row: dict[str, Any], where: str) -> tuple[Job, Answer]:
         )
     answer.token_times, answer.finish_time = times, times[-1]
     answer.finish_reason, answer.num_output_tokens = row["finish_reason"], int(row["tokens"])
+    answer.num_cached_tokens = int(row.get("cached_tokens", 0))
     return job, answer

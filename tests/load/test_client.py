@@ -82,6 +82,13 @@ def test_a_chunk_that_only_says_the_end_is_no_token():
     assert (own.token_times, last.token_times) == ([1.5], [1.5, 1.6])
 
 
+@pytest.mark.parametrize("told, cached", [({"cached_tokens": 3}, 3), ({}, 0), ({"cached_tokens": None}, 0), (None, 0)])
+def test_tokens_from_the_servers_cache_are_counted_where_it_tells(told, cached):
+    told = {"prompt_tokens": 4, "completion_tokens": 1, "prompt_tokens_details": told}
+    last = b"data: " + json.dumps({"choices": [], "usage": told}).encode() + b"\n\n"
+    assert answer_of(came((1.5, chunk("a", "length") + last + DONE)), 4).num_cached_tokens == cached
+
+
 def test_other_line_ends_comments_and_no_usage_are_read_too():
     body = (b": ping\n\n" + chunk("a") + b"event: x\n" + chunk("b", "stop") + DONE).replace(b"\n", b"\r\n")
     answer = answer_of(came((3.0, body)), 2)

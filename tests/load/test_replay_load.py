@@ -47,6 +47,18 @@ def test_a_replay_with_other_knobs_is_not():
     assert errors[len(errors) // 2] > 0.2
 
 
+def test_a_server_that_knew_the_prompts_already_is_told_of():
+    """It had less to compute than the replay has."""
+    recording = seen(6.0)
+    assert "cache" not in str(replay(recording, KNOBS, MODEL))
+    for answer in recording.answers:
+        answer.num_cached_tokens = answer.num_prompt_tokens - 1
+    report = replay(recording, KNOBS, MODEL)
+    known = sum(answer.num_prompt_tokens - 1 for answer in recording.answers)
+    assert f"found {known:,} tokens of prompts in its cache, the replay 0" in str(report) and "--seed" in str(report)
+    assert report.as_dict()["cached_tokens"] == {"seen": known, "replayed": 0}
+
+
 def test_step_times_of_one_recording_foretell_another():
     fitted = fit_to(seen(6.0), KNOBS, MODEL)
     report = replay(seen(10.0, seed=2), KNOBS, MODEL, fitted)
@@ -75,7 +87,7 @@ def test_several_tokens_in_a_chunk_have_its_time():
 def test_a_recording_comes_back_as_it_was(tmp_path):
     jobs = (Job(0.0, 5, 3, parts=(("a", 2),), user="u"), Job(0.5, 4, 2), Job(0.75, 4, 2))
     answers = [
-        Answer(5, 0.0, 0.001, [0.25, 0.5], 0.5, "length", 3), Answer(4, 0.5, 0.0, [0.625], 0.625, "stop", 1),
+        Answer(5, 0.0, 0.001, [0.25, 0.5], 0.5, "length", 3), Answer(4, 0.5, 0.0, [0.625], 0.625, "stop", 1, 3),
         Answer(4, 0.75, 0.0, problem="503: full"),
     ]  # fmt: skip
     written = Recording(Workload("w", jobs), answers, {"model": "m", "cache": {"num_gpu_blocks": "7"}})
