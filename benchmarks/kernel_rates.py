@@ -29,6 +29,7 @@ from minieng.kernels import linear, native
 from minieng.kernels.batch import Batch, LayerKV
 from minieng.kernels.torch_attention import attend_by_request
 from minieng.save import writable
+from peers.host import describe
 
 HIDDEN, INNER, HEADS, KV_HEADS, DIM, BLOCK = 576, 1536, 9, 3, 64, 16  # SmolLM2-135M
 SHAPES = ((HIDDEN, (HEADS + 2 * KV_HEADS) * DIM), (HEADS * DIM, HIDDEN), (HIDDEN, 2 * INNER), (INNER, HIDDEN))  # (in, out)
@@ -101,7 +102,8 @@ def main() -> None:
     for name, rate in found.items():
         print(f"{name:40} {rate:7.1f} GFLOP/s  {rate / own:5.0%} of the own products' best")
     if args.json:
-        report = {"date": date.today().isoformat(), "command": sys.argv[1:], "versions": {"torch": version("torch")},
+        report = {"command": " ".join(["python", *sys.argv]), "date": date.today().isoformat(),
+                  "versions": {"torch": version("torch")}, "machine": describe(),
                   "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"), "threads": torch.get_num_threads(),
                   "dtype": args.dtype, "gflops": {name: round(rate, 1) for name, rate in found.items()}}  # fmt: skip
         args.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

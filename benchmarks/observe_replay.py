@@ -135,7 +135,8 @@ def main() -> None:
             for what, other in (("fitted to itself", share), ("fitted to 0.8", 0.8)):
                 again, fit = folder / "again.json", ["--fit-to", str(folder / f"seen-{other}.json")]
                 minieng("replay-load", str(folder / f"seen-{share}.json"), *KNOBS, *fit, "--json", str(again))
-                loads[str(share)][what] = json.loads(again.read_text())
+                found = json.loads(again.read_text())
+                loads[str(share)][what] = {key: value for key, value in found.items() if key not in ("recording", "fitted_to")}
         clients: dict = {"absent": absent}
         if not absent:
             trace = folder / "trace.jsonl"
