@@ -63,6 +63,15 @@ class Feed:
         self.opened: asyncio.Future[list[Request]] = asyncio.get_running_loop().create_future()
         self.requests: list[Request] = []
 
+    async def open(self) -> Feed:
+        """Wait until it is queued. Raises why it is not; whoever gives up before has asked for nothing."""
+        try:
+            self.requests = await self.opened
+        except BaseException:
+            self._engine.abort(self)
+            raise
+        return self
+
     def __aiter__(self) -> Feed:
         return self
 
@@ -163,12 +172,7 @@ class AsyncEngine:
         feed = Feed(self)
         self._feeds.add(feed)
         self._inbox.put(partial(self._open, feed, submit))
-        try:
-            feed.requests = await feed.opened
-        except BaseException:
-            self.abort(feed)
-            raise
-        return feed
+        return await feed.open()
 
     def abort(self, feed: Feed) -> None:
         """End a submission, whether it was opened or not."""
@@ -271,7 +275,10 @@ class AsyncEngine:
             return
         ticket.close()
         for request in ticket.requests:
-            del self._requests[request.request_id]
+            if (
+                self._requests.get(request.request_id) is request
+            ):  # else another took its name when it had ended
+                del self._requests[request.request_id]
             if self.metrics is not None:
                 self.metrics.on_end(request)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pickle
 import random
 import signal
 import subprocess
@@ -15,14 +16,14 @@ from typing import Any
 
 import psutil
 import pytest
-from support.door import ServerProcess, found
+from support.door import ServerProcess, fake_llm, found, nothing_runs
 from support.streams import SPEC, alone, answer, told
 
 from minieng.engine import QueueFull
 from minieng.parallel.router import Load, Router
 from minieng.request import Request, SamplingParams, TokenEvent
-from minieng.server.async_engine import EngineFailed, EngineStopping
-from minieng.server.replica import Ask, Child, Hello, News, Spec
+from minieng.server.async_engine import AsyncEngine, EngineFailed, EngineStopping
+from minieng.server.replica import Ask, Child, Hello, News, Replica, Spec
 from minieng.server.replicas import MOST_DEATHS, Replicas, merged
 from minieng.server.settings import ServerConfig
 from minieng.server.worker import LocalWorker, WorkerDied
@@ -131,6 +132,8 @@ class Scripted:
                     text = ""
                     yield [News(place, event, {token: -0.1}, 2, [{1: -1.0}] if not token else None)]
                     await asyncio.sleep(0)
+            if self.left == 0:
+                raise WorkerDied("killed when all was told")
         finally:
             self.abort(key)
 
@@ -174,6 +177,47 @@ def test_a_text_goes_on_wherever_it_was_cut(life):
             assert isinstance(heir, Request) and heir.output_token_ids == list(range(life)) and heir.sample_key == b"q0"
             assert heir.max_num_tokens == 13 and heir.params.n == 1
             assert request.logprobs == [{token: -0.1} for token in range(10)] and request.num_cached_tokens == 2 * (life > 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("lives", [(10,), (3, 7)], ids=["the first", "an heir"])
+def test_who_dies_after_the_last_word_of_a_text_leaves_nothing_to_do(lives):
+    async def main() -> None:
+        worker = Scripted(*lives, None)
+        async with replicas(worker) as front:
+            events, _ = await ask(front)
+            assert [event.token_id for event in events] == list(range(10)) and events[-1].finish_reason == "length"
+            assert front.deaths == len(lives) == len(worker.orders) and front.resumed == len(lives) - 1
+
+    run(main())
+
+
+def test_a_late_word_of_a_death_does_not_end_the_next_life():
+    class Twice(Scripted):
+        """Dies once, and tells of it text by text."""
+
+        later = asyncio.Event()
+
+        async def submit(self, key: int, order: Any) -> AsyncGenerator[Any]:
+            if self.lives:  # its first life
+                yield self.requests(order)
+                if order.more["request_ids"] == ["late"]:
+                    await self.later.wait()
+                raise WorkerDied("killed")
+            async with contextlib.aclosing(super().submit(key, order)) as found:
+                async for each in found:
+                    yield each
+
+    async def main() -> None:
+        worker = Twice(None, None)
+        async with replicas(worker) as front:
+            late = asyncio.create_task(ask(front, name="late"))
+            await asyncio.sleep(0)
+            await ask(front, name="soon")
+            worker.later.set()
+            events, _ = await late
+            assert len(events) == 10 and front.deaths == 1 and list(front._alive.values()) == [1]
 
     run(main())
 
@@ -415,10 +459,108 @@ def test_settings_name_the_routers():
     assert not ServerConfig().apart and ServerConfig(replicas=2).apart and ServerConfig(ray_address="auto").apart
 
 
-def test_a_replica_whose_greeting_cannot_be_sent_ends_and_says_why(monkeypatch, capsys):
+# -- the two ends of a pipe ---------------------------------------------------------------------------------------
+
+
+def child_of(replica: Any) -> tuple[Child, list[tuple[int, Any]]]:
+    """A child without a process, in the running event loop, and what it tells."""
+    child, told = Child.__new__(Child), []
+    child.replica, child.loop, child._tasks = replica, asyncio.get_running_loop(), {}
+    child.tell = lambda key, what: told.append((key, what))
+    return child, told
+
+
+def test_an_abort_ends_a_text_however_early_it_comes():
+    """Before the text's task has begun, before the engine has opened it, after it has ended, and for what never was."""
+    order = Ask([{"prompt": None, "prompt_token_ids": [1, 2]}], SamplingParams(max_tokens=100), {})
+
+    async def main() -> None:
+        replica = Replica.__new__(Replica)
+        replica.engine = AsyncEngine(fake_llm())
+        child, told = child_of(replica)
+        replica.engine.start()
+        try:
+            for key, turns in ((1, 0), (2, 1), (3, 2)):
+                child._do("submit", key, order)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                child._do("abort", key, None)
+            child._do("submit", 4, order)
+            while (4, None) not in told or child._tasks:
+                await asyncio.sleep(0.001)
+            child._do("abort", 4, None)
+            child._do("abort", 5, None)
+            assert {key for key, _ in told} == {4} and replica.engine.num_open == 0
+        finally:
+            await replica.engine.stop()
+
+    run(main())
+    nothing_runs()
+
+
+@pytest.mark.parametrize("what", ["a greeting", "an error"])
+def test_a_replica_that_cannot_say_something_ends_and_says_why(what, monkeypatch, capsys):
     ended: list[int] = []
     monkeypatch.setattr("minieng.server.replica.os._exit", ended.append)
-    child = Child.__new__(Child)
-    child.replica = SimpleNamespace(start=lambda: lambda: "no pickle")
-    child.greet()
+
+    async def refuse(order: Any) -> AsyncGenerator[Any]:
+        raise ValueError(lambda: "no pickle")
+        yield
+
+    async def main() -> None:
+        child, _ = child_of(SimpleNamespace(start=lambda: lambda: "no pickle", submit=refuse))
+        del child.tell  # the real one
+        if what == "a greeting":
+            child.greet()
+        else:
+            await child._serve(1, None)
+
+    run(main())
     assert ended == [1] and "pickle" in capsys.readouterr().err
+
+
+SAYS = """
+import os, sys, time
+from minieng.server.replica import HEAD, Hello, framed, read_frame
+read_frame(sys.stdin.buffer)
+sys.stdout.buffer.write({what})
+sys.stdout.buffer.flush()
+sys.stdin.buffer.read()
+"""
+
+
+def test_the_end_of_an_earlier_life_is_not_taken_for_the_end_of_the_next(monkeypatch):
+    said = SAYS.format(what='framed((0, Hello("says", 9, 9, None, None, "nowhere")))')
+    monkeypatch.setattr("minieng.server.worker.COMMAND", ["-c", said])
+
+    async def main() -> None:
+        (worker,), deaths = workers(1), []
+        worker.on_death = deaths.append
+        await worker.start()
+        first, reader = worker.process, worker._reader
+        await worker.start()
+        first.kill()
+        await reader
+        assert not deaths
+        worker.process.kill()
+        await worker._reader
+        assert [str(death) for death in deaths] == ["replica 0 ended: killed by SIGKILL"]
+
+    run(main())
+
+
+def test_a_replica_that_talks_nonsense_is_ended_however_much_it_says(monkeypatch):
+    (worker,) = workers(1)
+
+    def read(_: bytes) -> None:  # by now so much more has come that asyncio reads no further, and sees no end
+        worker.process.stdout.feed_data(bytes(10**6))
+        raise pickle.UnpicklingError("nonsense")
+
+    monkeypatch.setattr("minieng.server.worker.COMMAND", ["-c", SAYS.format(what='HEAD.pack(3) + b"???"')])
+    monkeypatch.setattr("minieng.server.worker.pickle.loads", read)
+
+    async def main() -> None:
+        with pytest.raises(WorkerDied, match="killed by SIGKILL"):
+            await asyncio.wait_for(worker.start(), 20)
+
+    run(main())
