@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-from support.door import ServerProcess, fake_llm, found, nothing_runs
+from support.door import ServerProcess, fake_llm, found, nothing_runs, refused
 from support.streams import SPEC, alone, answer, told
 
 from minieng.engine import QueueFull
@@ -388,6 +388,8 @@ def test_serve_two_replicas(tmp_path):
         metrics = server.client.get("/metrics").text
         assert 'vllm:generation_tokens_total{engine="1",model_name="tiny"}' in metrics
         assert metrics.count("# HELP vllm:generation_tokens_total") == 1
+        for path in ("/", "/events"):
+            assert "looks into one engine: use --replicas 1" in refused(server.client.get(path), 404)
         own += children(server.process.pid)
         server.process.send_signal(signal.SIGTERM)
         code, _, said = server.end()
