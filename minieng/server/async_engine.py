@@ -184,10 +184,7 @@ class AsyncEngine:
     async def stop(self, patience: float = 0.0) -> None:
         """Take nothing new, let requests go on for ``patience`` seconds, then end them and the thread."""
         self.stopping = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                while self._feeds and self.failure is None:
-                    await asyncio.sleep(0.01)
+        await most_ended(self, patience)
         self._inbox.put(self._end)
         await asyncio.to_thread(self._thread.join)
         self._reader.shutdown(wait=False, cancel_futures=True)
@@ -288,6 +285,14 @@ class AsyncEngine:
     def _call(self, what: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the event loop is closed: nobody is left to be told
             self._loop.call_soon_threadsafe(what)
+
+
+async def most_ended(engine: Any, patience: float) -> None:
+    """Wait until nothing is open, or nothing more will come, or for so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            while engine.num_open and engine.failure is None:
+                await asyncio.sleep(0.01)
 
 
 def settle(future: asyncio.Future, value: Any) -> None:

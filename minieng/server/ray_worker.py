@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from .replica import Ask, Hello, News, Replica, Spec
 from .worker import Worker, WorkerDied
 
 AT_ONCE = 4_096  # submissions under way in an actor
+REACH_SECONDS = 5.0  # for the head of a cluster to be there
 STORE_BYTES = 100_000_000  # of Ray's object store on this machine: nothing large goes through it
 
 
@@ -30,10 +32,11 @@ def connect(address: str) -> Any:
         return ray
     own: dict[str, Any] = {}
     if address == "local":
-        # The raylet gives up on its own agent after 15 seconds, which a busy machine needs.
-        os.environ.setdefault("RAY_agent_register_timeout_ms", "60000")
         own = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
+        if ":" in address:  # Ray itself would ask for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), REACH_SECONDS).close()
         ray.init(address=address, logging_level="ERROR", log_to_driver=True, **own)
     except Exception as problem:
         raise RuntimeError(f"--ray-address {address}: Ray does not answer: {problem!s:.500}") from None

@@ -23,7 +23,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ from ..engine import QueueFull
 from ..parallel.router import Load, Router, make_router
 from ..request import Request, SamplingParams
 from ..resume import going_on
-from .async_engine import EngineFailed, EngineStopping, Feed, settle
+from .async_engine import EngineFailed, EngineStopping, Feed, most_ended, settle
 from .replica import Ask, Hello, News
 from .worker import Worker, WorkerDied
 
@@ -158,10 +158,7 @@ class Replicas:
 
     async def stop(self, patience: float = 0.0) -> None:
         self.stopping = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                while self._feeds and self.failure is None:
-                    await asyncio.sleep(0.01)
+        await most_ended(self, patience)
         for feed in list(self._feeds):
             feed.put([], EngineStopping("the server was stopped before the answer was complete"))
             self.abort(feed)

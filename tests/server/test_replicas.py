@@ -437,6 +437,7 @@ def test_a_replica_that_cannot_load_is_told(tmp_path):
         (["--replicas", "65"], "replicas=65"),
         (["--router", "best", "--replicas", "2"], "round_robin"),
         (["--replicas", "2", "--trace", "t.jsonl"], "each replica has steps of its own"),
+        (["--ray-address", "ray://here:1"], "ray_address='ray://here:1': must be local, auto, or HOST:PORT"),
         (["--replicas", "2", "--scheduler", "static"], "waits for batch_size"),
     ],
 )
