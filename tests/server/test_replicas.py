@@ -25,6 +25,7 @@ from minieng.request import Request, SamplingParams, TokenEvent
 from minieng.server.async_engine import AsyncEngine, EngineFailed, EngineStopping
 from minieng.server.replica import Ask, Child, Hello, News, Replica, Spec
 from minieng.server.replicas import MOST_DEATHS, Replicas, merged
+from minieng.server.run import bind, serve_replicas
 from minieng.server.settings import ServerConfig
 from minieng.server.worker import LocalWorker, WorkerDied
 
@@ -454,6 +455,24 @@ def test_without_ray_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RuntimeError, match=r"ray is not installed: pip install 'minieng\[scale\]'"):
         connect("local")
+
+
+def test_sigterm_while_actors_load_ends_them_as_ctrl_c_does(monkeypatch):
+    class Loads(Scripted):
+        async def start(self) -> Hello:
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    worker, before = Loads(None), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("minieng.server.ray_worker.ray_workers", lambda *_: [worker])
+    config = ServerConfig(ray_address="local", port=0)
+    try:
+        with bind(config) as sock, pytest.raises(KeyboardInterrupt):
+            serve_replicas(SPEC, config, sock)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert worker.lives == [], "it was stopped"
 
 
 def test_settings_name_the_routers():
