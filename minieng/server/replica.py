@@ -17,7 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any, BinaryIO, NamedTuple
 
 from ..observe.trace import Trace
@@ -179,11 +179,10 @@ class Child:
 
     def _listen(self) -> None:
         """In a thread, so that the end of the pipe is seen whatever the rest does."""
-        try:
+        with or_end(), suppress(EOFError, OSError, pickle.UnpicklingError):
             while True:
                 self.loop.call_soon_threadsafe(self._do, *read_frame(self.inbox))
-        except (EOFError, OSError, pickle.UnpicklingError):
-            os._exit(0)
+        os._exit(0)
 
     def _do(self, what: str, key: int, order: Any) -> None:
         if what == "submit":
@@ -212,7 +211,7 @@ class Child:
 
 @contextmanager
 def or_end() -> Iterator[None]:
-    """What cannot be said ends the process: the front hears of an end,
+    """What cannot be said, or understood, ends the process: the front hears of an end,
     and would wait for an answer for ever.
     """
     try:
