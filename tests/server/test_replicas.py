@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import pickle
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -90,6 +91,47 @@ def test_two_hundred_streams_while_workers_are_killed_at_random():
         assert request.output_token_ids == reference[0] and request.num_prompt_tokens + len(reference[0]) == request.num_tokens
         if logprobs is not None:
             assert [sorted(entry) for entry in request.logprobs] == [sorted(entry) for entry in logprobs]
+
+
+@pytest.mark.load
+def test_thousands_of_short_texts_many_left_early_while_workers_are_killed():
+    """What is read is right, and of what nobody reads nothing is left, in the front or in the replicas."""
+    count, answers, expected = 3000, {}, alone(3000, short=True)
+    room = asyncio.Semaphore(100)
+
+    async def client(front: Replicas, number: int) -> None:
+        dice = random.Random(number)
+        async with room:
+            asking = asyncio.create_task(told(front, number, answers, short=True))
+            if dice.random() < 0.3:
+                await asyncio.sleep(dice.choice((0.0, 0.0005, 0.002, 0.01, 0.03)))
+                asking.cancel()
+                await asyncio.wait([asking])
+            else:
+                await asking
+
+    async def killing(front: Replicas) -> None:
+        dice = random.Random(0)
+        while True:
+            await asyncio.sleep(dice.uniform(0.3, 1.5))
+            if len(front._alive) > 1:
+                front.workers[dice.choice(list(front._alive))].process.kill()
+
+    async def main() -> int:
+        async with replicas(*workers(3)) as front:
+            killer = asyncio.create_task(killing(front))
+            await asyncio.gather(*(client(front, number) for number in range(count)))
+            killer.cancel()
+            assert front.num_open == 0 and not any(front._texts) and not any(front._coming)
+            async with asyncio.timeout(30):
+                while set(re.findall(rb"^vllm:num_requests_(?:running|waiting){.*} (\S+)", await front.text(), re.M)) != {b"0.0"}:
+                    await asyncio.sleep(0.1)
+            return front.deaths
+
+    assert run(main()) >= 2, "or nothing was tried"
+    assert len(answers) > 0.6 * count
+    for number, (events, _) in answers.items():
+        assert answer(events) == expected[number][0], number
 
 
 # -- workers that die where a test wants it, without a process ----------------------------------------------------
