@@ -63,6 +63,15 @@ class Feed:
         self.opened: asyncio.Future[list[Request]] = asyncio.get_running_loop().create_future()
         self.requests: list[Request] = []
 
+    async def open(self) -> Feed:
+        """Wait until it is queued. Raises why it is not; whoever gives up before has asked for nothing."""
+        try:
+            self.requests = await self.opened
+        except BaseException:
+            self._engine.abort(self)
+            raise
+        return self
+
     def __aiter__(self) -> Feed:
         return self
 
@@ -163,12 +172,7 @@ class AsyncEngine:
         feed = Feed(self)
         self._feeds.add(feed)
         self._inbox.put(partial(self._open, feed, submit))
-        try:
-            feed.requests = await feed.opened
-        except BaseException:
-            self.abort(feed)
-            raise
-        return feed
+        return await feed.open()
 
     def abort(self, feed: Feed) -> None:
         """End a submission, whether it was opened or not."""
@@ -180,10 +184,7 @@ class AsyncEngine:
     async def stop(self, patience: float = 0.0) -> None:
         """Take nothing new, let requests go on for ``patience`` seconds, then end them and the thread."""
         self.stopping = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                while self._feeds and self.failure is None:
-                    await asyncio.sleep(0.01)
+        await most_ended(self, patience)
         self._inbox.put(self._end)
         await asyncio.to_thread(self._thread.join)
         self._reader.shutdown(wait=False, cancel_futures=True)
@@ -271,7 +272,10 @@ class AsyncEngine:
             return
         ticket.close()
         for request in ticket.requests:
-            del self._requests[request.request_id]
+            if (
+                self._requests.get(request.request_id) is request
+            ):  # else another took its name when it had ended
+                del self._requests[request.request_id]
             if self.metrics is not None:
                 self.metrics.on_end(request)
 
@@ -281,6 +285,14 @@ class AsyncEngine:
     def _call(self, what: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the event loop is closed: nobody is left to be told
             self._loop.call_soon_threadsafe(what)
+
+
+async def most_ended(engine: Any, patience: float) -> None:
+    """Wait until nothing is open, or nothing more will come, or for so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            while engine.num_open and engine.failure is None:
+                await asyncio.sleep(0.01)
 
 
 def settle(future: asyncio.Future, value: Any) -> None:

@@ -185,6 +185,8 @@ class Handlers:
             "/version": self.version, "/metrics": self.show_metrics,
             "/": self.watch.page, "/events": self.watch.events,
         }  # fmt: skip
+        if isinstance(self.engine, Replicas):
+            get |= {"/": self.no_page, "/events": self.no_page}
         for method, handlers in (("POST", post), ("GET", get)):
             for path, handler in handlers.items():
                 app.add_api_route(path, handler, methods=[method], response_model=None)
@@ -307,6 +309,9 @@ class Handlers:
 
     async def version(self, request: Request) -> Response:
         return Json({"version": __version__})
+
+    async def no_page(self, request: Request) -> Response:
+        raise HTTPError(404, "the live page looks into one engine: use --replicas 1, or /metrics")
 
     async def show_metrics(self, request: Request) -> Response:
         text = self.metrics.text()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable
+import socket
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from .replica import Ask, Hello, News, Replica, Spec
 from .worker import Worker, WorkerDied
 
 AT_ONCE = 4_096  # submissions under way in an actor
+REACH_SECONDS = 5.0  # for the head of a cluster to be there
 STORE_BYTES = 100_000_000  # of Ray's object store on this machine: nothing large goes through it
 
 
@@ -29,10 +32,11 @@ def connect(address: str) -> Any:
         return ray
     own: dict[str, Any] = {}
     if address == "local":
-        # The raylet gives up on its own agent after 15 seconds, which a busy machine needs.
-        os.environ.setdefault("RAY_agent_register_timeout_ms", "60000")
         own = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
+        if ":" in address:  # Ray itself would ask for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), REACH_SECONDS).close()
         ray.init(address=address, logging_level="ERROR", log_to_driver=True, **own)
     except Exception as problem:
         raise RuntimeError(f"--ray-address {address}: Ray does not answer: {problem!s:.500}") from None
@@ -64,40 +68,45 @@ class RayWorker:
         self.ray, self.number = ray, number
         self.on_death: Callable[[WorkerDied], None] | None = None  # Ray tells at the next call
         self.actor = ray.remote(Actor).options(**options).remote(spec, number)
+        self._open: dict[int, Any] = {}
 
     async def start(self) -> Hello:
-        try:
-            return await self.actor.hello.remote()
-        except self.ray.exceptions.RayActorError as death:
-            raise WorkerDied(f"replica {self.number}: {death!s:.300}") from None
+        with self.told():
+            # Retried: while Ray starts an actor again, other calls fail.
+            return await self.actor.hello.options(max_task_retries=-1).remote()
 
     async def submit(self, key: int, order: Ask | Request) -> AsyncGenerator[list[Request] | list[News]]:
-        over = False
         try:
-            async for found in self.actor.submit.options(num_returns="streaming").remote(key, order):
-                yield await found
-            over = True
-        except self.ray.exceptions.RayActorError as death:
-            over = True
-            raise WorkerDied(f"replica {self.number} ended: {' '.join(str(death).split()):.200}") from None
-        except self.ray.exceptions.RayTaskError as problem:
-            over = True
-            raise problem.cause from None  # what the engine said of it
+            with self.told():
+                stream = self.actor.submit.options(num_returns="streaming").remote(order)
+                self._open[key] = stream
+                async for found in stream:
+                    yield await found
+                self._open.pop(key, None)  # it has ended: nothing is to be aborted
         finally:
-            if not over:
-                self.abort(key)
+            self.abort(key)
 
     def abort(self, key: int) -> None:
-        self.actor.abort.remote(key)
+        if (stream := self._open.pop(key, None)) is not None:
+            self.ray.cancel(stream)
 
     async def stats(self) -> bytes:
-        try:
+        with self.told():
             return await self.actor.stats.remote()
-        except self.ray.exceptions.RayActorError as death:
-            raise WorkerDied(f"replica {self.number}: {death!s:.300}") from None
 
     async def stop(self) -> None:
         self.ray.kill(self.actor)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Ray's errors as a front knows them: what the engine said, or that it is gone."""
+        try:
+            yield
+        except self.ray.exceptions.RayTaskError as problem:
+            raise problem.cause from None
+        except self.ray.exceptions.RayError as death:
+            why = " ".join(str(death).split())
+            raise WorkerDied(f"replica {self.number} ended: {why:.200}") from None
 
 
 class Actor:
@@ -111,13 +120,10 @@ class Actor:
         self.told = self.told or self.replica.start()
         return self.told
 
-    async def submit(self, key: int, order: Ask | Request) -> AsyncGenerator[list[Request] | list[News]]:
+    async def submit(self, order: Ask | Request) -> AsyncGenerator[list[Request] | list[News]]:
         await self.hello()
-        async for found in self.replica.submit(key, order):
+        async for found in self.replica.submit(order):
             yield found
-
-    async def abort(self, key: int) -> None:
-        self.replica.abort(key)
 
     async def stats(self) -> bytes:
         return self.replica.stats()

@@ -16,13 +16,14 @@ import struct
 import sys
 import threading
 import traceback
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from typing import Any, BinaryIO, NamedTuple
 
 from ..observe.trace import Trace
 from ..request import Logprob, Request, SamplingParams, TokenEvent
 from ..resume import going_on
-from .async_engine import AsyncEngine, EngineFailed, Feed
+from .async_engine import AsyncEngine, EngineFailed
 from .settings import start_log
 
 HEAD = struct.Struct("<Q")  # bytes of what follows
@@ -84,7 +85,6 @@ class Replica:
         self.llm.generate([[0]], SamplingParams(max_tokens=2, ignore_eos=True))
         self.llm.engine.trace = Trace(limit=KEPT_STEPS, meta=self.llm.trace.meta)
         self.engine = AsyncEngine(self.llm, Metrics(self.llm, spec.name, str(number)))
-        self._feeds: dict[int, Feed] = {}
 
     def start(self) -> Hello:
         self.engine.start()
@@ -92,34 +92,27 @@ class Replica:
         device = llm.runner.device_name
         return Hello(llm.model_name, llm.max_model_len, llm.vocab_size, llm.tokenizer, llm.config, device)
 
-    async def submit(self, key: int, order: Ask | Request) -> AsyncGenerator[list[Request] | list[News]]:
-        """First the requests as they were queued, then what comes of them. Raises as ``AsyncEngine.submit``;
-        if a step fails, the process ends.
+    async def submit(self, order: Ask | Request) -> AsyncGenerator[list[Request] | list[News]]:
+        """First the requests as they were queued, then what comes of them; aborted if it is cancelled, at any
+        moment. Raises as ``AsyncEngine.submit``; if a step fails, the process ends.
         """
         try:
             if isinstance(order, Request):
                 feed = await self.engine.go_on(order)
             else:
                 feed = await self.engine.submit(order.prompts, order.params, **order.more)
-            self._feeds[key] = feed
-            # As they came: the engine's thread may have made tokens since, which are told of below.
-            yield [going_on(request, -math.inf) for request in feed.requests]
-            places = {(r.prompt_id, r.sample_index): i for i, r in enumerate(feed.requests)}
-            told = [0] * len(places)
-            async for events in feed:
-                yield [
-                    news(feed.requests, places[event.request_id, event.index], event, told)
-                    for event in events
-                ]
+            with closing(feed):
+                # As they came: the engine's thread may have made tokens since, which are told of below.
+                yield [going_on(request, -math.inf) for request in feed.requests]
+                places = {(r.prompt_id, r.sample_index): i for i, r in enumerate(feed.requests)}
+                told = [0] * len(places)
+                async for events in feed:
+                    yield [
+                        news(feed.requests, places[event.request_id, event.index], event, told)
+                        for event in events
+                    ]
         except EngineFailed:
             os._exit(FAILED)  # the log has said why
-        finally:
-            self.abort(key)
-
-    def abort(self, key: int) -> None:
-        """End a submission, if it has not ended."""
-        if (feed := self._feeds.pop(key, None)) is not None:
-            feed.close()
 
     def stats(self) -> bytes:
         """All that it counts, for Prometheus."""
@@ -181,43 +174,51 @@ class Child:
         self.loop.run_forever()
 
     def greet(self) -> None:
-        """Say hello, or end: the front hears of an end, and would wait for a greeting for ever."""
-        try:
+        with or_end():
             self.tell(0, self.replica.start())
-        except Exception:
-            traceback.print_exc()
-            os._exit(1)
 
     def _listen(self) -> None:
         """In a thread, so that the end of the pipe is seen whatever the rest does."""
-        try:
+        with or_end(), suppress(EOFError, OSError, pickle.UnpicklingError):
             while True:
                 self.loop.call_soon_threadsafe(self._do, *read_frame(self.inbox))
-        except (EOFError, OSError, pickle.UnpicklingError):
-            os._exit(0)
+        os._exit(0)
 
     def _do(self, what: str, key: int, order: Any) -> None:
         if what == "submit":
-            self._tasks[key] = self.loop.create_task(self._serve(key, order))
-        elif what == "abort":
-            self.replica.abort(key)
+            self._tasks[key] = task = self.loop.create_task(self._serve(key, order))
+            task.add_done_callback(lambda _: self._tasks.pop(key))
+        elif what == "abort":  # perhaps before the task has begun, or when it has ended
+            if key in self._tasks:
+                self._tasks[key].cancel()
         else:
             self.tell(key, self.replica.stats())
 
     async def _serve(self, key: int, order: Ask | Request) -> None:
         try:
-            async for found in self.replica.submit(key, order):
+            async for found in self.replica.submit(order):
                 self.tell(key, found)
             self.tell(key, None)
         except Exception as problem:
             self.tell(key, problem)
-        finally:
-            del self._tasks[key]
 
     def tell(self, key: int, what: Any) -> None:
-        view = memoryview(framed((key, what)))
-        while view:
-            view = view[os.write(self.outbox, view) :]
+        with or_end():
+            view = memoryview(framed((key, what)))
+            while view:
+                view = view[os.write(self.outbox, view) :]
+
+
+@contextmanager
+def or_end() -> Iterator[None]:
+    """What cannot be said, or understood, ends the process: the front hears of an end,
+    and would wait for an answer for ever.
+    """
+    try:
+        yield
+    except Exception:
+        traceback.print_exc()
+        os._exit(1)
 
 
 def main() -> None:

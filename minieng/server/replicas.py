@@ -23,7 +23,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ from ..engine import QueueFull
 from ..parallel.router import Load, Router, make_router
 from ..request import Request, SamplingParams
 from ..resume import going_on
-from .async_engine import EngineFailed, EngineStopping, Feed, settle
+from .async_engine import EngineFailed, EngineStopping, Feed, most_ended, settle
 from .replica import Ask, Hello, News
 from .worker import Worker, WorkerDied
 
@@ -148,12 +148,7 @@ class Replicas:
         self.check()
         feed = Feed(self)
         self._feeds[feed] = asyncio.create_task(self._carry(feed, Ask(prompts, params, asked)))
-        try:
-            feed.requests = await feed.opened
-        except BaseException:
-            self.abort(feed)
-            raise
-        return feed
+        return await feed.open()
 
     def abort(self, feed: Feed) -> None:
         feed.opened.cancel()
@@ -163,10 +158,7 @@ class Replicas:
 
     async def stop(self, patience: float = 0.0) -> None:
         self.stopping = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                while self._feeds and self.failure is None:
-                    await asyncio.sleep(0.01)
+        await most_ended(self, patience)
         for feed in list(self._feeds):
             feed.put([], EngineStopping("the server was stopped before the answer was complete"))
             self.abort(feed)
@@ -231,7 +223,9 @@ class Replicas:
 
     async def _alone(self, feed: Feed, text: Text) -> None:
         """Go on with one text wherever there is a replica, until it is complete."""
-        while text.deaths < MOST_DEATHS:
+        while not text.ended:  # who told of its end may have died before he told of his own
+            if text.deaths == MOST_DEATHS:
+                raise EngineFailed(f"{MOST_DEATHS} replicas have died while they worked on this text")
             i = await self._choose(text.request.token_ids)
             self.resumed += 1
             self._texts[i][text] = None
@@ -240,24 +234,23 @@ class Replicas:
                     async for news in found:
                         if isinstance(news[0], News):
                             feed.put([text.take(each) for each in news])
-                return
             except QueueFull:
                 await asyncio.sleep(FULL_SECONDS)
             except WorkerDied:
                 text.deaths += 1
             finally:
                 self._texts[i].pop(text, None)
-        raise EngineFailed(f"{text.deaths} replicas have died while they worked on this text")
 
     async def _ordered(self, i: int, order: Ask | Request) -> AsyncGenerator[Any]:
-        """What a worker tells; its death is noted."""
-        key = next(self._keys)
+        """What a worker tells; its death is noted, unless it lives again."""
+        key, life = next(self._keys), self._alive.get(i)
         try:
             async with aclosing(self.workers[i].submit(key, order)) as found:
                 async for each in found:
                     yield each
         except WorkerDied as death:
-            self._bury(i, death)
+            if self._alive.get(i) == life:
+                self._bury(i, death)
             raise
 
     # -- who is alive ---------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -96,6 +97,8 @@ def serve_replicas(spec: Spec, config: ServerConfig, sock: socket.socket) -> int
 
     async def until_stopped() -> int:
         replicas = Replicas(workers_of(spec, config), config.router, spec.knobs.get("seed", 0))
+        if config.ray_address is not None:  # Ray's own handler would abort this process, with a trace
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         await replicas.start()
         if config.chat_template is not None:
             replicas.llm.tokenizer.chat_template = Path(config.chat_template).read_text(encoding="utf-8")

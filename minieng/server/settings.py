@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -72,6 +73,8 @@ class ServerConfig:
                 f"--trace {self.trace}: there is no directory {Path(self.trace).absolute().parent}"
             )
 
+        if not re.fullmatch(r"local|auto|[^/]+:\d+", self.ray_address or "auto"):
+            raise ValueError(f"ray_address={self.ray_address!r}: must be local, auto, or HOST:PORT of a head")
         make_router(self.router)  # names those there are
         if self.trace is not None and self.apart:
             raise ValueError(f"--trace {self.trace}: each replica has steps of its own: use --replicas 1")

@@ -84,10 +84,11 @@ class LocalWorker:
 
     async def submit(self, key: int, order: Ask | Request) -> AsyncGenerator[list[Request] | list[News]]:
         came = self._open[key] = asyncio.Queue()
-        self._send("submit", key, order)
         try:
+            self._send("submit", key, order)
             while (found := await self._next(came)) is not None:
                 yield found
+            self._open.pop(key, None)  # it has ended: nothing is to be aborted
         finally:
             self.abort(key)
 
@@ -99,8 +100,8 @@ class LocalWorker:
     async def stats(self) -> bytes:
         key = next(self._keys)
         came = self._open[key] = asyncio.Queue()
-        self._send("stats", key, None)
         try:
+            self._send("stats", key, None)
             return await self._next(came)
         finally:
             self._open.pop(key, None)
@@ -143,12 +144,13 @@ class LocalWorker:
         except Exception:  # what it says cannot be read
             log.exception("replica %d is ended", self.number)
             process.kill()
+            await process.stdout.read()  # what else there is: a full pipe has no end
         code = await process.wait()
         what = f"replica {self.number} ended: {reason(code)}"
         for came in waiting.values():
             came.put_nowait(WorkerDied(what))
         waiting.clear()
-        if self.on_death is not None:
+        if self.on_death is not None and self.process is process:  # else another lives in its place
             self.on_death(WorkerDied(what))
 
 

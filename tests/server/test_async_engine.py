@@ -100,6 +100,25 @@ def test_several_prompts_and_samples_in_one_feed():
     run(test)
 
 
+def test_the_name_of_a_text_that_has_ended_may_be_taken_while_its_neighbour_goes_on():
+    class Looks:
+        def on_step(self, record, requests):
+            assert all(name in requests for name, _, _ in record.slices)
+
+        def on_end(self, request):
+            pass
+
+    async def test(engine):
+        engine.metrics = Looks()
+        short, long = SamplingParams(max_tokens=1), SamplingParams(max_tokens=60)
+        both = await engine.submit([[1], [2]], [short, long], request_ids=["a", "b"])
+        await anext(both)
+        again = await engine.submit([[3]], SamplingParams(max_tokens=150), request_ids=["a"])
+        assert await read(both) == expected([2], 60)[1:] and await read(again) == expected([3], 150)
+
+    run(test, llm=fake_llm(slow=0.002))
+
+
 def test_an_error_in_a_step_reaches_all_who_wait_and_all_who_come():
     """Also who has asked for nothing yet, and who asks while the thread dies."""
     llm = fake_llm()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pickle
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -15,15 +17,16 @@ from typing import Any
 
 import psutil
 import pytest
-from support.door import ServerProcess, found
+from support.door import ServerProcess, fake_llm, found, nothing_runs, refused
 from support.streams import SPEC, alone, answer, told
 
 from minieng.engine import QueueFull
 from minieng.parallel.router import Load, Router
 from minieng.request import Request, SamplingParams, TokenEvent
-from minieng.server.async_engine import EngineFailed, EngineStopping
-from minieng.server.replica import Ask, Child, Hello, News, Spec
+from minieng.server.async_engine import AsyncEngine, EngineFailed, EngineStopping
+from minieng.server.replica import Ask, Child, Hello, News, Replica, Spec
 from minieng.server.replicas import MOST_DEATHS, Replicas, merged
+from minieng.server.run import bind, serve_replicas
 from minieng.server.settings import ServerConfig
 from minieng.server.worker import LocalWorker, WorkerDied
 
@@ -90,6 +93,47 @@ def test_two_hundred_streams_while_workers_are_killed_at_random():
             assert [sorted(entry) for entry in request.logprobs] == [sorted(entry) for entry in logprobs]
 
 
+@pytest.mark.load
+def test_thousands_of_short_texts_many_left_early_while_workers_are_killed():
+    """What is read is right, and of what nobody reads nothing is left, in the front or in the replicas."""
+    count, answers, expected = 3000, {}, alone(3000, short=True)
+    room = asyncio.Semaphore(100)
+
+    async def client(front: Replicas, number: int) -> None:
+        dice = random.Random(number)
+        async with room:
+            asking = asyncio.create_task(told(front, number, answers, short=True))
+            if dice.random() < 0.3:
+                await asyncio.sleep(dice.choice((0.0, 0.0005, 0.002, 0.01, 0.03)))
+                asking.cancel()
+                await asyncio.wait([asking])
+            else:
+                await asking
+
+    async def killing(front: Replicas) -> None:
+        dice = random.Random(0)
+        while True:
+            await asyncio.sleep(dice.uniform(0.3, 1.5))
+            if len(front._alive) > 1:
+                front.workers[dice.choice(list(front._alive))].process.kill()
+
+    async def main() -> int:
+        async with replicas(*workers(3)) as front:
+            killer = asyncio.create_task(killing(front))
+            await asyncio.gather(*(client(front, number) for number in range(count)))
+            killer.cancel()
+            assert front.num_open == 0 and not any(front._texts) and not any(front._coming)
+            async with asyncio.timeout(30):
+                while set(re.findall(rb"^vllm:num_requests_(?:running|waiting){.*} (\S+)", await front.text(), re.M)) != {b"0.0"}:
+                    await asyncio.sleep(0.1)
+            return front.deaths
+
+    assert run(main()) >= 2, "or nothing was tried"
+    assert len(answers) > 0.6 * count
+    for number, (events, _) in answers.items():
+        assert answer(events) == expected[number][0], number
+
+
 # -- workers that die where a test wants it, without a process ----------------------------------------------------
 
 
@@ -131,6 +175,8 @@ class Scripted:
                     text = ""
                     yield [News(place, event, {token: -0.1}, 2, [{1: -1.0}] if not token else None)]
                     await asyncio.sleep(0)
+            if self.left == 0:
+                raise WorkerDied("killed when all was told")
         finally:
             self.abort(key)
 
@@ -174,6 +220,47 @@ def test_a_text_goes_on_wherever_it_was_cut(life):
             assert isinstance(heir, Request) and heir.output_token_ids == list(range(life)) and heir.sample_key == b"q0"
             assert heir.max_num_tokens == 13 and heir.params.n == 1
             assert request.logprobs == [{token: -0.1} for token in range(10)] and request.num_cached_tokens == 2 * (life > 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("lives", [(10,), (3, 7)], ids=["the first", "an heir"])
+def test_who_dies_after_the_last_word_of_a_text_leaves_nothing_to_do(lives):
+    async def main() -> None:
+        worker = Scripted(*lives, None)
+        async with replicas(worker) as front:
+            events, _ = await ask(front)
+            assert [event.token_id for event in events] == list(range(10)) and events[-1].finish_reason == "length"
+            assert front.deaths == len(lives) == len(worker.orders) and front.resumed == len(lives) - 1
+
+    run(main())
+
+
+def test_a_late_word_of_a_death_does_not_end_the_next_life():
+    class Twice(Scripted):
+        """Dies once, and tells of it text by text."""
+
+        later = asyncio.Event()
+
+        async def submit(self, key: int, order: Any) -> AsyncGenerator[Any]:
+            if self.lives:  # its first life
+                yield self.requests(order)
+                if order.more["request_ids"] == ["late"]:
+                    await self.later.wait()
+                raise WorkerDied("killed")
+            async with contextlib.aclosing(super().submit(key, order)) as found:
+                async for each in found:
+                    yield each
+
+    async def main() -> None:
+        worker = Twice(None, None)
+        async with replicas(worker) as front:
+            late = asyncio.create_task(ask(front, name="late"))
+            await asyncio.sleep(0)
+            await ask(front, name="soon")
+            worker.later.set()
+            events, _ = await late
+            assert len(events) == 10 and front.deaths == 1 and list(front._alive.values()) == [1]
 
     run(main())
 
@@ -344,6 +431,8 @@ def test_serve_two_replicas(tmp_path):
         metrics = server.client.get("/metrics").text
         assert 'vllm:generation_tokens_total{engine="1",model_name="tiny"}' in metrics
         assert metrics.count("# HELP vllm:generation_tokens_total") == 1
+        for path in ("/", "/events"):
+            assert "looks into one engine: use --replicas 1" in refused(server.client.get(path), 404)
         own += children(server.process.pid)
         server.process.send_signal(signal.SIGTERM)
         code, _, said = server.end()
@@ -391,6 +480,7 @@ def test_a_replica_that_cannot_load_is_told(tmp_path):
         (["--replicas", "65"], "replicas=65"),
         (["--router", "best", "--replicas", "2"], "round_robin"),
         (["--replicas", "2", "--trace", "t.jsonl"], "each replica has steps of its own"),
+        (["--ray-address", "ray://here:1"], "ray_address='ray://here:1': must be local, auto, or HOST:PORT"),
         (["--replicas", "2", "--scheduler", "static"], "waits for batch_size"),
     ],
 )
@@ -409,16 +499,132 @@ def test_without_ray_it_is_said_what_to_install(monkeypatch):
         connect("local")
 
 
+def test_sigterm_while_actors_load_ends_them_as_ctrl_c_does(monkeypatch):
+    class Loads(Scripted):
+        async def start(self) -> Hello:
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    worker, before = Loads(None), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("minieng.server.ray_worker.ray_workers", lambda *_: [worker])
+    config = ServerConfig(ray_address="local", port=0)
+    try:
+        with bind(config) as sock, pytest.raises(KeyboardInterrupt):
+            serve_replicas(SPEC, config, sock)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert worker.lives == [], "it was stopped"
+
+
 def test_settings_name_the_routers():
     with pytest.raises(ValueError, match="router='best'.*least"):
         ServerConfig(router="best")
     assert not ServerConfig().apart and ServerConfig(replicas=2).apart and ServerConfig(ray_address="auto").apart
 
 
-def test_a_replica_whose_greeting_cannot_be_sent_ends_and_says_why(monkeypatch, capsys):
+# -- the two ends of a pipe ---------------------------------------------------------------------------------------
+
+
+def child_of(replica: Any) -> tuple[Child, list[tuple[int, Any]]]:
+    """A child without a process, in the running event loop, and what it tells."""
+    child, told = Child.__new__(Child), []
+    child.replica, child.loop, child._tasks = replica, asyncio.get_running_loop(), {}
+    child.tell = lambda key, what: told.append((key, what))
+    return child, told
+
+
+def test_an_abort_ends_a_text_however_early_it_comes():
+    """Before the text's task has begun, before the engine has opened it, after it has ended, and for what never was."""
+    order = Ask([{"prompt": None, "prompt_token_ids": [1, 2]}], SamplingParams(max_tokens=100), {})
+
+    async def main() -> None:
+        replica = Replica.__new__(Replica)
+        replica.engine = AsyncEngine(fake_llm())
+        child, told = child_of(replica)
+        replica.engine.start()
+        try:
+            for key, turns in ((1, 0), (2, 1), (3, 2)):
+                child._do("submit", key, order)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                child._do("abort", key, None)
+            child._do("submit", 4, order)
+            while (4, None) not in told or child._tasks:
+                await asyncio.sleep(0.001)
+            child._do("abort", 4, None)
+            child._do("abort", 5, None)
+            assert {key for key, _ in told} == {4} and replica.engine.num_open == 0
+        finally:
+            await replica.engine.stop()
+
+    run(main())
+    nothing_runs()
+
+
+@pytest.mark.parametrize("what", ["a greeting", "an error"])
+def test_a_replica_that_cannot_say_something_ends_and_says_why(what, monkeypatch, capsys):
     ended: list[int] = []
     monkeypatch.setattr("minieng.server.replica.os._exit", ended.append)
-    child = Child.__new__(Child)
-    child.replica = SimpleNamespace(start=lambda: lambda: "no pickle")
-    child.greet()
+
+    async def refuse(order: Any) -> AsyncGenerator[Any]:
+        raise ValueError(lambda: "no pickle")
+        yield
+
+    async def main() -> None:
+        child, _ = child_of(SimpleNamespace(start=lambda: lambda: "no pickle", submit=refuse))
+        del child.tell  # the real one
+        if what == "a greeting":
+            child.greet()
+        else:
+            await child._serve(1, None)
+
+    run(main())
     assert ended == [1] and "pickle" in capsys.readouterr().err
+
+
+SAYS = """
+import os, sys, time
+from minieng.server.replica import HEAD, Hello, framed, read_frame
+read_frame(sys.stdin.buffer)
+sys.stdout.buffer.write({what})
+sys.stdout.buffer.flush()
+sys.stdin.buffer.read()
+"""
+
+
+def test_the_end_of_an_earlier_life_is_not_taken_for_the_end_of_the_next(monkeypatch):
+    said = SAYS.format(what='framed((0, Hello("says", 9, 9, None, None, "nowhere")))')
+    monkeypatch.setattr("minieng.server.worker.COMMAND", ["-c", said])
+
+    async def main() -> None:
+        (worker,), deaths = workers(1), []
+        worker.on_death = deaths.append
+        await worker.start()
+        first, reader = worker.process, worker._reader
+        await worker.start()
+        first.kill()
+        await reader
+        assert not deaths
+        worker.process.kill()
+        await worker._reader
+        assert [str(death) for death in deaths] == ["replica 0 ended: killed by SIGKILL"]
+
+    run(main())
+
+
+def test_a_replica_that_talks_nonsense_is_ended_however_much_it_says(monkeypatch):
+    (worker,) = workers(1)
+
+    def read(_: bytes) -> None:  # by now so much more has come that asyncio reads no further, and sees no end
+        worker.process.stdout.feed_data(bytes(10**6))
+        raise pickle.UnpicklingError("nonsense")
+
+    monkeypatch.setattr("minieng.server.worker.COMMAND", ["-c", SAYS.format(what='HEAD.pack(3) + b"???"')])
+    monkeypatch.setattr("minieng.server.worker.pickle.loads", read)
+
+    async def main() -> None:
+        with pytest.raises(WorkerDied, match="killed by SIGKILL"):
+            await asyncio.wait_for(worker.start(), 20)
+
+    run(main())

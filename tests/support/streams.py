@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from minieng import LLM
@@ -16,20 +17,24 @@ SPEC = Spec("tiny", KNOBS, "tiny")
 WORDS = ["Once upon a time", "The fox", "A red ball and", "Tom had", "In the garden there was", "She said:"]
 
 
-def asked(number: int) -> tuple[str, SamplingParams]:
-    """Prompts of all kinds: greedy, sampled with a seed and without, with a stop string, with logprobs, with penalties."""
+def asked(number: int, short: bool = False) -> tuple[str, SamplingParams]:
+    """Prompts of all kinds: greedy, sampled with a seed and without, with a stop string, with logprobs, with penalties.
+
+    short  a few tokens each
+    """
     rng = random.Random(number)
     kinds: list[dict[str, Any]] = [
         {}, {"temperature": 0.9, "seed": number}, {"temperature": 0.8, "top_p": 0.9}, {"stop": [" the", "\n"], "min_tokens": 8},
         {"logprobs": 2}, {"temperature": 1.0, "repetition_penalty": 1.2, "frequency_penalty": 0.3, "seed": 7},
     ]  # fmt: skip
     more = kinds[number % len(kinds)]
-    return rng.choice(WORDS), SamplingParams(max_tokens=rng.randint(20, 60), ignore_eos=number % 4 == 0, **more)
+    params = SamplingParams(max_tokens=rng.randint(20, 60), ignore_eos=number % 4 == 0, **more)
+    return rng.choice(WORDS), replace(params, max_tokens=rng.randint(1, 6), min_tokens=0) if short else params
 
 
-async def told(front: Replicas, number: int, answers: dict[int, Any], n: int = 1) -> None:
+async def told(front: Replicas, number: int, answers: dict[int, Any], short: bool = False) -> None:
     """A client: streams a text, and keeps every event that it is told."""
-    text, params = asked(number)
+    text, params = asked(number, short)
     prompt = {"prompt": text, "prompt_token_ids": list(front.llm.tokenizer(text)["input_ids"])}
     feed = await front.submit([prompt], params, request_ids=[f"r{number}"])
     events: list[TokenEvent] = []
@@ -48,10 +53,10 @@ def answer(events: Sequence[TokenEvent]) -> tuple[list[int], str, str | None, An
     return tokens, "".join(event.text for event in events), events[-1].finish_reason, events[-1].stop_reason
 
 
-def alone(count: int) -> list[tuple]:
+def alone(count: int, short: bool = False) -> list[tuple]:
     """What one engine says, all by itself, and its logprobs."""
-    with LLM("tiny", **KNOBS) as llm:
-        prompts, params = zip(*map(asked, range(count)), strict=True)
+    with LLM("tiny", **KNOBS | {"max_num_queued_reqs": None}) as llm:
+        prompts, params = zip(*(asked(number, short) for number in range(count)), strict=True)
         outs = llm.generate(list(prompts), list(params), request_ids=[f"r{i}" for i in range(count)])
         return [
             ((o.token_ids, o.text, o.finish_reason, o.stop_reason), o.logprobs)
