@@ -110,8 +110,8 @@ def outcome(requests: list[Request], seconds: float) -> Outcome:
 NAMES = ("preemptions", "output tokens/s", "TTFT P50, s", "TTFT P99, s", "ITL P99, ms", "E2EL P50, s")
 REASONS = {
     "preemptions": (
-        "the benchmark's own draws of lengths are not published, and the count goes with them: at a "
-        "twentieth of the size and a watermark of 0.15, eight draws give 133 to 174"
+        "lengths are drawn, here and there; where few are thrown out, another draw moves their number by a "
+        "sixth"
     ),
     "TTFT P50, s": (
         "it lies between those who are let in at once and those who wait for somebody to leave, and a few "
