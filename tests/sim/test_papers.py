@@ -128,8 +128,6 @@ def test_the_readme_says_what_was_recorded():
     assert errors(tables) == recorded["errors"] and len(tables) == len(PAPERS)
     everything, reproduced = recorded["errors"].values()
     known = everything["values"] - reproduced["values"]
-    waits = [row for each in tables for row in each.rows if row.counts and row.reproduced is False and "TTFT" in row.what]
-    assert known / 2 < len(waits) < known, "more than half"
     median, p90, p99, median_then, p90_then, p99_then = (
         f"{100 * found[what]:.1f} %" for found in (everything, reproduced) for what in ("median", "P90", "P99")
     )
