@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .observe.trace import StepRecord, Trace
 from .observe.trace_file import TraceError
-from .plan import Plan
+from .plan import Plan, PlanError
 from .request import Request
 from .scheduler.base import Scheduler
 
@@ -79,9 +79,11 @@ def replay(trace: Trace, engine: Engine) -> Trace:
             engine.step()
             scheduler.records.popleft()
         return engine.trace
+    except PlanError as problem:
+        raise TraceError(f"step {scheduler.records[0].step} cannot be carried out: {problem}") from problem
     finally:
-        for name in list(engine.requests):
-            engine.abort(name)
+        while engine.requests:  # one may take others with it: the rows of a rectangle
+            engine.abort(next(iter(engine.requests)))
         engine.scheduler, engine.trace, engine.on_token = kept
 
 
@@ -92,7 +94,11 @@ def _check(trace: Trace, engine: Engine) -> None:
         raise TraceError(
             "the trace does not hold every step with all names: record it with a larger limit and detail=True"
         )
-    named = {name for record in trace for name, _, _ in record.slices}
+    named = {
+        name
+        for record in trace
+        for name in (*(each for each, _, _ in record.slices), *record.preempted, *(record.rows or ()))
+    }
     if named - trace.requests.keys():
         raise TraceError(
             f"the trace plans {sorted(named - trace.requests.keys())[0]!r} but holds no such request: it "

@@ -11,6 +11,7 @@ itself it takes chunks of 16 tokens).
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,16 +87,16 @@ def _job(line: str, chunk: int, seconds: float, where: str) -> Job:
     """One row. Raises ValueError that begins with ``where``."""
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is no JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is no JSON: {getattr(error, 'msg', error)}") from None
     if not isinstance(row, dict) or not set(FIELDS) <= row.keys():
         raise ValueError(f"{where} must be an object with {', '.join(FIELDS)}")
     when, prompt, output, ids = (row[name] for name in FIELDS)
     for name, value in (("input_length", prompt), ("output_length", output)):
         if type(value) is not int:
             raise ValueError(f"{where}: {name}={value!r} is not a whole number")
-    if type(when) not in (int, float):
-        raise ValueError(f"{where}: timestamp={when!r} is not a number")
+    if type(when) not in (int, float) or not abs(when) <= sys.float_info.max:
+        raise ValueError(f"{where}: timestamp={when!r:.60} is not a number that a time can be")
     if not isinstance(ids, list) or not all(type(each) is int for each in ids):
         raise ValueError(f"{where}: hash_ids must be a list of whole numbers")
     need = -(-prompt // chunk)

@@ -140,7 +140,9 @@ def load_tokenizer(path: str | Path):
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        tokenizer("a")  # limits of the wrong type show here
+        return tokenizer
     except Exception as error:  # the tokenizers library raises bare Exception on a damaged file
         fault = f"no usable tokenizer in {path} ({last_line(error)})"
         raise ModelError(f"{fault}: copy tokenizer.json and tokenizer_config.json there") from error

@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..job import Job, check_job
+from ..job import MOST_SECONDS, Job, check_job
 from ..workload import Workload
 from .answer import Answer
 
@@ -55,17 +56,21 @@ class Recording:
             found = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as problem:
             raise ValueError(f"cannot read the recording {path}: {problem.strerror}") from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError(f"{path} is no JSON: is it a file of minieng bench --record?") from None
         if not isinstance(found, dict) or found.get("minieng_load") != FORMAT or not found.get("requests"):
             raise ValueError(
                 f"{path} holds no recording of format {FORMAT}: make one with minieng bench --record"
             )
+        if not isinstance(found["requests"], list) or not isinstance(found.get("cache") or {}, dict):
+            raise ValueError(
+                f"{path}: its requests are no list, or its cache no object: the file was changed"
+            )
         jobs, answers = [], []
         for number, row in enumerate(found.pop("requests")):
             try:
                 job, answer = _read(row, f"{path}, request {number}")
-            except (KeyError, TypeError, AttributeError) as problem:
+            except (KeyError, TypeError, AttributeError, OverflowError) as problem:
                 raise ValueError(f"{path}, request {number}: {problem!r}: the file was changed") from None
             jobs.append(job)
             answers.append(answer)
@@ -82,7 +87,8 @@ def _read(row: dict[str, Any], where: str) -> tuple[Job, Answer]:
     if answer.problem:
         return job, answer
     times = [float(when) for when in row["token_s"]]
-    if not times or times != sorted(times) or times[0] < job.arrival_s or row["tokens"] < len(times):
+    ascend = all(a <= b for a, b in pairwise([job.arrival_s, *times, MOST_SECONDS]))
+    if not times or not ascend or row["tokens"] < len(times):
         raise ValueError(
             f"{where}: its {len(times)} times must ascend from its arrival at {job.arrival_s} s, and be no "
             f"more than its {row['tokens']} tokens"

@@ -20,7 +20,7 @@ from ..adapter.adapter import Adapter
 from ..adapter.refusals import refuse, text_of
 from ..config import EngineConfig
 from ..hub.resolve import load_config, load_tokenizer, resolve
-from ..hub.shelf import tensors_in
+from ..hub.shelf import AGAIN, ModelError, last_line, tensors_in
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention, choose_attention
 from ..kernels.contest import Sizes, choose_form
@@ -312,14 +312,21 @@ def host_blocks(config: EngineConfig, shape: KVShape, device_blocks: int) -> int
 
 def eos_of(path: Path, config: Any) -> list[int]:
     """Token ids that end a text: the generation config's, which is the later word,
-    else the model config's.
+    else the model config's. Raises ModelError for what is none.
     """
     from transformers import GenerationConfig
 
-    found = None
-    if (path / "generation_config.json").exists():
-        found = GenerationConfig.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False
-        ).eos_token_id
+    found, file = None, path / "generation_config.json"
+    if file.exists():
+        try:
+            told = GenerationConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # of many kinds, as for the other configs
+            raise ModelError(f"{file} cannot be read ({last_line(error)}): {AGAIN}") from error
+        found = told.eos_token_id
     found = getattr(config, "eos_token_id", None) if found is None else found
-    return [] if found is None else [found] if isinstance(found, int) else list(found)
+    ends = [] if found is None else list(found) if isinstance(found, (list, tuple)) else [found]
+    if not all(isinstance(end, int) for end in ends):
+        raise ModelError(
+            f"{path}: eos_token_id={found!r:.60} must be a token id, or a list of these: {AGAIN}"
+        )
+    return ends

@@ -15,6 +15,7 @@ NUMBERS = (
     "column", "freed", "shared",
 )  # fmt: skip
 LISTS = ("slices", "preempted", "refused", "finished", "aborted")
+KINDS = ("prompt", "recompute", "decode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class StepRecord:
 
     duration    how long it took; of batches in flight together, what it took beyond the one before
     slices      (request id, tokens computed before, tokens computed in this step), in the plan's order
-    kinds       "prompt", "recompute" or "decode" for each slice, by what most of its tokens are
+    kinds       one of KINDS for each slice, by what most of its tokens are
     tokens      the token that each slice emitted, or None
     padding     positions of a padded rectangle that held padding; finished_rows: those of rows already done
     recomputed  tokens computed again after a preemption

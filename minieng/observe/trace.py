@@ -134,8 +134,9 @@ class Trace:
             for request_id, blocks in record.taken:
                 tables.setdefault(request_id, []).extend(blocks)
             for request_id, old, new in record.copied:
-                if new not in tables[request_id]:
-                    tables[request_id][tables[request_id].index(old)] = new
+                table = tables.get(request_id, [])  # of the last steps of a run: how it began may be dropped
+                if old in table and new not in table:
+                    table[table.index(old)] = new
             leavers = record.finished
             yield tables
 

@@ -14,12 +14,25 @@ import json
 from collections.abc import Collection, Iterator
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from ..request import Request, SamplingParams, Status
-from .record import StepRecord
+from .fits import fits
+from .record import KINDS, StepRecord
 
 SCHEMA, VERSION = "minieng.trace", 1
+HEAD = {"requests": int, "steps": int, "dropped": int, "detail": bool, "meta": dict[str, Any]}
+META = {"config": dict[str, Any], "num_blocks": int}  # what is read of it; the rest is for people
+CONFIG = {"max_num_batched_tokens": int | None}
+STEP = get_type_hints(StepRecord)
+REQUEST = {
+    "request_id": str, "prompt": str | None, "prompt_token_ids": list[int], "output_token_ids": list[int],
+    "params": dict[str, Any], "sample_key": str, "fork_of": str, "eos_token_ids": list[int],
+    "scripted_output": list[int], "bad_words": list[list[int]], "prompt_id": str, "sample_index": int,
+    "arrival_time": float, "sequence": int, "priority": int, "deadline": float, "user": str,
+    "max_num_tokens": int, "finish_reason": str, "stop_reason": int | str, "num_preemptions": int,
+    "num_cached_tokens": int, "admitted_time": float, "token_times": list[float], "finish_time": float,
+}  # fmt: skip
 REQUEST_FIELDS = (
     "prompt_id", "sample_index", "arrival_time", "sequence", "priority", "deadline", "user", "max_num_tokens",
     "finish_reason", "stop_reason", "num_preemptions", "num_cached_tokens", "admitted_time", "token_times",
@@ -87,11 +100,11 @@ def _lines(path: str | Path) -> Iterator[tuple[int, Any]]:
                 yield number, json.loads(line)
     except UnicodeDecodeError:
         raise TraceError(f"{path}: not a text file, so not a trace") from None
-    except json.JSONDecodeError as problem:
+    except (ValueError, RecursionError) as problem:  # digits without end and lists in lists too
         what = (
             "not a trace file" if number == 1 else "the line is broken off or damaged: record the trace again"
         )
-        raise TraceError(f"{path}, line {number}: not JSON ({problem.msg}): {what}") from None
+        raise TraceError(f"{path}, line {number}: not JSON ({problem}): {what}") from None
 
 
 def _head(path: str | Path, head: Any) -> dict[str, Any]:
@@ -103,10 +116,31 @@ def _head(path: str | Path, head: Any) -> dict[str, Any]:
             f"{path}: a trace of version {head.get('version')}, this program reads version {VERSION}: "
             "update it"
         )
-    missing = {"requests", "steps", "dropped", "detail", "meta"} - head.keys()
+    missing = HEAD.keys() - head.keys()
     if missing:
         raise TraceError(f"{path}, line 1: the first line lacks {', '.join(sorted(missing))}")
+    try:
+        for entry, types in ((head, HEAD), (head["meta"], META), (head["meta"].get("config", {}), CONFIG)):
+            check(known(entry, types), types)
+    except (ValueError, TypeError, AttributeError) as problem:
+        raise TraceError(f"{path}, line 1: {problem}") from None
     return head
+
+
+def known(entry: dict[str, Any], types: dict[str, Any]) -> dict[str, Any]:
+    """What is read of it; older and newer writers may have said more."""
+    return {name: entry[name] for name in types if name in entry}
+
+
+def check(entry: Any, types: dict[str, Any]) -> None:
+    """Raises ValueError naming a field that is not among ``types``, or not what stands there."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"{entry!r:.60} is no object")
+    for name, value in entry.items():
+        if name not in types:
+            raise ValueError(f"{name!r:.60} is unknown here")
+        if not fits(types[name])(value) or types[name] is int and value < 0 and name != "priority":
+            raise ValueError(f"{name}={value!r:.60}: not what it must be")
 
 
 def request_to_json(request: Request) -> dict[str, Any]:
@@ -129,6 +163,9 @@ def request_to_json(request: Request) -> dict[str, Any]:
 
 
 def request_from_json(entry: dict[str, Any]) -> Request:
+    check(known(entry, REQUEST), REQUEST)
+    if not entry["prompt_token_ids"]:
+        raise ValueError("a prompt has at least one token")
     request = Request(
         entry["request_id"], entry["prompt_token_ids"], SamplingParams(**entry.get("params", {})),
         prompt=entry.get("prompt"), sample_key=bytes.fromhex(entry.get("sample_key", "")),
@@ -149,13 +186,23 @@ def step_to_json(record: StepRecord) -> dict[str, Any]:
 
 
 def step_from_json(entry: dict[str, Any]) -> StepRecord:
-    """JSON has lists where a record has tuples."""
+    """JSON has lists where a record has tuples. Raises ValueError for what no step can have been."""
+    check(entry, STEP)
     entry = dict(entry)
     for name in ("slices", "refused", "taken", "copied", "stages"):
         entry[name] = [tuple(item) for item in entry.get(name, ())]
     if "swapped" in entry:
         entry["swapped"] = tuple(entry["swapped"])
-    return StepRecord(**entry)
+    record = StepRecord(**entry)
+    if not len(record.slices) == len(record.kinds) == len(record.tokens):
+        raise ValueError("slices, kinds and tokens differ in number")
+    if unknown := set(record.kinds) - set(KINDS):
+        raise ValueError(f"kinds: {unknown.pop()!r:.60} is none of {', '.join(KINDS)}")
+    blocks = [block for _, some in record.taken for block in some]
+    blocks += [block for _, old, new in record.copied for block in (old, new)]
+    if blocks and not 0 <= min(blocks) <= max(blocks) < record.blocks_total:
+        raise ValueError(f"a block is none of the {record.blocks_total} there are")
+    return record
 
 
 def _default(field: Any) -> Any:

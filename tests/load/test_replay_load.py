@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -107,6 +108,12 @@ def test_a_recording_comes_back_as_it_was(tmp_path):
         (lambda d: d["requests"][0].update(tokens=1), "no more than its 1 tokens"),
         (lambda d: d["requests"][0].update(prompt_tokens=0), "prompt_tokens=0 must be at least 1"),
         (lambda d: d["requests"][0].update(arrival_s=0.4), "must ascend from its arrival at 0.4"),
+        (lambda d: d["requests"][0].update(token_s=[0.25, math.nan]), "must ascend"),
+        (lambda d: d["requests"][0].update(token_s=[0.25, 1e300]), "must ascend"),
+        (lambda d: d["requests"][0].update(token_s=[0.25, 10**400]), "request 0: OverflowError"),
+        (lambda d: d["requests"][0].update(tokens=math.inf), "request 0: OverflowError"),
+        (lambda d: d.update(requests={"a": 1}), "its requests are no list"),
+        (lambda d: d.update(cache=[1]), "its cache no object"),
     ],
 )  # fmt: skip
 def test_a_file_that_was_changed_is_refused_with_the_reason(tmp_path, change, told):

@@ -213,6 +213,22 @@ def test_a_pipe_in_place_of_a_file_is_refused_at_once(tmp_path, name):
         resolve(folder)
 
 
+@pytest.mark.parametrize(
+    "name, text, said",
+    [
+        ("generation_config.json", '{"eos_token_id": 2', "generation_config.json cannot be read .*not a valid JSON file"),
+        ("generation_config.json", '{"eos_token_id": 1.5}', "eos_token_id=1.5 must be a token id, or a list of these"),
+        ("generation_config.json", '{"eos_token_id": [2, "</s>"]}', r"eos_token_id=\[2, '</s>'\] must be a token id"),
+        ("tokenizer_config.json", '{"model_max_length": [512]}', "no usable tokenizer in .*copy tokenizer.json"),
+    ],
+)
+def test_what_stands_beside_the_weights_is_refused_by_name_too(tmp_path, name, text, said):
+    folder = make_model(tmp_path, "llama")
+    (folder / name).write_text(text)
+    with pytest.raises(ModelError, match=said):
+        llm(folder)
+
+
 def test_a_pipe_in_place_of_a_gguf_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "model.gguf")
     for name in (tmp_path, tmp_path / "model.gguf"):

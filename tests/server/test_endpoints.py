@@ -73,6 +73,7 @@ def test_a_stream_keeps_the_rules_that_broke_real_servers(door, options):
     if wanted:
         last = chunks.pop()
         assert last["choices"] == [] and last["usage"]["completion_tokens"] == 12 and last["usage"]["prompt_tokens"] == 2
+        assert {name: last[name] for name in ("id", "created", "object", "model")}.items() <= chunks[0].items()
     assert len({(chunk["id"], chunk["created"]) for chunk in chunks}) == 1
     assert {(chunk["object"], chunk["model"]) for chunk in chunks} == {("text_completion", "fake-one")}
     assert all(("usage" in chunk) == wanted for chunk in chunks)
@@ -83,7 +84,17 @@ def test_a_stream_keeps_the_rules_that_broke_real_servers(door, options):
     for index in (0, 1):
         mine = [chunk["choices"][0] for chunk in chunks if chunk["choices"][0]["index"] == index]
         assert [choice["finish_reason"] for choice in mine] == [None] * (len(mine) - 1) + ["length"]
+        assert all(choice["token_ids"] for choice in mine), "no chunk without a token, the last one neither"
         assert [choice.get("prompt_token_ids") for choice in mine] == [[4, 5]] + [None] * (len(mine) - 1)
+
+
+def test_a_prompt_that_is_read_in_parts_sends_nothing_until_its_first_token():
+    llm = fake_llm(scheduler="chunked", max_num_batched_tokens=8, slow=0.002)
+    with Door(llm) as door:
+        chunks = door.chunks(COMPLETIONS, {"prompt": [1] * 100, "max_tokens": 3, "return_token_ids": True})
+    assert len(llm.trace) >= 100 / 8 + 2 and len(chunks) <= 3
+    assert tokens_of(chunks) == {0: expected([1] * 100, 3)} and all(chunk["choices"][0]["token_ids"] for chunk in chunks)
+    nothing_left(llm.engine)
 
 
 def test_stop_tokens_and_least_lengths(door):

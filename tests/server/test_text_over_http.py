@@ -145,6 +145,26 @@ def test_a_chat_is_the_completion_of_its_template(door, llm):
             assert [top["logprob"] for top in entry["top_logprobs"]] == pytest.approx([value.logprob for value in ranked])
 
 
+@pytest.mark.parametrize("usage", [False, True])
+def test_a_chats_stream_keeps_the_rules_that_broke_real_servers(door, usage):
+    """As a completion's does, with the role once in each choice, beside its first text; the prompt is read in several steps."""
+    messages = [{"role": "user", "content": f"{PROMPT} cat. " * 12}]
+    body = {"messages": messages, "max_tokens": 6, "n": 2, "seed": 4, "ignore_eos": True, "return_token_ids": True}
+    chunks = door.chunks(CHAT, body | ({"stream_options": {"include_usage": True}} if usage else {}))
+    assert len(chunks[0]["prompt_token_ids"]) > 2 * KNOBS["max_num_batched_tokens"]
+    assert len({(chunk["id"], chunk["created"], chunk["model"], chunk["object"]) for chunk in chunks}) == 1
+    if usage:
+        last = chunks.pop()
+        assert last["choices"] == [] and last["usage"]["completion_tokens"] == 12
+    assert all(chunk["choices"] for chunk in chunks)
+    assert [chunk["usage"] for chunk in chunks if "usage" in chunk] == [None] * len(chunks) * usage
+    for index in (0, 1):
+        mine = [choice for choice in choices_of(chunks) if choice["index"] == index]
+        assert [choice["delta"].get("role") for choice in mine] == ["assistant"] + [None] * (len(mine) - 1)
+        assert [choice["finish_reason"] for choice in mine] == [None] * (len(mine) - 1) + ["length"]
+        assert all(choice["token_ids"] for choice in mine) and sum(len(choice["token_ids"]) for choice in mine) == 6
+
+
 def test_a_chat_goes_on_as_long_as_there_is_room(door, llm):
     told = found(door.post(CHAT, {"messages": [{"role": "user", "content": PROMPT}], "temperature": 0, "n": 2}))
     assert told["usage"]["completion_tokens"] > 2 * 16

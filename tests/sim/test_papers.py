@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -14,13 +17,14 @@ from minieng.sim.executor import scripted_request
 from minieng.sim.papers import PAPERS, Row, Table, fastgen_16, llmd_b2b, pool_routing, rerun
 from minieng.sim.papers.ltr import Levels, Noisy, kendall_tau
 from minieng.sim.papers.table import errors, errors_in_words
-from minieng.sim.papers.vllm_watermark import outcome, serve
+from minieng.sim.papers.vllm_watermark import REASONS, outcome, serve
 from minieng.sim.papers.vtc import Answer, measured, service
 from minieng.sim.simulated import simulated_engine
 from minieng.workload import Workload
 from minieng.workload_file import MissingTrace
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
 # The first look for a rate again and again, the others serve thousands: `make test-wide`.
 WIDE = {"llmd-b2b", "pool-routing", "fastgen-16", "sarathi", "vllm", "orca", "vllm-watermark", "vtc", "ltr"}
 NEEDS_TRACES = pytest.mark.skipif("MINIENG_TRACES" not in os.environ, reason="MINIENG_TRACES names no folder with the traces")
@@ -75,6 +79,12 @@ def test_a_watermark_spares_preemptions_also_at_a_twentieth_of_the_size():
     assert thrown[1] < thrown[0] / 2
 
 
+def test_the_draw_of_lengths_moves_the_number_of_preemptions():
+    thrown = [outcome(*serve(0.15, seed=seed, scale=0.05)).preemptions for seed in range(8)]
+    mean = sum(thrown) / len(thrown)
+    assert max(abs(number / mean - 1) for number in thrown) == pytest.approx(1 / 6, abs=0.02), REASONS["preemptions"]
+
+
 def test_sarathi_pipeline(tables):
     table = tables("sarathi-pp")
     assert 1.3 <= row(table, "8 replicas over pipeline with SARATHI").ours <= 2.2
@@ -106,6 +116,29 @@ def test_errors_are_those_of_absolute_values_and_known_failures_are_named_apart(
 
 def test_a_figure_that_a_constant_was_taken_from_does_not_count(tables):
     assert row(tables("anyscale"), "80 ms").error is None and row(tables("anyscale"), "paged over naive").error is None
+
+
+def test_the_readme_says_what_was_recorded():
+    """Its figures are those of the file, those are the errors of the file's rows, and the file has every experiment."""
+    recorded = json.loads((ROOT / "benchmarks" / "results" / "papers.json").read_text(encoding="utf-8"))
+    names = [field.name for field in dataclasses.fields(Row)]
+    tables = [
+        Table(each["title"], "", {}, [], [Row(*map(row.get, names)) for row in each["rows"]]) for each in recorded["tables"]
+    ]
+    assert errors(tables) == recorded["errors"] and len(tables) == len(PAPERS)
+    everything, reproduced = recorded["errors"].values()
+    known = everything["values"] - reproduced["values"]
+    median, p90, p99, median_then, p90_then, p99_then = (
+        f"{100 * found[what]:.1f} %" for found in (everything, reproduced) for what in ("median", "P90", "P99")
+    )
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for said in (
+        f"reruns {len(tables)} published experiments",
+        f"Of the {everything['values']} absolute published values that it runs again it is off by {median} in the median "
+        f"(P90 {p90}, P99 {p99}); without the {known} that are known not to reproduce, and say why, "
+        f"by {median_then} (P90 {p90_then}, P99 {p99_then}).",
+    ):
+        assert said in readme
 
 
 @pytest.mark.wide

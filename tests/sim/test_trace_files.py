@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from support.fakes import ask, fake_engine, finish
@@ -138,11 +142,86 @@ def spoil(tmp_path, change) -> None:
         (lambda lines: ['{"schema":"minieng.trace","version":1}'], "the first line lacks detail, dropped, meta"),
         (lambda lines: [lines[0], "[1]", *lines[2:]], "line 2: not a request or step"),
         (lambda lines: [*lines[:-1], '{"step": 3}'], r"line \d+: not a request or step"),
+        (lambda lines: [*lines[:-1], "[" * 100_000], r"line \d+: not JSON .*broken off or damaged"),
+        (lambda lines: [*lines[:-1], '{"step": ' + "9" * 5000 + "}"], r"line \d+: not JSON .*broken off or damaged"),
+        (lambda lines: edited(lines, 0, requests="3"), r"line 1: requests='3': not what it must be"),
+        (lambda lines: edited(lines, 0, steps=-1), r"line 1: steps=-1: not what it must be"),
+        (lambda lines: edited(lines, 0, meta=[]), "line 1: .*list"),
+        (lambda lines: edited(lines, 0, meta={"config": {"max_num_batched_tokens": "x"}}), "line 1: max_num_batched_tokens='x'"),
+        (lambda lines: edited(lines, 1, prompt_token_ids=[1, "a"]), r"line 2: .*prompt_token_ids=\[1, 'a'\]: not what it must"),
+        (lambda lines: edited(lines, 1, prompt_token_ids=[2**63]), "line 2: .*prompt_token_ids=.*: not what it must be"),
+        (lambda lines: edited(lines, 1, prompt_token_ids=[]), "line 2: .*a prompt has at least one token"),
+        (lambda lines: edited(lines, 1, params={"warmth": 1}), "line 2: .*warmth"),
+        (lambda lines: edited(lines, -1, start=float("nan")), "start=nan: not what it must be"),
+        (lambda lines: edited(lines, -1, duration=True), "duration=True: not what it must be"),
+        (lambda lines: edited(lines, -1, warmth=1), "'warmth' is unknown here"),
+        (lambda lines: edited(lines, -1, kinds=[]), "slices, kinds and tokens differ in number"),
+        (lambda lines: edited(lines, -1, slices=[["0", 1, 1]], kinds=["idle"], tokens=[1]), "kinds: 'idle' is none of prompt"),
+        (lambda lines: edited(lines, -1, taken=[["0", [24]]]), "a block is none of the 24 there are"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path, change, message):
     with pytest.raises(TraceError, match=message):
         spoil(tmp_path, change)
+
+
+def edited(lines: list[str], number: int, **values) -> list[str]:
+    """The lines, of which one says something else."""
+    lines = list(lines)
+    lines[number] = json.dumps(json.loads(lines[number]) | values)
+    return lines
+
+
+def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
+    """The paths to all that stands in a value of JSON."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield (*path, key)
+        yield from places(value[key], (*path, key))
+
+
+def spoilt(lines: list[str], dice: random.Random) -> tuple[list[str], str]:
+    """The lines with one value that is deleted, or another; and what was done."""
+    lines, number = list(lines), dice.randrange(len(lines))
+    entry = json.loads(lines[number])
+    path = dice.choice(list(places(entry)))
+    at = entry
+    for key in path[:-1]:
+        at = at[key]
+    value = dice.choice([None, "x", "r0", -1, 0, 1, 10**18, 2**70, float("inf"), 1e300, 3.5, True, [], {}, [[]]])
+    if dice.random() < 0.2:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = value
+    lines[number] = json.dumps(entry)
+    return lines, f"{number}: {path} = {value!r}, or deleted"
+
+
+@pytest.mark.parametrize("rung", [*RUNGS, "samples"])
+def test_whatever_is_changed_in_a_file_a_trace_error_tells_of_it_or_nothing_fails(rung, tmp_path):
+    """Wrong types, names that nobody knows and numbers that cannot be: no KeyError, TypeError or OverflowError, whoever reads."""
+    dice = random.Random(f"spoilt {rung}")
+    if rung == "samples":
+        with LLM.simulated(num_blocks=60, block_size=8, scheduler="chunked", checked=True) as llm:
+            llm.generate([[1] * 13, [2] * 5, [3] * 21], SamplingParams(max_tokens=6, n=3, ignore_eos=True))
+            engine = llm.engine
+    else:
+        engine = run(on_simulator(scheduler=rung, num_blocks=14), requests(8, n=6))
+    engine.trace.save(tmp_path / "whole")
+    lines, told = (tmp_path / "whole").read_text().splitlines(), 0
+    for _ in range(60):
+        changed, what = spoilt(lines, dice)
+        (tmp_path / "spoilt").write_text("\n".join(changed))
+        try:
+            trace = Trace.load(tmp_path / "spoilt")
+            with suppress(TraceError):
+                replay(trace, engine)
+            trace.to_html(tmp_path / "page.html")
+            trace.to_perfetto(tmp_path / "perfetto.json")
+        except TraceError:
+            told += 1
+        except Exception as problem:
+            raise AssertionError(what) from problem
+    assert 20 < told < 60
 
 
 def test_a_binary_file_is_no_trace(tmp_path):
