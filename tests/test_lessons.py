@@ -165,6 +165,15 @@ def test_the_first_line_of_a_folded_output_is_no_answer(lesson):
             assert found == [], f"tells {name}"
 
 
+def test_no_place_to_try_something_shows_what_is_folded_above_it(lesson):
+    """It begins with numbers of its own: the guess is not yet made when the reader's eye falls on it."""
+    for cell, following in itertools.pairwise(lesson.cells):
+        guessed = re.findall(r"^[\d]{2}\.\w+: ([\d.]+)\. \(You", cell.printed, re.MULTILINE)
+        seen = re.findall(r"(?<![\w.])\d+(?:\.\d+)?", following.printed) if following.is_turn else []
+        told = {value for value in guessed for number in seen if abs(float(number) - float(value)) < 0.005 * float(value)}
+        assert told == set(), f"tells {told}:\n{following.source}"
+
+
 def test_model_answer_is_closed_and_has_three_sentences(lesson):
     hidden = r"<details>\n<summary>A model answer</summary>\n\n(.+?)\n\n</details>"
     answers = re.findall(hidden, lesson.markdown, re.DOTALL)

@@ -71,6 +71,13 @@ def listed(table: Sequence[int], most: int = 20) -> str:
     return " ".join(map(str, table[:most])) + (f" … {len(table) - most} more" if len(table) > most else "")
 
 
-def block_title(record: StepRecord) -> str:
+def num_free(record: StepRecord, tables: dict[str, list[int]]) -> int:
+    """Free blocks as drawn, while the step ran: the record counts them after it, without those who left."""
+    staying = {block for name, table in tables.items() if name not in record.finished for block in table}
+    leaving = {block for name in record.finished for block in tables.get(name, [])}
+    return record.blocks_free - len(leaving - staying)
+
+
+def block_title(record: StepRecord, tables: dict[str, list[int]]) -> str:
     """What stands above the blocks."""
-    return f"KV blocks at step {record.step}: {record.blocks_free} of {record.blocks_total} free"
+    return f"KV blocks at step {record.step}: {num_free(record, tables)} of {record.blocks_total} free"

@@ -86,7 +86,7 @@ def player_data(
         record, tables = moment.record, moment.tables
         height = max(height, height_of(record, tables, columns))
         now = set(blocks.add(block_shapes(record, tables, columns, look)))
-        frames.append({"step": record.step, "title": block_title(record), "words": moment.words,
+        frames.append({"step": record.step, "title": block_title(record, tables), "words": moment.words,
                        "waiting": ", ".join(moment.waiting) or "nobody",
                        "in": sorted(now - before), "out": sorted(before - now)})  # fmt: skip
         before = now

@@ -6,7 +6,7 @@ from collections import Counter
 
 from matplotlib.axes import Axes
 
-from ..draw.blocks import Looks, block_shapes, block_title, height_of, listed, looks
+from ..draw.blocks import Looks, block_shapes, block_title, height_of, listed, looks, num_free
 from ..draw.look import FILLS, INK, SERIES
 from ..observe.trace import StepRecord, Trace
 from .style import Picture, new_figure, paint
@@ -32,7 +32,7 @@ def draw_blocks(
     ax.set(xlim=(-0.1, columns), ylim=(height_of(record, tables, columns), -0.2), xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set_visible(False)
-    ax.set_title(block_title(record), loc="left", fontsize=10)
+    ax.set_title(block_title(record, tables), loc="left", fontsize=10)
 
 
 def describe(record: StepRecord, tables: dict[str, list[int]]) -> str:
@@ -43,7 +43,7 @@ def describe(record: StepRecord, tables: dict[str, list[int]]) -> str:
         or "nobody holds a block"
     )
     common = ", ".join(f"block {block} is held by {count}" for block, count in sorted(shared.items()))
-    free = f"{record.blocks_free} of {record.blocks_total} blocks are free"
+    free = f"{num_free(record, tables)} of {record.blocks_total} blocks are free"
     return f"At step {record.step} {free}: {held}." + (f" Shared: {common}." if common else "")
 
 

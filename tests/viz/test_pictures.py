@@ -98,6 +98,21 @@ def test_preempted_request_may_come_back_elsewhere_and_is_drawn_as_recomputed():
     assert "recomputed" in timeline(trace).alt_text()
 
 
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("num_blocks", [64, 12])
+def test_the_free_blocks_that_are_told_are_those_that_are_drawn_empty(scheduler, num_blocks):
+    """Also at a step in which somebody is done: the blocks are given back when it is over."""
+    trace = run(num_blocks=num_blocks, scheduler=scheduler).trace
+    leaving = 0
+    for index, record in enumerate(trace):
+        empty = num_blocks - len({block for table in trace.tables(index).values() for block in table})
+        picture = block_map(trace, index)
+        assert f"At step {record.step} {empty} of {num_blocks} blocks are free" in picture.alt_text()
+        assert picture.figure.axes[0].get_title("left") == f"KV blocks at step {record.step}: {empty} of {num_blocks} free"
+        leaving += record.blocks_free != empty
+    assert leaving
+
+
 def test_a_place_in_the_batch_is_a_seat_and_its_older_name_still_works():
     trace = run(scheduler="static").trace
     picture = timeline(trace, seats=6)
