@@ -115,19 +115,24 @@ def try_case(task: Task, call: Call, args: Args, expected: Any = None) -> Verdic
 def failed_verdict(task: Task, args: Args, failure: Failed) -> Verdict:
     if failure.kind != ERROR:
         return Verdict(failure.kind, args=list(args), note=failure.text, where=failure.where)
-    rules = {
-        "not plain": ("the answer is made of plain lists and numbers", "not plain data"),
-        "input changed": ("the function leaves its arguments as they are", "changes its input"),
-        "borrowed": ("the answer is your own", "the engine's own scheduler"),
-    }
-    if failure.error in rules:
-        rule, slip = rules[failure.error]
-        finding = Finding(rule, failure.text, slip)
-        return Verdict(ERROR, args=list(args), finding=finding, where=failure.where)
+    if failure.error in REFUSALS:
+        return Verdict(ERROR, args=list(args), finding=refusal(failure), where=failure.where)
     unusable = None if failure.where else not_as_asked(task, failure)
     cause = task.on_error(args, failure.error, failure.text) or f"your code stopped with: {failure.text}"
     finding = unusable or Finding("the function returns an answer", cause, f"raises {failure.error or 'an error'}")
     return Verdict(ERROR, args=list(args), finding=finding, note=failure.text, where=failure.where)
+
+
+REFUSALS = {  # what is wrong although no line of the code failed: (rule, slip)
+    "not plain": ("the answer is made of plain lists and numbers", "not plain data"),
+    "input changed": ("the function leaves its arguments as they are", "changes its input"),
+    "borrowed": ("the answer is your own", "the engine's own work"),
+}
+
+
+def refusal(failure: Failed) -> Finding:
+    rule, slip = REFUSALS[failure.error]
+    return Finding(rule, failure.text, slip)
 
 
 def not_as_asked(task: Task, failure: Failed) -> Finding | None:

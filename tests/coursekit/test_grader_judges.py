@@ -94,6 +94,12 @@ BODY = "def padding_waste(lengths):\n    return 1 - sum(lengths) / (len(lengths)
         'check("02.2", globals())',
         'from coursekit import check, hint\ncheck("02.2", globals())\nhint("02.2")',
         "import asyncio\nawait asyncio.sleep(0)",
+        "import __main__\nassert __main__.padding_waste is padding_waste",
+        "import pickle\nclass Kept:\n    pass\nassert type(pickle.loads(pickle.dumps(Kept()))) is Kept",
+        "from dataclasses import dataclass\n@dataclass\nclass Kept:\n    x: 'int' = 3\nassert Kept().x == 3",
+        "from typing import NamedTuple, get_type_hints\nclass Kept(NamedTuple):\n    x: 'int'\nassert get_type_hints(Kept) == {'x': int}",
+        "import torch\nassert float(torch.tensor([1.0, 2.0]).mean()) == 1.5",
+        "import numpy as np\nassert np.ones((500, 500)).sum() == 250_000",
     ],
 )
 def test_what_a_notebook_runs_the_grader_runs(extra):
@@ -121,12 +127,19 @@ ENGINES = "from minieng.scheduler.chunked import ChunkedScheduler"
 JUDGES = "from coursekit.tasks.lesson_04.best_window import choose, rank95\n" + (
     "def best_window(runs, limit):\n    return choose(runs, lambda run: rank95(run[1]) <= limit)"
 )
+FORMULAS = """from minieng.sim import facts
+def true_times(lengths, seats):
+    steps = [facts.steps_static(lengths, seats), facts.steps_continuous(lengths, seats)] if lengths else [0, 0]
+    return *steps, max([0, *lengths, -(-sum(lengths) // seats)])"""
 BORROWED = [
     ("09.1", ENGINES),
     ("09.1", f"{ENGINES} as Engines\nclass ChunkedScheduler(Engines):\n    pass"),
     ("09.1", "import minieng.scheduler.chunked as c\nfrom minieng import Scheduler\nclass ChunkedScheduler(Scheduler):\n"
              "    def plan(self, now):\n        return c.ChunkedScheduler.plan(self, now)"),
     ("04.1", "from minieng.scheduler.dynamic import DynamicScheduler"),
+    ("05.1", FORMULAS),
+    ("05.1", FORMULAS.replace("from minieng.sim import facts\n", "").replace("    steps", "    import minieng.sim.facts as facts\n    steps")),
+    ("05.1", FORMULAS.replace("true_times", "mine") + "\nimport functools\ntrue_times = functools.partial(mine)"),
     ("04.3", JUDGES),
 ]  # fmt: skip
 
