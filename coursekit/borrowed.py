@@ -73,7 +73,7 @@ def family(kind: type) -> tuple[type, ...]:
 
 def parts(thing: Any) -> dict[str, Any]:
     """What is written in a class or a module, whatever its class says."""
-    holder = type if is_a(thing, type) else types.ModuleType
+    holder: Any = type if is_a(thing, type) else types.ModuleType
     return dict(holder.__dict__["__dict__"].__get__(thing))
 
 

@@ -217,7 +217,7 @@ def driver(setup: dict[str, Any], plain: Any) -> Drive:
     for name in setup["needs"]:
         importlib.import_module(name)
     door = Door()
-    sys.meta_path.insert(0, door)  # type: ignore[arg-type]  # all that is asked of it
+    sys.meta_path.insert(0, door)
     if not setup["drive"]:
         close_the_course()
         return lambda answer, args, ask: plain.answer_to(answer, args)

@@ -14,6 +14,7 @@ from ..cells import MAX_BYTES
 
 SKIP = {".ipynb_checkpoints", "__MACOSX", "__pycache__"}
 TEACHERS = {"", ".txt", ".md", ".csv", ".tsv", ".ods", ".xls", ".xlsx", ".log", ".json"}  # loose files that are nobody's
+TOP = PurePosixPath()
 MAX_MEMBERS = 20_000  # of one student's zip
 MAX_DEPTH = 40  # folders in folders
 MAX_NOTEBOOKS = 100  # of one student: each may take its time in every task
@@ -79,7 +80,7 @@ class Search:
         self.tops: dict[str, bool] = {}  # what lies at the top of the collection: whether it is a folder
         self.reasons: dict[str, str] = {}  # top: why something of it is no notebook; the first reason is kept
 
-    def folder(self, path: Path, leave: set[str], inside: PurePosixPath = PurePosixPath()) -> None:
+    def folder(self, path: Path, leave: set[str], inside: PurePosixPath = TOP) -> None:
         """Everything below ``path / inside``. A folder that cannot be entered costs nobody but its owner."""
         try:
             names = sorted(os.listdir(path / inside))

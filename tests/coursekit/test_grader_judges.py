@@ -97,7 +97,7 @@ BODY = "def padding_waste(lengths):\n    return 1 - sum(lengths) / (len(lengths)
         "import __main__\nassert __main__.padding_waste is padding_waste",
         "import pickle\nclass Kept:\n    pass\nassert type(pickle.loads(pickle.dumps(Kept()))) is Kept",
         "from dataclasses import dataclass\n@dataclass\nclass Kept:\n    x: 'int' = 3\nassert Kept().x == 3",
-        "from typing import NamedTuple, get_type_hints\nclass Kept(NamedTuple):\n    x: 'int'\nassert get_type_hints(Kept) == {'x': int}",
+        "import typing\nclass Kept(typing.NamedTuple):\n    x: 'int'\nassert typing.get_type_hints(Kept) == {'x': int}",
         "import torch\nassert float(torch.tensor([1.0, 2.0]).mean()) == 1.5",
         "import numpy as np\nassert np.ones((500, 500)).sum() == 250_000",
     ],
@@ -138,7 +138,7 @@ BORROWED = [
              "    def plan(self, now):\n        return c.ChunkedScheduler.plan(self, now)"),
     ("04.1", "from minieng.scheduler.dynamic import DynamicScheduler"),
     ("05.1", FORMULAS),
-    ("05.1", FORMULAS.replace("from minieng.sim import facts\n", "").replace("    steps", "    import minieng.sim.facts as facts\n    steps")),
+    ("05.1", FORMULAS.partition("\n")[2].replace("    st", "    import minieng.sim.facts as facts\n    st")),
     ("05.1", FORMULAS.replace("true_times", "mine") + "\nimport functools\ntrue_times = functools.partial(mine)"),
     ("04.3", JUDGES),
 ]  # fmt: skip

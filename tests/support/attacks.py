@@ -272,7 +272,7 @@ import fcntl, socket, struct
 for pid in neighbours():
     for own in (lambda a: fcntl.fcntl(a, 8, pid), lambda a: fcntl.ioctl(a, 0x8901, struct.pack("i", pid))):
         here, there = socket.socketpair()  # whoever owns it is sent signal 9 when something comes
-        for act in (lambda: own(here), lambda: fcntl.fcntl(here, 10, 9), lambda: fcntl.fcntl(here, 4, os.O_ASYNC | os.O_NONBLOCK)):
+        for act in (lambda: own(here), lambda: fcntl.fcntl(here, 10, 9), lambda: fcntl.fcntl(here, 4, os.O_ASYNC)):
             try:
                 act()
             except OSError:
