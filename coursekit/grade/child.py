@@ -6,12 +6,14 @@ that came back", and compares that value itself. Started as ``python -I child.py
 
 import ast
 import asyncio
+import contextlib
 import importlib.machinery
 import importlib.util
 import inspect
 import json
 import linecache
 import os
+import re
 import sys
 import traceback
 import types
@@ -20,6 +22,7 @@ from typing import Any
 
 Drive = Callable[[Any, Any, Callable[[Any], Any]], Any]  # answer, arguments, a function that asks the judge
 
+LARGE = ("numpy", "torch")  # are imported before an answer's time and memory count: a notebook has them already
 dumps, loads = json.dumps, json.loads
 
 
@@ -34,16 +37,26 @@ def load_file(*parts: str) -> Any:
 
 
 def limit(setup: dict[str, Any]) -> None:
-    """Hard limits on this process and all it starts."""
+    """Hard limits on this process and all it starts. What Python and its libraries have mapped by now does not count."""
     import resource
 
     for name, value in setup["limits"].items():
+        value += mapped() if name == "RLIMIT_AS" else 0
         try:
             resource.setrlimit(getattr(resource, name), (value, value))
         except (ValueError, OSError, AttributeError):
             pass  # a lower limit is already in force, or this system has none of the kind
     if setup["refuse"]:
         load_file("grade", "calls.py").refuse()
+
+
+def mapped() -> int:
+    """Bytes of this process's address space; 0 where it cannot be seen."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def die_with_parent() -> None:
@@ -214,8 +227,13 @@ def failure(problem: BaseException) -> dict[str, str]:
 def driver(setup: dict[str, Any], plain: Any) -> Drive:
     """The task's own way to run an answer (a scheduler in an engine, one that asks), or a plain call."""
     sys.path[:0] = setup["paths"]  # answers may import the engine, and it is the judge's own, not one installed beside it
+    sys.path += setup["libraries"]
     for name in setup["needs"]:
         importlib.import_module(name)
+    for name in LARGE:
+        if any(re.search(rf"^\s*(?:import|from)\s+{name}\b", source, re.MULTILINE) for _, source in setup["cells"]):
+            with contextlib.suppress(Exception):  # the cell itself is told, if it comes to that line
+                importlib.import_module(name)
     door = Door()
     sys.meta_path.insert(0, door)
     if not setup["drive"]:

@@ -108,9 +108,10 @@ def bwrap_command(hidden: Sequence[str], packages: Sequence[str] = (), lesson: s
     for folder in system_folders():
         line += ["--ro-bind-try", folder, folder]
     line += ["--proc", "/proc", "--dev", "/dev", "--size", str(64 << 20), "--tmpfs", "/tmp"]
-    for folder in python_folders():
+    for folder in (*python_folders(), *library_folders()):
         line += ["--ro-bind", folder, folder]
-    covered = [f for f in sorted(map(str, hidden)) if any(is_inside(f, seen) for seen in (*system_folders(), *python_folders()))]
+    in_sight = (*system_folders(), *python_folders(), *library_folders())
+    covered = [f for f in sorted(map(str, hidden)) if any(is_inside(f, seen) for seen in in_sight)]
     for folder in covered:
         line += in_place_of(folder)
     for package in (PACKAGE, *packages):
@@ -141,6 +142,13 @@ def python_folders() -> list[str]:
     found = {sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(sys.executable).resolve().parent.parent)}
     found = {os.path.abspath(f) for f in found} | {os.path.realpath(f) for f in found}
     return sorted(f for f in found if not any(is_inside(f, s) for s in system_folders()) and f != "/")
+
+
+def library_folders() -> list[str]:
+    """Folders of packages that lie elsewhere: a user's own (pip install --user), or those of an environment built upon."""
+    own = (*system_folders(), *python_folders())
+    found = [os.path.realpath(f) for f in sys.path if os.path.basename(f) in ("site-packages", "dist-packages")]
+    return [f for f in dict.fromkeys(found) if os.path.isdir(f) and not any(is_inside(f, seen) for seen in own)]
 
 
 def is_inside(path: str | Path, folder: str | Path) -> bool:

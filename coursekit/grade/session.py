@@ -67,6 +67,7 @@ class Session:
             "drive": task.drive is not None,
             "needs": task.needs,
             "paths": [str(sandbox.PACKAGE.parent)],
+            "libraries": sandbox.library_folders(),
             "limits": sandbox.limits(self.mode, task.memory_mb, self.seconds),
             "refuse": self.mode != "none",
             "die": self.mode != "bwrap",
