@@ -274,6 +274,29 @@ def test_a_journal_cut_short_or_of_other_settings_is_not_believed(tmp_path):
             assert list(done) == known
 
 
+def test_a_journal_that_a_student_has_put_there_is_not_believed(tmp_path):
+    """The table may be written into the folder of a collection, and anybody may have left a file of that name."""
+    path, settings = tmp_path / ".g.journal", {"seed": None, "version": "x"}
+    forged = [{"seed": "1", "version": "x"}, row("eve", DONE) | {"key": "eve"}]
+    for line in (
+        lambda r: json.dumps(r) + "\n",
+        lambda r: "0" * 64 + " " + json.dumps(r) + "\n",
+        lambda r: journal.sealed(r, b"?"),
+    ):
+        path.write_text("".join(map(line, forged)) + "\ud800".encode("utf-8", "replace").decode())
+        with journal.Journal(path).opened(dict(settings)) as done:
+            assert done == {}
+
+
+def test_without_a_home_the_key_is_this_runs_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert journal.own_key() == journal.own_key() and len(journal.own_key()) == 32
+    assert (tmp_path / ".coursekit" / "grading.key").stat().st_mode & 0o077 == 0
+    put(tmp_path / "file", "")
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    assert journal.own_key() != journal.own_key()
+
+
 def test_a_job_reaches_the_helper_as_it_was():
     one = job.Job("02", {"02": "/m.ipynb"}, "none", "7", 2.5, hidden=("/a",), packages=("/b", "/c"))
     submission = collect.Submission("ada", "in/ada.ipynb", "/in.zip", "ada.ipynb")
