@@ -14,7 +14,7 @@ from support.grading import grade, one_answer, rows_of, told_by, until
 import coursekit
 from coursekit import cli, doctor, store
 from coursekit.examine import Failed
-from coursekit.grade import collect, job, journal, judge, processes, run, sandbox
+from coursekit.grade import collect, job, journal, judge, processes, run, sandbox, session
 from coursekit.grade.session import Session
 from coursekit.task import find_task, lessons, tasks_of
 
@@ -94,10 +94,10 @@ def test_time_in_line_is_not_counted_and_processes_of_ones_own_win_none(monkeypa
 
 
 def test_the_sizes_on_the_page_are_those_of_the_sandbox():
-    (row,) = re.findall(r"^\| files \| (\d+) MB in memory, gone afterwards \| (\d+) MB each;", PAGE, re.MULTILINE)
+    (row,) = re.findall(r"^\| files \| (\d+) MB and 20,000 files in memory, gone afterwards \| (\d+) MB each;", PAGE, re.MULTILINE)
     line = sandbox.bwrap_command(())
     size = line[line.index("/tmp") - 2]
-    assert (int(size) >> 20, sandbox.FILE_BYTES >> 20) == tuple(map(int, row))
+    assert (int(size) >> 20, sandbox.FILE_BYTES >> 20) == tuple(map(int, row)) and session.MAX_FILES == 20_000
     assert ["--remount-ro", "/"] in [line[i : i + 2] for i in range(len(line))]
 
 

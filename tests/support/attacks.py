@@ -128,6 +128,12 @@ for folder in ("/", "/tmp", "/dev/shm", "/var/tmp", "/run", "/dev", os.path.expa
         except OSError:
             pass
 """
+EMPTY_FILES = """
+number = 0
+while True:
+    os.mkdir(f"/tmp/{number}")
+    number += 1
+"""
 NAMELESS = """
 for number in range(400):
     try:

@@ -65,6 +65,7 @@ HOSTILE = {
     "function renamed": Attack(attacks.HEAD + "def wasted(lengths):\n    " + RIGHT, "does not define `padding_waste`"),
     # memory and disk
     "files everywhere": Attack(answer(attacks.FILES + attacks.HOARDED, attacks.HOARD), "02.2: other number", walls=True),
+    "empty files": Attack(answer(attacks.EMPTY_FILES, "import os"), "made .* files", walls=True),
     "files without names": Attack(answer(attacks.NAMELESS + attacks.HOARDED, attacks.HOARD), "02.2: other number"),
     "System V memory": Attack(answer(attacks.SYSTEM_V + attacks.HOARDED, attacks.HOARD), "02.2: other number"),
     "System V messages": Attack(answer(attacks.MESSAGES + attacks.HOARDED, attacks.HOARD), "02.2: other number"),
