@@ -14,7 +14,7 @@ from .job import Job
 from .session import Session
 
 MASTER_SECONDS = 60
-JUDGE_SECONDS = 20  # of a processor's time, for what one call gave: right answers need a thousandth of it
+JUDGE_SECONDS = 5  # of processor time, for what one call gave: right answers need a hundredth of it
 
 
 class Reference:
