@@ -172,8 +172,10 @@ def judge_window(args: Args, got: Any) -> Finding | None:
         made += [("this is a latency: return the window that has it", "latency")] * any(got in run[1] for run in runs)
         made += [("this is its place in the list of runs: return the window itself", "place")] * (got in range(len(runs)))
         made.append(("this is none of the windows that were tried", "no such window"))
-    unknown = "there is a window that keeps the limit" if got == -1 else "another window keeps the limit with less busy time"
-    return likeliest(wrong, made or [(f"{CANNOT_TELL}: {unknown}", "gives up" if got == -1 else "other window")])
+    if got == -1:  # also where a mistake explains it: whoever always gives up is told so
+        made.append((f"{CANNOT_TELL}: there is a window that keeps the limit", "gives up"))
+    unknown = f"{CANNOT_TELL}: another window keeps the limit with less busy time"
+    return likeliest(wrong, made or [(unknown, "other window")])
 
 
 def generate_window(rng: random.Random, size: int) -> tuple:
