@@ -94,7 +94,9 @@ def test_time_in_line_is_not_counted_and_processes_of_ones_own_win_none(monkeypa
 
 
 def test_the_sizes_on_the_page_are_those_of_the_sandbox():
-    (row,) = re.findall(r"^\| files \| (\d+) MB and 20,000 files in memory, gone afterwards \| (\d+) MB each;", PAGE, re.MULTILINE)
+    (row,) = re.findall(
+        r"^\| files \| (\d+) MB and 20,000 files in memory, gone afterwards \| (\d+) MB each;", PAGE, re.MULTILINE
+    )
     line = sandbox.bwrap_command(())
     size = line[line.index("/tmp") - 2]
     assert (int(size) >> 20, sandbox.FILE_BYTES >> 20) == tuple(map(int, row)) and session.MAX_FILES == 20_000
