@@ -89,7 +89,7 @@ def examine(
     if not wrong:
         return Verdict(DONE, tried=len(cases))
     verdict = commonest(wrong)
-    if finding := remembers(call, verdict.args or ()):
+    if not task.asks_twice and (finding := remembers(call, verdict.args or ())):
         return replace(verdict, status=WRONG, finding=finding, note="", where="")
     others = [v.args for v in wrong if v.args and verdict.slip in v.slips and v.status == verdict.status]
     verdict = simplest(task, call, verdict, sorted(others, key=size_of)[1:STARTS], reference, shrink_seconds)
