@@ -303,7 +303,12 @@ for pid in neighbours():
 LOOKS_INSIDE = (
     """
 opened = 0
-for pid in neighbours():
+def judges(pid):
+    try:
+        return b"grade.worker" in open(f"/proc/{pid}/cmdline", "rb").read()
+    except OSError:
+        return False
+for pid in filter(judges, neighbours()):
     for part, how in (("mem", os.O_RDWR), ("maps", os.O_RDONLY), ("environ", os.O_RDONLY)):
         try:
             os.close(os.open(f"/proc/{pid}/{part}", how))

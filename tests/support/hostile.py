@@ -106,7 +106,7 @@ HOSTILE = {
     "traces everybody": Attack(answer(attacks.TRACE_ALL, attacks.NEIGHBOURS), "02.2: other number"),
     "signals by way of a file": Attack(answer(attacks.OWNERS, attacks.NEIGHBOURS), "02.2: other number"),
     "slows everybody down": Attack(answer(attacks.SLOW_ALL, attacks.NEIGHBOURS), "02.2: other number"),
-    "opens the memory of others": Attack(answer(attacks.LOOKS_INSIDE, attacks.NEIGHBOURS), "02.2: other number"),
+    "opens the memory of a judge": Attack(answer(attacks.LOOKS_INSIDE, attacks.NEIGHBOURS), "02.2: other number"),
     "root's rights": Attack(answer(attacks.RIGHTS), "02.2: other number"),
     "looks for the teacher's secrets": Attack(answer(attacks.SECRETS), "02.2: other number"),
     "a socket out": Attack(answer(attacks.WAY_OUT), "02.2: other number", walls=True),
