@@ -90,12 +90,13 @@ def answers(book: Book, tasks: Sequence[Task]) -> dict[str, str]:
     The last marked cell that defines the name wins, then the last that defines it without a mark, or with the mark of another
     task only, then the last marked one.
     """
-    sources, found = code_cells(book), {}
+    sources, found = [(source, answered_in(source)) for source in code_cells(book)], {}
     for task in tasks:
-        own = [s for s in sources if task.id in answered_in(s)]
-        named = [s for s in own if defines(s, task.name)]
-        stray = [s for s in sources if not answered_in(s) and defines(s, task.name)]
-        lodged = [s for s in sources if s not in own and answered_in(s) and defines(s, task.name)]
+        defining = [(s, marks) for s, marks in sources if defines(s, task.name)]
+        own = [s for s, marks in sources if task.id in marks]
+        named = [s for s, marks in defining if task.id in marks]
+        stray = [s for s, marks in defining if not marks]
+        lodged = [s for s, marks in defining if marks and task.id not in marks]
         for group in (named, stray, lodged, own):
             if group:
                 found[task.id] = group[-1]

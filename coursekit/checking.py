@@ -8,6 +8,7 @@ from . import store, words
 from .borrowed import borrowed
 from .examine import BROKEN, DONE, ERROR, LATE, MISSING, NOT_HERE, TODO, WRONG, Verdict, caller, examine
 from .guard import CLOSED, guarded
+from .plain import name_of
 from .show import show
 from .task import Args, Task, UnknownTask, find_task
 
@@ -51,7 +52,7 @@ def verdict_on(task: Task, namespace: Any, seconds: float = SECONDS) -> tuple[Ve
         return Verdict(NOT_HERE, note=f"{task.lacks}."), ""
     answer = namespace[task.name]
     if not callable(answer):
-        return Verdict(MISSING, note=f"`{task.name}` is a {type(answer).__name__}, neither a function nor a class."), ""
+        return Verdict(MISSING, note=f"`{task.name}` is a {name_of(type(answer))}, neither a function nor a class."), ""
 
     def work(tell: Callable[[Any], None]) -> dict[str, Any]:
         call = caller(answer, task.drive)

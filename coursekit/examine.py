@@ -10,9 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from json import dumps
 from typing import Any
 
-from .plain import InputChanged, NotPlain, answer_to, name_of, same, text_of, to_plain
+from .plain import InputChanged, NotPlain, answer_to, brief, name_of, same, text_of, to_plain
 from .shrink import shrink, size_of
 from .task import Args, Case, Finding, Task
 
@@ -88,11 +89,33 @@ def examine(
     if not wrong:
         return Verdict(DONE, tried=len(cases))
     verdict = commonest(wrong)
+    if not task.asks_twice and (finding := remembers(call, verdict.args or ())):
+        return replace(verdict, status=WRONG, finding=finding, note="", where="")
     others = [v.args for v in wrong if v.args and verdict.slip in v.slips and v.status == verdict.status]
     verdict = simplest(task, call, verdict, sorted(others, key=size_of)[1:STARTS], reference, shrink_seconds)
     if verdict.finding and verdict.args is not None:
         verdict.finding = task.beside(verdict.args, verdict.finding)
     return verdict
+
+
+def remembers(call: Call, args: Args) -> Finding | None:
+    """A Finding when one call, made twice, has two answers."""
+    first, second = answer_again(call, args), answer_again(call, args)
+    if dumps(first) == dumps(second):
+        return None
+    cause = (
+        "your code remembers the calls before: what is made once, such as a default argument `x=[]` or a list of the cell or of "
+        "the class, is filled again and again. Make it anew in each call"
+    )
+    got = f"first {brief(first, 120)}, then {brief(second, 120)}"
+    return Finding("the same call has the same answer", cause, "remembers", "twice the same answer", got)
+
+
+def answer_again(call: Call, args: Args) -> Any:
+    try:
+        return call(args)
+    except Failed as failure:  # its text may name an object by its place in memory
+        return failure.error
 
 
 def commonest(verdicts: list[Verdict]) -> Verdict:
@@ -115,19 +138,25 @@ def try_case(task: Task, call: Call, args: Args, expected: Any = None) -> Verdic
 def failed_verdict(task: Task, args: Args, failure: Failed) -> Verdict:
     if failure.kind != ERROR:
         return Verdict(failure.kind, args=list(args), note=failure.text, where=failure.where)
-    rules = {
-        "not plain": ("the answer is made of plain lists and numbers", "not plain data"),
-        "input changed": ("the function leaves its arguments as they are", "changes its input"),
-        "borrowed": ("the answer is your own", "the engine's own scheduler"),
-    }
-    if failure.error in rules:
-        rule, slip = rules[failure.error]
-        finding = Finding(rule, failure.text, slip)
-        return Verdict(ERROR, args=list(args), finding=finding, where=failure.where)
-    unusable = None if failure.where else not_as_asked(task, failure)
-    cause = task.on_error(args, failure.error, failure.text) or f"your code stopped with: {failure.text}"
+    if failure.error in REFUSALS:
+        return Verdict(ERROR, args=list(args), finding=refusal(failure), where=failure.where)
+    known = task.on_error(args, failure.error, failure.text)
+    unusable = None if failure.where or known else not_as_asked(task, failure)
+    cause = known or f"your code stopped with: {failure.text}"
     finding = unusable or Finding("the function returns an answer", cause, f"raises {failure.error or 'an error'}")
     return Verdict(ERROR, args=list(args), finding=finding, note=failure.text, where=failure.where)
+
+
+REFUSALS = {  # what is wrong although no line of the code failed: (rule, slip)
+    "not plain": ("the answer is made of plain lists and numbers", "not plain data"),
+    "input changed": ("the function leaves its arguments as they are", "changes its input"),
+    "borrowed": ("the answer is your own", "the engine's own work"),
+}
+
+
+def refusal(failure: Failed) -> Finding:
+    rule, slip = REFUSALS[failure.error]
+    return Finding(rule, failure.text, slip)
 
 
 def not_as_asked(task: Task, failure: Failed) -> Finding | None:
@@ -154,9 +183,12 @@ def judge(task: Task, args: Args, got: Any, expected: Any = None) -> Finding | N
             task.returns if expected is None or task.drive else expected,
             "None",
         )
+    if isinstance(got, dict) and not task.drive:
+        shape, cause = f"the answer has this shape: {task.returns}", "this is a dict: return what is in it, without the names"
+        return Finding(shape, cause, "a dict", task.returns if expected is None else brief(expected, 300), brief(got, 300))
     try:
         finding = task.judge(args, got)
-    except (TypeError, ValueError, IndexError, KeyError, AttributeError, ZeroDivisionError, OverflowError):
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, StopIteration):
         finding = misshapen(task, got, expected)
     if finding is None and expected is not None and task.exact and not same(got, expected):
         finding = Finding(

@@ -5,6 +5,7 @@ and no memory bomb of the learner's reaches the kernel. Elsewhere (macOS, Window
 stay in this process) a timer interrupts the work; that stops Python loops, not a loop inside C code.
 """
 
+import builtins
 import faulthandler
 import os
 import secrets
@@ -91,6 +92,7 @@ def run_as_copy(work: Work, pipe: int, key: bytes) -> NoReturn:
             line = line[write(pipe, line) :]
 
     try:
+        builtins.input = nobody_answers
         faulthandler.disable()  # a crash of the copy is told in words, not by a dump on the kernel's own stderr
         os.setpgid(0, 0)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -111,6 +113,11 @@ def run_as_copy(work: Work, pipe: int, key: bytes) -> NoReturn:
     finally:
         _exit(0)
     kill(getpid(), signal.SIGKILL)
+
+
+def nobody_answers(prompt: object = "") -> NoReturn:
+    """``input`` in the copy: the kernel's own would wait for an answer that cannot come here."""
+    raise EOFError("your function asks for input(): it gets all it needs as arguments")
 
 
 def let_go_of_files(kept: int) -> None:

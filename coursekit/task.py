@@ -106,9 +106,10 @@ class Task:
     drive(answer, args): runs the answer where a plain call is not enough, such as a class in an engine;
     it runs beside the learner's code, returns plain data (a trace), and is judged elsewhere (judging/scheduling.py).
     asking: for an answer that asks the judge on its way (judging/questions.py); its ``drive`` is then ``asking.drive``.
-    engine: the answer is a scheduler; in grading, those of the engine are closed to it, but for those named in may_use.
+    engine: the answer is a scheduler or a router; in grading, the engine's own are closed to it, but for those named in may_use.
     scene(args): the call in words, where ``name(arguments)`` would say little.
     beside(args, finding): the finding with more to see in it, asked for once, when it is clear which case is told.
+    asks_twice: the judge has its own words for an answer that remembers the calls before.
     needs: packages without which the answer cannot run, such as "triton", which is not for every machine: where one of
     them is not installed, the task is not graded. The grader imports them before the answer's time begins.
     """
@@ -133,6 +134,7 @@ class Task:
     engine: bool = False
     may_use: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    asks_twice: bool = False
     memory_mb: int = 1024
     rounds: int = 40
 

@@ -9,7 +9,7 @@ NO_ERROR = (
     "not plain data",
     "changes its input",
     "no scheduler",
-    "the engine's own scheduler",
+    "the engine's own work",
     "other arguments",
     "something missing",
 )

@@ -6,11 +6,14 @@ that came back", and compares that value itself. Started as ``python -I child.py
 
 import ast
 import asyncio
+import contextlib
+import importlib.machinery
 import importlib.util
 import inspect
 import json
 import linecache
 import os
+import re
 import sys
 import traceback
 import types
@@ -19,6 +22,7 @@ from typing import Any
 
 Drive = Callable[[Any, Any, Callable[[Any], Any]], Any]  # answer, arguments, a function that asks the judge
 
+LARGE = ("numpy", "torch")  # are imported before an answer's time and memory count: a notebook has them already
 dumps, loads = json.dumps, json.loads
 
 
@@ -33,16 +37,26 @@ def load_file(*parts: str) -> Any:
 
 
 def limit(setup: dict[str, Any]) -> None:
-    """Hard limits on this process and all it starts."""
+    """Hard limits on this process and all it starts. What Python and its libraries have mapped by now does not count."""
     import resource
 
     for name, value in setup["limits"].items():
+        value += mapped() if name == "RLIMIT_AS" else 0
         try:
             resource.setrlimit(getattr(resource, name), (value, value))
         except (ValueError, OSError, AttributeError):
             pass  # a lower limit is already in force, or this system has none of the kind
     if setup["refuse"]:
         load_file("grade", "calls.py").refuse()
+
+
+def mapped() -> int:
+    """Bytes of this process's address space; 0 where it cannot be seen."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def die_with_parent() -> None:
@@ -105,8 +119,10 @@ def is_python(source: str) -> bool:
 
 
 def load(setup: dict[str, Any], magics: Any) -> dict[str, Any]:
-    """Run the given cells and the answer cells in one namespace, as the notebook does."""
-    space: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
+    """Run the given cells and the answer cells in one namespace, which is ``__main__`` as in the notebook."""
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    space = vars(sys.modules["__main__"])
+    space["__builtins__"] = __builtins__
     shell = Shell(space, magics.Lines)
     space |= {"get_ipython": lambda: shell, **dict.fromkeys((*COURSE, "display"), nothing)}
     for name, source in setup["cells"]:
@@ -125,8 +141,44 @@ def load(setup: dict[str, Any], magics: Any) -> dict[str, Any]:
 COURSE = ("check", "hint", "predict", "progress", "reveal", "solved", "export_progress", "import_progress")
 
 
+CLOSED, FORMULAS = ("minieng.scheduler", "minieng.parallel.router"), "minieng.sim.facts"
+
+
 class Borrowed(Exception):
-    """The answer lets one of the engine's own schedulers decide."""
+    """The answer lets the engine's own work decide."""
+
+
+def refused(name: str) -> Callable[..., None]:
+    def refuse(*args: Any, **more: Any) -> None:
+        raise Borrowed(f"the engine's own {name} decides here. To compare with it is welcome; points are for work of your own")
+
+    return refuse
+
+
+class Door:
+    """Stands before the finders of modules: what was closed is not loaded anew from its file.
+
+    The lessons' formulas may be imported at any time, and compute nothing.
+    """
+
+    def __init__(self, closed: Sequence[str] = ()) -> None:
+        self.closed = closed
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if any(name == closed or name.startswith(f"{closed}.") for closed in self.closed):
+            raise Borrowed(f"{name} cannot be loaded here: it is the engine's own work. Points are for yours")
+        return importlib.machinery.ModuleSpec(name, self) if name == FORMULAS else None  # type: ignore[arg-type]  # a loader too
+
+    def create_module(self, spec: Any) -> None:
+        """An empty one will do."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        def part(name: str) -> Callable[..., None]:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return refused(name)
+
+        vars(module)["__getattr__"] = part
 
 
 def close_the_course() -> None:
@@ -138,18 +190,11 @@ def close_the_course() -> None:
 
 
 def close_the_engines_schedulers(may_use: Sequence[str]) -> None:
-    """They may be named and subclassed, and do nothing; those that the exercise itself hands out stay as they are."""
+    """They and the routers may be named and subclassed, and do nothing; what the exercise itself hands out stays as it is."""
+    from minieng.parallel.router import ROUTERS
     from minieng.scheduler import SCHEDULERS
 
-    def refused(name: str) -> Callable[..., None]:
-        def refuse(*args: Any, **more: Any) -> None:
-            raise Borrowed(
-                f"the engine's own {name} decides here. To compare with it is welcome; points are for a plan of your own"
-            )
-
-        return refuse
-
-    for kind in SCHEDULERS.values():
+    for kind in (*SCHEDULERS.values(), *ROUTERS.values()):
         if kind.__name__ not in may_use:
             for name in [n for n, value in vars(kind).items() if inspect.isfunction(value) and not n.startswith("__")]:
                 setattr(kind, name, refused(kind.__name__))
@@ -182,8 +227,15 @@ def failure(problem: BaseException) -> dict[str, str]:
 def driver(setup: dict[str, Any], plain: Any) -> Drive:
     """The task's own way to run an answer (a scheduler in an engine, one that asks), or a plain call."""
     sys.path[:0] = setup["paths"]  # answers may import the engine, and it is the judge's own, not one installed beside it
+    sys.path += setup["libraries"]
     for name in setup["needs"]:
         importlib.import_module(name)
+    for name in LARGE:
+        if any(re.search(rf"^\s*(?:import|from)\s+{name}\b", source, re.MULTILINE) for _, source in setup["cells"]):
+            with contextlib.suppress(Exception):  # the cell itself is told, if it comes to that line
+                importlib.import_module(name)
+    door = Door()
+    sys.meta_path.insert(0, door)
     if not setup["drive"]:
         close_the_course()
         return lambda answer, args, ask: plain.answer_to(answer, args)
@@ -192,6 +244,7 @@ def driver(setup: dict[str, Any], plain: Any) -> Drive:
     task = find_task(setup["task"])
     if task.engine:
         close_the_engines_schedulers(task.may_use)
+        door.closed = CLOSED
     close_the_course()
     if task.asking:
         return task.asking.run

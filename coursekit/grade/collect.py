@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,10 @@ from ..cells import MAX_BYTES
 
 SKIP = {".ipynb_checkpoints", "__MACOSX", "__pycache__"}
 TEACHERS = {"", ".txt", ".md", ".csv", ".tsv", ".ods", ".xls", ".xlsx", ".log", ".json"}  # loose files that are nobody's
-MAX_MEMBERS = 20_000
+TOP = PurePosixPath()
+MAX_MEMBERS = 20_000  # of one student's zip
+MAX_DEPTH = 40  # folders in folders
+MAX_NOTEBOOKS = 100  # of one student: each may take its time in every task
 
 
 class Place(NamedTuple):
@@ -24,6 +28,7 @@ class Place(NamedTuple):
     source: str
     member: str = ""
     problem: str = ""
+    top: str = ""  # what it lies in, or is, at the top of the collection
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def collect(path: str | Path, leave: Sequence[Path] = ()) -> tuple[list[Submissi
         search.zip(path, PurePosixPath(path.name), whole=True)
     elif path.is_file():
         search.notebook(PurePosixPath(path.name), path)
-    return with_unique_names(search.found + search.empty_handed()), search.notes
+    return with_unique_names(not_too_many(search.found) + search.empty_handed()), search.notes
 
 
 class Search:
@@ -75,25 +80,37 @@ class Search:
         self.tops: dict[str, bool] = {}  # what lies at the top of the collection: whether it is a folder
         self.reasons: dict[str, str] = {}  # top: why something of it is no notebook; the first reason is kept
 
-    def folder(self, path: Path, leave: set[str]) -> None:
-        for file in sorted(path.rglob("*")):
-            inside = PurePosixPath(file.relative_to(path).as_posix())
-            if hidden(inside) or leave & {
-                os.path.realpath(place) for place in (file, *list(file.parents)[: len(inside.parts) - 1])
-            }:
+    def folder(self, path: Path, leave: set[str], inside: PurePosixPath = TOP) -> None:
+        """Everything below ``path / inside``. A folder that cannot be entered costs nobody but its owner."""
+        try:
+            names = sorted(os.listdir(path / inside))
+        except OSError as problem:
+            if not inside.parts:
+                raise
+            return self.refuse(inside, f"{inside.name} cannot be opened ({problem.strerror})")
+        for here in (inside / name for name in names):
+            if hidden(here) or os.path.realpath(path / here) in leave:
                 continue
-            if len(inside.parts) == 1:
-                self.tops[inside.name] = file.is_dir()
-            self.look_at(file, inside, path)
+            file = path / here
+            is_folder = os.path.isdir(file)
+            if not inside.parts:
+                self.tops[here.name] = is_folder
+            if not is_folder or os.path.islink(file):
+                self.look_at(file, here, path)
+            elif len(here.parts) < MAX_DEPTH:
+                self.folder(path, leave, here)
+            else:
+                self.refuse(here, f"more than {MAX_DEPTH} folders in one another are not opened")
 
     def look_at(self, file: Path, inside: PurePosixPath, path: Path) -> None:
-        if file.is_symlink() and leads_away(file, path):
-            self.refuse(inside, "a link that leads out of the folder, or nowhere, is left alone")
-        elif file.is_dir():
+        """path: the whole collection's. os.path says False of what may not be looked at, where ``Path`` would raise."""
+        if os.path.islink(file) and leads_away(file, path / inside.parts[0]):
+            self.refuse(inside, "a link that leads out of the student's own folder, or nowhere, is left alone")
+        elif os.path.isdir(file):
             return
         elif file.suffix.lower() not in (".ipynb", ".zip"):
-            self.refuse(inside, f"{file.name} is no notebook", tell=False)
-        elif not file.is_file():
+            self.refuse(inside, no_notebook(file.name), tell=False)
+        elif not os.path.isfile(file):
             self.refuse(inside, f"{file.name} is no file that can be read")
         elif file.suffix.lower() == ".zip":
             self.zip(file, inside)
@@ -101,7 +118,7 @@ class Search:
             self.notebook(inside, file)
 
     def notebook(self, inside: PurePosixPath, file: Path) -> None:
-        self.found.append(Place(student_of(inside), str(inside), str(file)))
+        self.found.append(Place(student_of(inside), str(inside), str(file), top=inside.parts[0]))
 
     def refuse(self, inside: PurePosixPath, why: str, tell: bool = True) -> None:
         self.reasons.setdefault(inside.parts[0], why)
@@ -112,11 +129,13 @@ class Search:
         """The notebooks of a zip: one student's, or (when the zip is the whole collection) everybody's."""
         try:
             with zipfile.ZipFile(file) as box:
-                names = sorted(box.namelist()[:MAX_MEMBERS])
+                names = sorted(box.namelist())
         except Exception as problem:  # noqa: BLE001 (a strange zip can raise anything)
             return self.refuse(inside, f"{file.name} is no zip that can be read ({str(problem)[:100] or type(problem).__name__})")
+        if len(names) > MAX_MEMBERS and not whole:
+            return self.refuse(inside, f"{file.name} holds {len(names):,} files; the limit is {MAX_MEMBERS:,}")
         for name in names:
-            member = PurePosixPath(name.strip("/") or "unnamed")
+            member = PurePosixPath(name.replace("\\", "/").strip("/") or "unnamed")
             if SKIP & set(member.parts):
                 continue
             here = member if whole else inside
@@ -124,20 +143,21 @@ class Search:
                 self.tops[member.parts[0]] = self.tops.get(member.parts[0], False) or len(member.parts) > 1 or name.endswith("/")
             if name.lower().endswith(".ipynb"):
                 student = student_of(member) if whole else student_of(inside.with_suffix(".ipynb"))
-                self.found.append(Place(student, f"{inside}/{name}", str(file), name))
+                self.found.append(Place(student, f"{inside}/{name}", str(file), name, top=here.parts[0]))
             elif name.lower().endswith(".zip"):
                 self.refuse(here, f"{member.name} is a zip in a zip, which is not opened")
             elif not name.endswith("/"):
-                self.refuse(here, f"{member.name} is no notebook", tell=False)
+                self.refuse(here, no_notebook(member.name), tell=False)
 
     def empty_handed(self) -> list[Place]:
         """A place with a problem for everybody with a folder or a file of their own in which there is no notebook."""
         names = {place.student.casefold() for place in self.found}
-        full = {top for place in self.found for top in self.tops if is_under(place, top)}
+        full = {place.top for place in self.found}
         lost = []
         for top, is_folder in self.tops.items():
             student = student_of(PurePosixPath(top, "x") if is_folder else PurePosixPath(top))
-            named = not is_folder and (student.casefold() in names or PurePosixPath(top).suffix.lower() in TEACHERS)
+            nobodys = PurePosixPath(top).suffix.lower() in TEACHERS and ".ipynb." not in top.lower()
+            named = not is_folder and (student.casefold() in names or nobodys)
             if top not in full and not named:
                 names.add(student.casefold())
                 why = self.reasons.get(top, "the folder is empty")
@@ -145,19 +165,38 @@ class Search:
         return lost
 
 
-def is_under(place: Place, top: str) -> bool:
-    inside = place.member.strip("/") if place.member and not place.place.startswith(f"{top}/") else place.place
-    return inside == top or inside.startswith(f"{top}/")
+def no_notebook(name: str) -> str:
+    """Why a file is none. Browsers save notebooks as .ipynb.txt and .ipynb.json."""
+    renamed = name[: name.lower().index(".ipynb.") + 6] if ".ipynb." in name.lower() else ""
+    return f"{name} is no notebook" + (f"; is it one when it is called {renamed}?" if renamed else "")
+
+
+def not_too_many(found: list[Place]) -> list[Place]:
+    """The first MAX_NOTEBOOKS of each student, and one place with a problem for those that are beyond."""
+    kept: list[Place] = []
+    counts: Counter[str] = Counter()
+    first: dict[str, Place] = {}
+    for place in sorted(found, key=lambda place: place.place):
+        who = place.student.casefold()
+        counts[who] += 1
+        if counts[who] <= MAX_NOTEBOOKS:
+            kept.append(place)
+        else:
+            first.setdefault(who, place)
+    for who, place in first.items():
+        why = f"{counts[who]} notebooks under one name, and {MAX_NOTEBOOKS} are graded: from here on none. Which one counts?"
+        kept.append(Place(place.student, place.place, "", "", why, place.top))
+    return kept
 
 
 def hidden(inside: PurePosixPath) -> bool:
     return bool(SKIP & set(inside.parts)) or any(part.startswith(".") for part in inside.parts)
 
 
-def leads_away(link: Path, folder: Path) -> bool:
-    """Whether a link leads out of the folder, or nowhere (a loop)."""
+def leads_away(link: Path, own: Path) -> bool:
+    """Whether a link leads out of the student's own folder, or nowhere (a loop). One at the top has no such folder."""
     try:
-        return not link.resolve(strict=True).is_relative_to(folder.resolve())
+        return link == own or not link.resolve(strict=True).is_relative_to(own.resolve())
     except (OSError, RuntimeError):
         return True
 
@@ -165,7 +204,9 @@ def leads_away(link: Path, folder: Path) -> bool:
 def student_of(inside: PurePosixPath) -> str:
     """The first folder of the path, or the file's own name where there is no folder."""
     name = inside.parts[0] if len(inside.parts) > 1 else inside.stem
-    name = re.sub(r"\s+", " ", name).strip()  # a line break in a name would begin a line in the report
+    name = re.sub(
+        r"\.ipynb$", "", re.sub(r"\s+", " ", name), flags=re.IGNORECASE
+    ).strip()  # a line break in a name would begin a line in the report
     return re.sub(r"_\d+_assignsubmission_file_?$", "", name) or "unnamed"
 
 
@@ -181,7 +222,7 @@ def with_unique_names(found: list[Place]) -> list[Submission]:
             name = f"{place.student} ({number})"
         counts[place.student.casefold()] = number
         taken.add(name.casefold())
-        out.append(Submission(name, *place[1:]))
+        out.append(Submission(name, *place[1:5]))
     return out
 
 

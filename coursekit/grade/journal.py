@@ -1,5 +1,9 @@
-"""The journal of a run: one line a graded submission, so that whatever stops the run, nothing graded is lost."""
+"""The journal of a run: one line a graded submission, so that whatever stops the run, nothing graded is lost.
 
+Each line is sealed with a key that this user alone has: a journal may lie where students put their files.
+"""
+
+import hmac
 import json
 import os
 import secrets
@@ -23,7 +27,7 @@ class Journal:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path, self.lock = Path(path), threading.Lock()
+        self.path, self.lock, self.key = Path(path), threading.Lock(), own_key()
         self.file: TextIO | None = None
         self.problem = ""  # why the last line could not be written
 
@@ -33,7 +37,7 @@ class Journal:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             old = self.locked()
-            lines = [] if fresh else parsed(old.read())
+            lines = [] if fresh else parsed(old.read(), self.key)
             begun = lines[0] if lines else {}
             if settings["seed"] is None:
                 settings["seed"] = begun.get("seed") if begun.get("version") == settings["version"] else None
@@ -71,7 +75,7 @@ class Journal:
         file = open(place, "w", encoding="utf-8")
         try:
             lock(file)
-            file.write("".join(json.dumps(row) + "\n" for row in rows))
+            file.write("".join(sealed(row, self.key) for row in rows))
             keep(file)
             os.replace(place, self.path)
         except OSError:
@@ -84,7 +88,7 @@ class Journal:
         assert self.file is not None, "a line for a journal that is not open"
         with self.lock:
             try:
-                self.file.write(json.dumps(row) + "\n")
+                self.file.write(sealed(row, self.key))
                 keep(self.file)
             except (OSError, ValueError) as problem:  # ValueError: closed, after the line before it failed
                 self.problem = self.problem or str(getattr(problem, "strerror", None) or problem)
@@ -109,14 +113,29 @@ def lock(file: TextIO) -> bool:
     return True
 
 
-def parsed(text: str) -> list[Row]:
-    """The whole lines; one cut short by a crash is left out."""
-    rows: list[Row] = []
+def own_key() -> bytes:
+    """This user's key, made at the first run; one for this run alone where it cannot be kept."""
+    try:
+        place = Path.home() / ".coursekit" / "grading.key"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError), open(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+        return place.read_bytes() or secrets.token_bytes(32)
+    except (OSError, RuntimeError):  # no home, or none that can be written
+        return secrets.token_bytes(32)
+
+
+def sealed(row: Row, key: bytes) -> str:
+    """A line: the seal, and the row as JSON."""
+    text = json.dumps(row)
+    return f"{hmac.digest(key, text.encode(), 'sha256').hex()} {text}\n"
+
+
+def parsed(text: str, key: bytes) -> list[Row]:
+    """The rows of the whole lines with this key's seal; one cut short by a crash is left out, and so is anybody else's."""
+    rows = []
     for line in text.splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
+        seal, _, row = line.partition(" ")
+        if hmac.compare_digest(seal.encode(), hmac.digest(key, row.encode(), "sha256").hex().encode()):
+            rows.append(json.loads(row))
     return rows

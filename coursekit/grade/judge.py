@@ -1,18 +1,20 @@
 """One submission against its tasks: points, verdicts, and the pages a student gets. No learner code runs here."""
 
 import re
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .. import cells
 from ..cells import Book
-from ..examine import BROKEN, ERROR, MISSING, NOT_HERE, Failed, Verdict, examine
-from ..task import Finding, Task, lessons, tasks_of
+from ..examine import BROKEN, ERROR, MISSING, NOT_HERE, REFUSALS, Failed, Verdict, examine, refusal
+from ..task import Args, Finding, Task, lessons, tasks_of
 from .job import Job
 from .session import Session
 
 MASTER_SECONDS = 60
+JUDGE_SECONDS = 5  # of processor time, for what one call gave: right answers need a hundredth of it
 
 
 class Reference:
@@ -58,7 +60,9 @@ def grade_task(task: Task, book: Book, found: dict[str, str], reference: Referen
     with Session(task, own, job) as session:
         try:
             session.start()
-            verdict = examine(task, session.call, job.seed, lambda args: known.get(repr(args)), min(2.0, job.seconds / 3))
+            verdict = examine(
+                patient(task), session.call, job.seed, lambda args: known.get(repr(args)), min(2.0, job.seconds / 3)
+            )
             session.finish()
         except Failed as failure:
             verdict = not_loaded(failure)
@@ -67,9 +71,35 @@ def grade_task(task: Task, book: Book, found: dict[str, str], reference: Referen
     return explain(task, verdict, book, found)
 
 
+class TooMuch(BaseException):
+    """What came back keeps the judge busy for ever. Not an Exception, so that no judge takes it for a misshapen answer."""
+
+
+def patient(task: Task) -> Task:
+    """The task with a judge that gives up on an answer so large or so twisted that it cannot be looked through."""
+
+    def give_up(number: int, frame: Any) -> None:
+        raise TooMuch
+
+    def judge(args: Args, got: Any) -> Finding | None:
+        before = signal.signal(signal.SIGVTALRM, give_up)
+        signal.setitimer(signal.ITIMER_VIRTUAL, JUDGE_SECONDS)
+        try:
+            return task.judge(args, got)
+        except (TooMuch, MemoryError, RecursionError):
+            raise Failed(BROKEN, "what your code returned is too large to be judged.") from None
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, before)
+
+    return replace(task, judge=judge)
+
+
 def not_loaded(failure: Failed) -> Verdict:
     if failure.kind != ERROR:
         return Verdict(failure.kind, note=failure.text, where=failure.where)
+    if failure.error in REFUSALS:
+        return Verdict(ERROR, finding=refusal(failure), where=failure.where)
     finding = Finding("the answer cell runs", f"running the cell stopped with: {failure.text}", f"cell raises {failure.error}")
     return Verdict(ERROR, finding=finding, note=failure.text, where=failure.where)
 

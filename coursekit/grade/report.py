@@ -5,6 +5,7 @@ import html
 import io
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -118,19 +119,24 @@ def write_all(rows: list[Row], out: Path, feedback: str | None, settings: dict[s
 
 
 def page_names(rows: list[Row]) -> list[str]:
-    """A file name for each row, no two alike, also where upper and lower case are one."""
+    """A file name for each row, no two alike."""
     names: list[str] = []
     seen: set[str] = set()
     for row in rows:
         name = re.sub(r"[^\w.() -]", "_", row["student"])[:80]
         name = name.encode()[:200].decode(errors="ignore").strip(". ") or "student"  # a file's name has 255 bytes at most
         number, free = 1, name
-        while free.casefold() in seen:
+        while alike(free) in seen:
             number += 1
             free = f"{name}-{number}"
-        seen.add(free.casefold())
+        seen.add(alike(free))
         names.append(f"{free}.html")
     return names
+
+
+def alike(name: str) -> str:
+    """The same for names that some file systems take for one: of upper and lower case, é as one sign or as two."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def page(row: Row) -> str:

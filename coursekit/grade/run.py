@@ -108,7 +108,10 @@ def hidden_folders(options: argparse.Namespace, masters: dict[str, str]) -> list
     """What a sandbox must never show, should it lie below a folder that Python needs."""
     folders = {str(Path(options.submissions).resolve()), str(Path(options.output).resolve().parent)}
     folders |= {str(Path(m).parent) for m in masters.values()}
-    return sorted(f for f in folders if os.path.isdir(f) and not sandbox.is_inside(sys.prefix, f))
+    if (sandbox.PACKAGE.parent / "solutions").is_dir():  # a checkout, with its history and its tests
+        folders.add(str(sandbox.PACKAGE.parent))
+    pythons = (sys.prefix, *sandbox.python_folders())
+    return sorted(f for f in folders if os.path.isdir(f) and not any(sandbox.is_inside(p, f) for p in pythons))
 
 
 def engine_folders() -> list[str]:

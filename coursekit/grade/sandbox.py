@@ -25,6 +25,7 @@ WARNING = (
     "(apt-get install bubblewrap) or grade on a machine that you can lose."
 )
 FILE_BYTES, OPEN_FILES = 4 << 20, 48  # together: what an answer's process can keep in files that have no name
+AS_ROOT = " And you are root, whose processes the kernel does not count: grade as another user."
 NO_LIMITS = "WARNING: --sandbox none: the submissions run as you, without limits. Only for debugging your own code."
 
 
@@ -38,14 +39,15 @@ def choose(wanted: str) -> tuple[str, str]:
         raise NoSandbox("grading needs Linux or macOS; on Windows run it inside WSL")
     if wanted == "none":
         return "none", NO_LIMITS
+    limits_only = WARNING + (AS_ROOT if os.geteuid() == 0 else "")
     if wanted == "rlimits":
-        return "rlimits", WARNING
+        return "rlimits", limits_only
     works, why = probe()
     if works:
         return "bwrap", ""
     if wanted == "bwrap":
         raise NoSandbox(f"bubblewrap does not run here ({why}): install it, or use --sandbox auto and read its warning")
-    return "rlimits", WARNING
+    return "rlimits", limits_only
 
 
 @functools.cache
@@ -106,17 +108,19 @@ def bwrap_command(hidden: Sequence[str], packages: Sequence[str] = (), lesson: s
     for folder in system_folders():
         line += ["--ro-bind-try", folder, folder]
     line += ["--proc", "/proc", "--dev", "/dev", "--size", str(64 << 20), "--tmpfs", "/tmp"]
-    for folder in python_folders():
+    for folder in (*python_folders(), *library_folders()):
         line += ["--ro-bind", folder, folder]
-    for folder in hidden:
-        if any(is_inside(folder, seen) for seen in (*system_folders(), *python_folders())):
-            line += [*in_place_of(folder), "--remount-ro", str(folder)]
+    in_sight = (*system_folders(), *python_folders(), *library_folders())
+    covered = [f for f in sorted(map(str, hidden)) if any(is_inside(f, seen) for seen in in_sight)]
+    for folder in covered:
+        line += in_place_of(folder)
     for package in (PACKAGE, *packages):
         line += ["--ro-bind", str(package), str(package)]
     line += in_place_of(TASKS)
     for part in (TASKS / "__init__.py", TASKS / f"lesson_{lesson}") if lesson else ():
         line += ["--ro-bind", str(part), str(part)]
-    line += ["--remount-ro", str(TASKS)]
+    for folder in (*covered, str(TASKS)):  # only now: a package may lie in one of them
+        line += ["--remount-ro", folder]
     # what is left to write to is /tmp, which has a size: / itself and /dev are memory without one
     line += ["--dir", "/tmp/home", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp/home"]
     for name, value in environment("/tmp/home").items():
@@ -138,6 +142,13 @@ def python_folders() -> list[str]:
     found = {sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(sys.executable).resolve().parent.parent)}
     found = {os.path.abspath(f) for f in found} | {os.path.realpath(f) for f in found}
     return sorted(f for f in found if not any(is_inside(f, s) for s in system_folders()) and f != "/")
+
+
+def library_folders() -> list[str]:
+    """Folders of packages that lie elsewhere: a user's own (pip install --user), or those of an environment built upon."""
+    own = (*system_folders(), *python_folders())
+    found = [os.path.realpath(f) for f in sys.path if os.path.basename(f) in ("site-packages", "dist-packages")]
+    return [f for f in dict.fromkeys(found) if os.path.isdir(f) and not any(is_inside(f, seen) for seen in own)]
 
 
 def is_inside(path: str | Path, folder: str | Path) -> bool:

@@ -24,6 +24,7 @@ from .job import Job
 MAX_LINE = 4_000_000
 MAX_PRINTED = 1_000_000
 MAX_PROCESSES = 8
+MAX_FILES = 20_000  # in the sandbox's memory, whose size counts what is in them only
 MAX_QUESTION, MAX_QUESTIONS = 1_000, 100_000  # bytes of a line, and how many: all are kept for the judge
 START = 60  # seconds that an empty sandbox may take to come up
 
@@ -67,6 +68,7 @@ class Session:
             "drive": task.drive is not None,
             "needs": task.needs,
             "paths": [str(sandbox.PACKAGE.parent)],
+            "libraries": sandbox.library_folders(),
             "limits": sandbox.limits(self.mode, task.memory_mb, self.seconds),
             "refuse": self.mode != "none",
             "die": self.mode != "bwrap",
@@ -223,6 +225,8 @@ class Session:
         used = processes.memory_of(pids) >> 20
         if used > self.task.memory_mb * 1.5:
             raise self.broken(f"your code used {used} MB of memory; the limit is {self.task.memory_mb} MB")
+        if self.mode == "bwrap" and (files := processes.files_kept(pids)) > MAX_FILES:
+            raise self.broken(f"your code made {files:,} files; the limit is {MAX_FILES:,}")
 
     def broken(self, text: str) -> Failed:
         self.rule = self.rule or text

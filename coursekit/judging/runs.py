@@ -52,7 +52,8 @@ def rule_broken(run: Run) -> Finding | None:
         return None
     rule, text = run["broken"]["rule"], run["broken"]["text"]
     if rule == "plan() returns a Plan" and "returned None" not in text:
-        cause = f"{text.partition('.')[2]}: return a Plan with these in its fields, not the fields themselves"
+        what = text.partition(" returned ")[2]
+        cause = f"plan() returned {what}: return a Plan with these in its fields, not the fields themselves"
         return Finding(f"the engine's rule: {rule}", cause, "returns no Plan", "a Plan", timeline(run))
     when = f"In step {len(run['steps'])}, counted from 0" if run["steps"] else "In the first step"
     cause, slip = RULES.get(rule, f"your plan breaks the rule: {rule}"), f"rule: {rule}"

@@ -215,6 +215,8 @@ def scheduler_error(args: Args, error: str, text: str) -> str | None:
     if "object is not iterable" in text and ("NoneType" in text or "bool" in text):
         what = "None" if "NoneType" in text else "True or False"
         return f"a list is asked for, and there is {what}. leavers(done) returns a list of requests, [] if nobody leaves"
+    if error == "AttributeError" and "object has no attribute 'status'" in text:
+        return "a Plan names the requests themselves, as they stand in self.running and self.waiting: not their names or numbers"
     if error == "AttributeError" and ("has no setter" in text or "can't set attribute" in text):
         name = next((f"self.{queue}" for queue in ("running", "waiting") if queue in text), "this field")
         return (

@@ -11,7 +11,7 @@ from support.course import ROOT, answer_to, master_of, module_of
 from coursekit import cells, words
 from coursekit.build import solution_lines, stub
 from coursekit.cells import BEGIN, BEGIN_BROKEN, END
-from coursekit.examine import DONE, ERROR, TODO, caller, examine, try_case
+from coursekit.examine import DONE, ERROR, TODO, caller, examine, judge, try_case
 from coursekit.examine import WRONG as WRONG_
 from coursekit.hints import RUNGS, ladder
 from coursekit.shrink import size_of
@@ -110,6 +110,35 @@ def test_no_smaller_call_shows_the_same_mistake(task):
             if size_of(args) < size_of(verdict.args):
                 other = try_case(task, answer, args)
                 assert other is None or verdict.slip not in other.slips, (said, verdict.args, args)
+
+
+ODD = (None, True, -1, 1.5, float("nan"), float("inf"), 10**4000, "", "\ud800", [], [[]], {}, {"steps": []})
+
+
+@pytest.mark.parametrize("task", TASKS, ids=name)
+def test_whatever_comes_back_the_judge_has_words_for_it(task):
+    """A right answer with something odd in one of its places: never an exception, which would be the grader's own fault."""
+    answer = caller(answer_to(task), task.drive)
+    for args in [*(case.args for case in task.cases[:3]), task.random_cases(1)[-1]]:
+        got = answer(args)
+        for place in itertools.islice(places_in(got), 30):
+            for odd in ODD:
+                judge(task, args, with_odd(got, place, odd))
+
+
+def places_in(value, place=()):
+    yield place
+    inside = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
+    for key, part in inside:
+        yield from places_in(part, (*place, key))
+
+
+def with_odd(value, place, odd):
+    if not place:
+        return odd
+    changed = value.copy()
+    changed[place[0]] = with_odd(value[place[0]], place[1:], odd)
+    return changed
 
 
 @pytest.mark.parametrize("task, right", RIGHT, ids=name)

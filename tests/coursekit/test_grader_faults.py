@@ -1,6 +1,7 @@
 """What goes wrong in grading and is no student's fault: never a zero, always a reason, and taken up again."""
 
 import os
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -33,6 +34,36 @@ def test_the_probe_runs_with_the_boxes_few_variables(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("HELP", "yes")
     assert sandbox.probe.__wrapped__() == (False, "no help")
+
+
+CURIOUS = """
+import os
+def padding_waste(lengths):
+    return [sorted(name for name in os.listdir(COURSE) if name != "coursekit"), os.path.exists(COURSE + "/coursekit/tasks/x.py")]
+"""
+
+
+def test_a_checkout_in_an_environments_folder_starts_and_shows_nothing_but_the_package(tmp_path, monkeypatch):
+    """As ``pip install -e git+...`` leaves it: the course, its history, tests and solutions lie where Python does."""
+    if not sandbox.probe()[0]:
+        pytest.skip(f"bubblewrap does not run here: {sandbox.probe()[1]}")
+    course = tmp_path / "venv" / "src" / "course"
+    shutil.copytree(sandbox.PACKAGE, course / "coursekit", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("solutions", "tests", "submissions", ".git"):
+        put(course / name / "x.py", "secret")
+    put(course / "coursekit" / "tasks" / "x.py", "secret")
+    folders = [*sandbox.python_folders(), str(tmp_path / "venv")]
+    monkeypatch.setattr(sandbox, "python_folders", lambda: folders)
+    monkeypatch.setattr(sandbox, "PACKAGE", course / "coursekit")
+    monkeypatch.setattr(sandbox, "CHILD", course / "coursekit" / "grade" / "child.py")
+    monkeypatch.setattr(sandbox, "TASKS", course / "coursekit" / "tasks")
+    options = SimpleNamespace(submissions=str(course / "submissions"), output=str(course / "grades.csv"))
+    hidden = run.hidden_folders(options, {"02": str(course / "solutions" / "02_x.ipynb")})
+    there = job.Job(None, {}, "bwrap", "7", 5.0, hidden=tuple(hidden))
+    with Session(find_task("02.2"), [("02.2", CURIOUS.replace("COURSE", repr(str(course))))], there) as session:
+        session.start()
+        assert session.call([[1]]) == [["solutions", "submissions"], False]
+        session.finish()
 
 
 def test_a_sandbox_that_does_not_start_is_not_the_students_fault(tmp_path, monkeypatch):

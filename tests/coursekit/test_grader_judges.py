@@ -1,15 +1,17 @@
 """What the judge goes by: what it asked for, cells as the notebook runs them, and work that is the learner's own."""
 
 import os
+import sys
 import time
+from dataclasses import replace
 
 import pytest
-from support.course import ROOT, answer_to
+from support.course import ROOT, answer_to, put
 
 from coursekit import cells, words
 from coursekit.checking import verdict_on
 from coursekit.examine import DONE, Failed, caller, examine
-from coursekit.grade import job
+from coursekit.grade import job, sandbox
 from coursekit.grade.session import Session
 from coursekit.task import find_task
 
@@ -94,6 +96,12 @@ BODY = "def padding_waste(lengths):\n    return 1 - sum(lengths) / (len(lengths)
         'check("02.2", globals())',
         'from coursekit import check, hint\ncheck("02.2", globals())\nhint("02.2")',
         "import asyncio\nawait asyncio.sleep(0)",
+        "import __main__\nassert __main__.padding_waste is padding_waste",
+        "import pickle\nclass Kept:\n    pass\nassert type(pickle.loads(pickle.dumps(Kept()))) is Kept",
+        "from dataclasses import dataclass\n@dataclass\nclass Kept:\n    x: 'int' = 3\nassert Kept().x == 3",
+        "import typing\nclass Kept(typing.NamedTuple):\n    x: 'int'\nassert typing.get_type_hints(Kept) == {'x': int}",
+        "import torch\nassert float(torch.tensor([1.0, 2.0]).mean()) == 1.5",
+        "import numpy as np\nassert np.ones((500, 500)).sum() == 250_000",
     ],
 )
 def test_what_a_notebook_runs_the_grader_runs(extra):
@@ -102,6 +110,30 @@ def test_what_a_notebook_runs_the_grader_runs(extra):
         session.start()
         assert session.call([[1, 2]]) == 0.25
         session.finish()
+
+
+def test_a_large_library_takes_none_of_an_answers_time_and_memory():
+    """A notebook has it by then. With CUDA, torch alone maps more than an answer may have."""
+    source = "import torch\ndef padding_waste(lengths):\n    return (1 - torch.tensor(lengths) / max(lengths)).mean()\n"
+    task, quick = replace(find_task("02.2"), memory_mb=400), job.Job(None, {}, "rlimits", "7", 0.5)
+    with Session(task, [("02.2", source)], quick) as session:
+        session.start()
+        assert session.call([[1, 2]]) == 0.25
+        session.finish()
+
+
+def test_packages_of_this_user_or_of_another_environment_are_there(tmp_path, monkeypatch):
+    """pip install --user: what a notebook imports, the box finds too, and no other folder of the path."""
+    put(tmp_path / "lib" / "site-packages" / "own_package.py", "x = 0.25")
+    put(tmp_path / "project" / "secret.py", "x = 0.25")
+    monkeypatch.setattr(sandbox.sys, "path", [*sys.path, str(tmp_path / "project"), str(tmp_path / "lib" / "site-packages")])
+    source = "import own_package\ndef padding_waste(lengths):\n    import secret\n    return own_package.x\n"
+    with Session(find_task("02.2"), [("02.2", source)], JOB) as session:
+        session.start()
+        with pytest.raises(Failed, match="No module named 'secret'"):
+            session.call([[1, 2]])
+    line = sandbox.bwrap_command(())
+    assert str(tmp_path / "lib" / "site-packages") in line and str(tmp_path / "project") not in line
 
 
 def test_two_answers_in_one_cell_and_an_answer_in_anothers_cell():
@@ -121,12 +153,19 @@ ENGINES = "from minieng.scheduler.chunked import ChunkedScheduler"
 JUDGES = "from coursekit.tasks.lesson_04.best_window import choose, rank95\n" + (
     "def best_window(runs, limit):\n    return choose(runs, lambda run: rank95(run[1]) <= limit)"
 )
+FORMULAS = """from minieng.sim import facts
+def true_times(lengths, seats):
+    steps = [facts.steps_static(lengths, seats), facts.steps_continuous(lengths, seats)] if lengths else [0, 0]
+    return *steps, max([0, *lengths, -(-sum(lengths) // seats)])"""
 BORROWED = [
     ("09.1", ENGINES),
     ("09.1", f"{ENGINES} as Engines\nclass ChunkedScheduler(Engines):\n    pass"),
     ("09.1", "import minieng.scheduler.chunked as c\nfrom minieng import Scheduler\nclass ChunkedScheduler(Scheduler):\n"
              "    def plan(self, now):\n        return c.ChunkedScheduler.plan(self, now)"),
     ("04.1", "from minieng.scheduler.dynamic import DynamicScheduler"),
+    ("05.1", FORMULAS),
+    ("05.1", FORMULAS.partition("\n")[2].replace("    st", "    import minieng.sim.facts as facts\n    st")),
+    ("05.1", FORMULAS.replace("true_times", "mine") + "\nimport functools\ntrue_times = functools.partial(mine)"),
     ("04.3", JUDGES),
 ]  # fmt: skip
 

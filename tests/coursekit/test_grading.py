@@ -71,7 +71,8 @@ def test_points_pages_and_summary(tmp_path):
     assert "[4/4]" in said and "seed 3" in said and "commonest mistakes" in said
     assert rows["bob"]["remarks"] == "02.2: other number" and "ModuleNotFoundError" in rows["'=cmd"]["remarks"]
     page = (tmp_path / "pages" / "bob.html").read_text()
-    assert "85 of 100 points" in page and "smallest failing call" in page and "padding_waste([" in page
+    assert "85 of 100 points" in page and "padding_waste([" in page
+    assert all(words in page for words in ("smallest failing call", "<b>expected</b>", "<b>got</b>", "likely cause"))
     assert "<b>.ipynb" not in "".join(p.read_text() for p in (tmp_path / "pages").glob("*.html"))
     summary = (tmp_path / "pages" / "class" / "summary.html").read_text()
     assert "mean 65.0 points" in summary and "other number" in summary
@@ -271,6 +272,29 @@ def test_a_journal_cut_short_or_of_other_settings_is_not_believed(tmp_path):
     for asked, known in ((settings, ["a"]), ({"seed": None, "version": "x"}, ["a"]), ({"seed": "2", "version": "x"}, [])):
         with journal.Journal(path).opened(dict(asked)) as done:
             assert list(done) == known
+
+
+def test_a_journal_that_a_student_has_put_there_is_not_believed(tmp_path):
+    """The table may be written into the folder of a collection, and anybody may have left a file of that name."""
+    path, settings = tmp_path / ".g.journal", {"seed": None, "version": "x"}
+    forged = [{"seed": "1", "version": "x"}, row("eve", DONE) | {"key": "eve"}]
+    for line in (
+        lambda r: json.dumps(r) + "\n",
+        lambda r: "0" * 64 + " " + json.dumps(r) + "\n",
+        lambda r: journal.sealed(r, b"?"),
+    ):
+        path.write_text("".join(map(line, forged)) + "\ud800".encode("utf-8", "replace").decode())
+        with journal.Journal(path).opened(dict(settings)) as done:
+            assert done == {}
+
+
+def test_without_a_home_the_key_is_this_runs_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert journal.own_key() == journal.own_key() and len(journal.own_key()) == 32
+    assert (tmp_path / ".coursekit" / "grading.key").stat().st_mode & 0o077 == 0
+    put(tmp_path / "file", "")
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    assert journal.own_key() != journal.own_key()
 
 
 def test_a_job_reaches_the_helper_as_it_was():

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from course_answers.lesson_06.shared_blocks import BlocksByStack
 
 import coursekit
 from coursekit import guard, show, store
@@ -85,6 +86,7 @@ SAID = {
     "closes every file and sleeps": ("os.closerange(0, 1024); sleep(60)", "close only what you opened"),
     # both are true, and which is noticed first is chance
     "closes every file and ends": ("os.closerange(0, 1024); os._exit(0)", ("ended the whole program", "closed all open files")),
+    "asks somebody": ("input('how many? ')", "your function asks for input()"),
     "aborts": ("os.abort()", "ended the whole program"),
     "interrupts": ("raise KeyboardInterrupt", "ended the whole program (KeyboardInterrupt"),
     "an odd name": ("raise type('\\x1b[31m', (Exception,), {})('why')", "\\x1b[31m: why"),
@@ -106,6 +108,10 @@ class Mute(Exception):
 class NoText(Exception):
     def __str__(self):
         return None
+class Shy:
+    def __getattribute__(self, name):
+        return 1 / 0
+    __str__ = __repr__ = __class__ = property(lambda self: 1 / 0)
 class Liar(type):
     @property
     def __name__(cls):
@@ -128,6 +134,36 @@ def test_what_cannot_be_judged_is_told_in_words(name, capsys, own_progress):
     assert "Traceback" not in said and "\x1b" not in said and said.encode("utf-8")
     assert len(said) < 5_000 and time.monotonic() - begun < 45  # it sleeps for 60 s
     assert json.loads(own_progress.read_text())["tasks"]["02.2"] == {"tries": 1}
+
+
+LOOKED_AT = {
+    "a thing that cannot be shown": (CLASSES + "thing = Shy()", "thing"),
+    "a class whose metaclass lies": (CLASSES, "Lies"),
+    "a function with another name": ("def helper(): pass\nhelper.__name__ = type('Sly', (str,), {'__eq__': 1})('x')", "helper"),
+    "functions of libraries": ("from inspect import signature\nfrom asyncio import run\nfrom statistics import NormalDist",
+                               "signature, run, NormalDist"),
+    "helpers without end": ("\n".join(f"def f{i}(): f{i + 1}" for i in range(3_000)), "f0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOKED_AT)
+def test_what_a_right_answer_names_is_looked_at_and_not_run(name, capsys):
+    """Whether it is somebody else's work is found out in the kernel itself."""
+    before, body = LOOKED_AT[name]
+    begun = time.monotonic()
+    said = checked(body, capsys, before)
+    assert "right on all" in said and "remark" not in said, said
+    assert time.monotonic() - begun < 10
+
+
+def test_an_answer_of_a_class_that_lies_is_judged_like_others(capsys):
+    space = {}
+    exec(CLASSES + "class Honest(metaclass=Liar):\n    pass\nthing = Honest()", space)
+    family = [space["Honest"], type("Blocks", (BlocksByStack, space["Honest"]), {})]
+    coursekit.check("06.3", {"SharedBlocks": family[1]})
+    assert "06.3 SharedBlocks: right on all" in capsys.readouterr().out
+    coursekit.check("06.3", {"SharedBlocks": space["thing"]})
+    assert "is a Honest, neither a function nor a class" in capsys.readouterr().out
 
 
 def test_a_kernel_that_ignores_its_children_can_still_check(capsys):

@@ -8,13 +8,13 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from support.course import ROOT, put, solved
+from support.course import ROOT, answer_to, put, solved
 from support.grading import grade, one_answer, rows_of, told_by, until
 
 import coursekit
-from coursekit import cli, doctor
+from coursekit import cli, doctor, store
 from coursekit.examine import Failed
-from coursekit.grade import collect, job, judge, processes, run, sandbox
+from coursekit.grade import collect, job, journal, judge, processes, run, sandbox, session
 from coursekit.grade.session import Session
 from coursekit.task import find_task, lessons, tasks_of
 
@@ -94,11 +94,84 @@ def test_time_in_line_is_not_counted_and_processes_of_ones_own_win_none(monkeypa
 
 
 def test_the_sizes_on_the_page_are_those_of_the_sandbox():
-    (row,) = re.findall(r"^\| files \| (\d+) MB in memory, gone afterwards \| (\d+) MB each;", PAGE, re.MULTILINE)
+    (row,) = re.findall(
+        r"^\| files \| (\d+) MB and 20,000 files in memory, gone afterwards \| (\d+) MB each;", PAGE, re.MULTILINE
+    )
     line = sandbox.bwrap_command(())
     size = line[line.index("/tmp") - 2]
-    assert (int(size) >> 20, sandbox.FILE_BYTES >> 20) == tuple(map(int, row))
+    assert (int(size) >> 20, sandbox.FILE_BYTES >> 20) == tuple(map(int, row)) and session.MAX_FILES == 20_000
     assert ["--remount-ro", "/"] in [line[i : i + 2] for i in range(len(line))]
+
+
+def test_hidden_expectations_are_the_masters_answers():
+    task, masters = find_task("02.3"), {"02": str(next((ROOT / "solutions").glob("02_*.ipynb")))}
+    known = judge.Reference("02", job.Job(None, masters, "none", "7", 5.0)).hidden(task)
+    right = answer_to(task)
+    assert known == {repr(args): right(*args) for args in task.random_cases("7")}
+
+
+def test_loose_files_that_are_nobodys_are_passed_over(tmp_path):
+    (endings,) = re.findall(r"Loose files that\s+are nobody's answer \((.*) and the like\)", PAGE)
+    for number, ending in enumerate(re.findall(r"`(\.\w+)`", endings)):
+        put(tmp_path / f"file{number}{ending}", "x")
+    assert len(list(tmp_path.iterdir())) == 4 and collect.collect(tmp_path) == ([], [])
+
+
+def test_so_many_are_graded_at_once(tmp_path, monkeypatch):
+    here, most = [], []
+
+    class Slow:
+        def __init__(self, *args):
+            self.pid = 1
+
+        def ask(self, job, submission, seconds):
+            here.append(submission)
+            time.sleep(0.1)
+            most.append(len(here))
+            here.remove(submission)
+            return {"problem": "none"}
+
+        def end(self):
+            pass
+
+        ask_to_end = end
+
+    monkeypatch.setattr(run, "Helper", Slow)
+    found = [collect.Submission(f"s{i}", f"s{i}", f"s{i}") for i in range(9)]
+    kept = journal.Journal(tmp_path / ".g.journal")
+    with kept.opened({"seed": "1", "version": "x"}):
+        run.Round(found, job.Job(None, {}, "none", "7", 5.0), kept, {}, lambda text: None).graded(3)
+    assert max(most) == 3
+    with journal.Journal(tmp_path / ".g.journal").opened({"seed": "1", "version": "x"}, fresh=True) as done:
+        assert done == {}, "--fresh forgets them"
+
+
+def test_progress_is_kept_in_one_file_in_the_home(monkeypatch, tmp_path):
+    assert "`~/.coursekit/progress.json`" in TEXT
+    monkeypatch.delenv("COURSEKIT_PROGRESS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(store, "_memory", None)
+    coursekit.hint("02.1")
+    assert [p.name for p in (tmp_path / ".coursekit").iterdir() if p.suffix == ".json"] == ["progress.json"]
+
+
+def test_what_the_page_tells_to_run_is_there():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in set(re.findall(r"`make (\w+)`", TEXT)))
+    assert (ROOT / "Dockerfile").exists() and (ROOT / ".devcontainer" / "devcontainer.json").exists()
+
+
+@pytest.mark.parametrize("got", ["[[i] for i in range(120_000)]", "[10**3000] * 9000", "[list(range(60_000))] * 2"])
+def test_an_answer_that_keeps_the_judge_busy_is_given_up(got, monkeypatch):
+    assert f"more than {judge.JUDGE_SECONDS} seconds earns nothing" in TEXT
+    monkeypatch.setattr(judge, "JUDGE_SECONDS", 0.2)
+    task = judge.patient(find_task("02.3"))
+    begun = time.monotonic()
+    try:
+        assert task.judge(([3, 1, 2], 2), eval(got)) is not None
+    except Failed as failed:
+        assert "too large to be judged" in failed.text
+    assert time.monotonic() - begun < 5 and signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
 
 
 def test_a_notebook_can_be_graded_as_an_exercise_that_it_does_not_name():
@@ -172,7 +245,7 @@ FORKS = ["pid = os.fork()", "while pid == 0: time.sleep(1)", "return pid"]
 def test_on_macos_time_is_limited_and_what_hides_is_not_found(mac):
     """The page says so. Each line is shown on Linux with Linux's own means taken away."""
     assert "On macOS there is no bubblewrap, and the kernel refuses nothing: time and output are limited" in TEXT
-    assert sandbox.choose("auto") == ("rlimits", sandbox.WARNING)
+    assert sandbox.choose("auto") == ("rlimits", sandbox.WARNING + sandbox.AS_ROOT * (os.geteuid() == 0))
     assert value_of(["return 0.25"]) == 0.25
     assert value_of(["return os.memfd_create('x')"]) > 2, "the kernel refuses nothing"
     with pytest.raises(Failed, match="did not finish in 1 s"):

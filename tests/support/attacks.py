@@ -128,6 +128,12 @@ for folder in ("/", "/tmp", "/dev/shm", "/var/tmp", "/run", "/dev", os.path.expa
         except OSError:
             pass
 """
+EMPTY_FILES = """
+number = 0
+while True:
+    os.mkdir(f"/tmp/{number}")
+    number += 1
+"""
 NAMELESS = """
 for number in range(400):
     try:
@@ -267,6 +273,62 @@ traced = [pid for pid in neighbours() if libc.ptrace(16, pid, 0, 0) == 0]
 """
     + f"if traced:\n    {RIGHT}\nreturn 0.5"
 )
+OWNERS = """
+import fcntl, socket, struct
+for pid in neighbours():
+    for own in (lambda a: fcntl.fcntl(a, 8, pid), lambda a: fcntl.ioctl(a, 0x8901, struct.pack("i", pid))):
+        here, there = socket.socketpair()  # whoever owns it is sent signal 9 when something comes
+        for act in (lambda: own(here), lambda: fcntl.fcntl(here, 10, 9), lambda: fcntl.fcntl(here, 4, os.O_ASYNC)):
+            try:
+                act()
+            except OSError:
+                pass
+        there.send(b"x")
+return 0.5
+"""
+SLOW_ALL = (
+    """
+slowed = 0
+for pid in neighbours():
+    for act in (lambda: os.sched_setaffinity(pid, {0}), lambda: os.sched_setscheduler(pid, 5, os.sched_param(0)),
+                lambda: os.setpriority(os.PRIO_PROCESS, pid, 19)):
+        try:
+            act()
+            slowed += 1
+        except OSError:
+            pass
+"""
+    + f"if slowed:\n    {RIGHT}\nreturn 0.5"
+)
+LOOKS_INSIDE = (
+    """
+opened = 0
+def judges(pid):
+    try:
+        return b"grade.worker" in open(f"/proc/{pid}/cmdline", "rb").read()
+    except OSError:
+        return False
+for pid in filter(judges, neighbours()):
+    for part, how in (("mem", os.O_RDWR), ("maps", os.O_RDONLY), ("environ", os.O_RDONLY)):
+        try:
+            os.close(os.open(f"/proc/{pid}/{part}", how))
+            opened += 1
+        except OSError:
+            pass
+"""
+    + f"if opened:\n    {RIGHT}\nreturn 0.5"
+)
+RIGHTS = (
+    """
+import re
+effective = int(re.search(r"CapEff:\\s*(\\w+)", open("/proc/self/status").read())[1], 16)
+if effective & ~4:
+    """
+    + RIGHT
+    + """
+return 0.5
+"""
+)
 SECRETS = (
     """
 import os
@@ -292,12 +354,13 @@ except OSError:
 # ---- the channel
 CHANNEL = """
 import os, sys
-main = sys.modules["__main__"]
 frame = sys._getframe()
-while not isinstance(frame.f_locals.get("self"), main.Server):
+while type(frame.f_locals.get("self")).__name__ != "Server":
     frame = frame.f_back
 server = frame.f_locals["self"]
 """
+RAW_SURROGATES = CHANNEL + "server.plain.to_plain = lambda value: value\nreturn '\\ud800\\x1b[31m' * 9"
+MARKUP = "raise type('<script>alert(1)</script>', (Exception,), {})('<script>alert(1)</script>')  # <script>alert(1)</script>"
 HALF_A_LINE = CHANNEL + "os.write(server.channel, b'{\"id\"')\nos._exit(0)"
 LONG_LINE = CHANNEL + "while True:\n    os.write(server.channel, b'x' * 4096)"
 TWICE = CHANNEL + "server.reply('value', body='{\"value\": 0.0}')\nreturn 0.5"
@@ -376,11 +439,15 @@ class BlockPool:
 """
 FORGED_LOG = """# Task 06.2
 import sys
-def dumps(value, real=sys.modules["__main__"].dumps):
+frame = sys._getframe()
+while "Server" not in frame.f_globals:
+    frame = frame.f_back
+child = frame.f_globals
+def dumps(value, real=child["dumps"]):
     if isinstance(value, dict) and isinstance(value.get("value"), list):
         value = {"value": value["value"][:1]}
     return real(value)
-sys.modules["__main__"].dumps = dumps
+child["dumps"] = dumps
 class BlockPool:
     def __init__(self, num_blocks, block_size):
         self.all = num_blocks
@@ -408,6 +475,30 @@ class ChunkedScheduler(Scheduler):
 ENGINES_MAKER = """# Task 09.1
 from minieng.scheduler import make_scheduler
 ChunkedScheduler = type(make_scheduler("chunked"))
+"""
+ENGINES_ANEW = """# Task 09.1
+import importlib
+import minieng.scheduler.chunked as engines
+ChunkedScheduler = importlib.reload(engines).ChunkedScheduler
+"""
+ENGINES_AGAIN = """# Task 09.1
+import sys
+import minieng.scheduler
+del sys.modules["minieng.scheduler.chunked"]
+from minieng.scheduler.chunked import ChunkedScheduler
+"""
+ENGINES_FORMULAS = """# Task 05.1
+from minieng.sim import facts
+def true_times(lengths, seats):
+    if not lengths:
+        return 0, 0, 0
+    bound = max(max(lengths), -(-sum(lengths) // seats))
+    return facts.steps_static(lengths, seats), facts.steps_continuous(lengths, seats), bound
+"""
+ENGINES_ROUTER = """# Task 13.3
+from minieng.parallel.router import PrefixAffinity
+class FleetRouter(PrefixAffinity):
+    pass
 """
 JUDGES = """# Task 04.3
 def best_window(runs, limit):

@@ -26,8 +26,6 @@ def judge_form(lengths: list[int], got: Any) -> Finding | None:
     def wrong(cause: str, slip: str) -> Finding:
         return Finding(EACH_ONCE, cause, slip, "a list of lists of indices", got)
 
-    if isinstance(got, dict):
-        return wrong("this is a dict: return the list of batches, without the lengths that you grouped them by", "a dict")
     if got and not any(isinstance(batch, list) for batch in got):
         return wrong("this is one flat list: cut it into batches, each of them a list", "flat list")
     for batch in got:
@@ -80,6 +78,11 @@ def likely_members(lengths: list[int], batch_size: int, flat: list[int], got: An
             repeats and equal and sorted(flat) == sorted(lengths.index(x) for x in lengths),
             "a request is in two batches. With two equal lengths, `lengths.index(x)` finds the first one twice",
             "index twice",
+        ),
+        (
+            len(got) > 1 and all(batch == got[0] for batch in got),
+            "all batches are alike: they are one list, which you clear and fill again. Begin a new list for each batch",
+            "one list again",
         ),
         (
             repeats and any(set(a) & set(b) for a, b in zip(got, got[1:])),

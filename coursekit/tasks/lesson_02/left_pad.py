@@ -53,6 +53,9 @@ def not_three_grids(prompts: list[list[int]], pad_id: int, got: Any) -> Finding 
         if not isinstance(grid, list) or not all(isinstance(row, list) for row in grid):
             what = "one flat list" if isinstance(grid, list) else repr(grid)[:40]
             return wrong(f"{name} is {what}: it has a row, which is a list, for each prompt", "no rows")
+        if any(isinstance(x, list) for row in grid for x in row):
+            cause = f"a row of {name} holds a list: padding and prompt are one list, `[pad_id] * gap + prompt`"
+            return wrong(cause, "list in a row")
     if not is_right(got) and any(is_right(other) for other in itertools.permutations(got)):
         return wrong(f"the three lists are in another order than {', '.join(NAMES)}", "lists swapped")
     return None
@@ -178,6 +181,11 @@ def likely_masks(prompts: list[list[int]], pad_id: int, mask: Grid, width: int) 
             "token for padding: count the padding, do not look for it",
             "mask by value",
         ),
+        (
+            mask == [[0 if pad_id == 0 else 1] * gap + [int(t != 0) for t in p] for (_, gap), p in zip(rows, prompts)],
+            "the mask asks whether a token is 0, and here pad_id is another number. Count the padding, do not look for it",
+            "mask of zeros",
+        ),
         (mask == begins(1), "the mask begins one column too late: it hides the first token of each prompt", "mask one late"),
         (
             mask == [[1] * (width - gap) + [0] * gap for _, gap in rows],
@@ -221,6 +229,11 @@ def likely_positions(prompts: list[list[int]], width: int, want: Grid) -> list[t
             [[x + 1 for x in row] for row in want],
             "your position ids start at 1: the first token of a prompt is at position 0",
             "positions from 1",
+        ),
+        (
+            [list(range(end - len(p), end)) for p, end in zip(prompts, itertools.accumulate(map(len, prompts)))],
+            "your position ids run on from one prompt into the next: each row counts from 0 again",
+            "positions run on",
         ),
         (
             [row[::-1] for row in want],

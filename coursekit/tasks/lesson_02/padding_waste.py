@@ -5,6 +5,7 @@ from typing import Any
 
 from ...task import CANNOT_TELL, Args, Case, Finding, Task, likeliest
 
+WHOLE = "whole division"
 WASTE_RULE = "waste = padded cells / all cells of the rectangle"
 
 
@@ -29,6 +30,7 @@ def judge_waste(args: Args, got: Any) -> Finding | None:
     if cells == 0:
         return wrong("a batch without a single cell wastes nothing: 0.0", "empty batch")
     made = [(cause, slip) for value, cause, slip in likely_wastes(lengths, padded, cells) if near(value)]
+    made = [pair for pair in made if pair[1] != WHOLE or type(got) is int]
     counted = f"{CANNOT_TELL}: the rectangle has {cells} cells, rows times longest, and {padded} of them hold no token"
     return likeliest(wrong, made or [(counted, "other number")])
 
@@ -54,7 +56,8 @@ def likely_wastes(lengths: list[int], padded: int, cells: int) -> list[tuple[flo
         (real / cells, "this is the useful share: the waste is what is left of 1", "useful share"),
         (100 * padded / cells, "this is a percentage: return a share between 0 and 1", "percent"),
         (padded, "this is the number of padded cells: divide it by the number of all cells", "count, not share"),
-        (padded // cells, "`//` throws the fraction away: divide with `/`", "whole division"),
+        (padded // cells, "`//` throws the fraction away: divide with `/`", WHOLE),
+        (1 - real / n * longest, "`a / b * c` is (a / b) * c: put brackets around the product below the line", "no brackets"),
         *((1 - real / (n * width), cause, slip) for slip, (width, cause) in widths.items()),
         (
             sum(x < longest for x in lengths) / n,

@@ -23,7 +23,10 @@ def judge_fill(args: Args, got: Any) -> Finding | None:
         return wrong("return one flat list: the wait of each request, in order of arrival", "not a list")
     if any(isinstance(x, list) for x in got):
         return wrong("there is a list for each batch: put their waits into one flat list", "list of batches")
-    if any(not is_number(x) or abs(x) == float("inf") for x in got):
+    strange = next((x for x in got if not is_number(x) and x is not None or x != x), None)
+    if strange is not None:
+        return wrong(f"a wait is {strange!r}, which is no number of seconds", "no number")
+    if any(x is None or abs(x) == float("inf") for x in got):
         return wrong(
             "some request waits for ever. After the last arrival nobody else can come: the last batch starts then, full or not",
             "never starts",
@@ -45,6 +48,9 @@ def other_length(arrivals: list[float], size: int, got: list[Any]) -> tuple[str,
         return "the last batch is not full, and its requests are missing: they are served too", "last batch lost"
     if len(got) == -(-n // size):
         return "there is one number for each batch: each of its requests has a wait of its own", "one a batch"
+    if len(got) == len(set(arrivals)) < n:
+        cause = "two requests came at the same moment, and one wait is left for both, as in a dict with the arrival as its key"
+        return cause, "equal arrivals lost"
     if len(got) == n - 1:
         return "there is one wait less than requests: these are the times between two of them", "between requests"
     return f"there is one wait for each request: {n}, not {len(got)}", "other length"

@@ -6,6 +6,7 @@ from typing import Any
 from ...task import CANNOT_TELL, Args, Case, Finding, Task, likeliest
 from .batches import batches_of, is_number
 
+WHOLE = "whole division"
 IDLE_RULE = "idle share = seats that make no token / all seats; a batch has batch_size seats in each of its steps"
 
 
@@ -27,6 +28,7 @@ def judge_idle(args: Args, got: Any) -> Finding | None:
     if not lengths:
         return wrong("without a request there is no batch, and nothing is idle: 0.0", "no request")
     made = [(cause, slip) for value, cause, slip in likely_shares(lengths, size, used, seats) if near(value)]
+    made = [pair for pair in made if pair[1] != WHOLE or type(got) is int]
     counted = f"{CANNOT_TELL}: the batches have {seats} seats, batch_size in each step, and {seats - used} of them make no token"
     return likeliest(wrong, made or [(counted, "other number")])
 
@@ -40,7 +42,7 @@ def likely_shares(lengths: list[int], size: int, used: int, seats: int) -> list[
         (idle, "this is the number of idle seats: divide it by the number of all seats", "count, not share"),
         (idle / used, "you divide by the tokens: divide by all seats, those that make no token too", "wrong denominator"),
         (-idle / seats, "this is negative: idle seats are all seats less the tokens, not the other way round", "negative"),
-        (idle // seats, "`//` throws the fraction away: divide with `/`", "whole division"),
+        (idle // seats, "`//` throws the fraction away: divide with `/`", WHOLE),
         (round(idle / seats, 2), "the share is rounded to two digits: return it as it is", "rounded"),
         *other_batches(lengths, size, used),
     ]
@@ -91,6 +93,21 @@ def other_batches(lengths: list[int], size: int, used: int) -> list[tuple[float,
             1 - used / (size * max(1, steps_continuous(lengths, size))),
             "you let the next request take a seat as soon as it is free: that is another schedule. A static batch ends whole",
             "refills seats",
+        ),
+        (
+            1 - used / (size * sum(map(min, batches))),
+            "a batch ends with its shortest answer, you say: it ends with its longest",
+            "shortest as longest",
+        ),
+        (
+            1 - sum(batches[0]) / (size * max(batches[0])),
+            "this is the share of the first batch alone: go on to the others, and divide once, at the end",
+            "first batch alone",
+        ),
+        (
+            1 - used / (size * max(batches[-1])),
+            "these are the seats of the last batch alone: add them up, `seats += ...`",
+            "seats of the last batch",
         ),
         (1 - used / steps, "you count steps: each step has batch_size seats", "steps, not seats"),
         (

@@ -1,9 +1,10 @@
 """A static scheduler, judged by the batches it made in a simulated engine."""
 
 import random
+from collections import Counter
 
 from ...judging.runs import Run, Step, left_out, sorted_how, timeline
-from ...judging.scheduling import Bench, random_jobs
+from ...judging.scheduling import Bench, Words, random_jobs
 from ...task import Args, Case, Finding, likeliest
 
 BENCH = Bench(max_num_seqs=32, num_blocks=1024)
@@ -129,7 +130,18 @@ def stays_together(run: Run, begin: int, end: int) -> Finding | None:
     return None
 
 
-OWN_WORDS = {
+def leaver_words(run: Run) -> str:
+    """Words for a request that is let go too early: because one beside it is done, or although nobody is."""
+    made = Counter(name for step in run["steps"] for name in step["emitted"])
+    gone = {name for step in run["steps"] for name in step["finished"]}
+    told = "leavers(done) lets a request go that has tokens left to make."
+    if any(made[name] == r["output"] - 1 for name, r in run["requests"].items() if name not in gone):
+        return f"{told} One of them was done in this step, which is no reason for the others: ask whether all of self.running are"
+    often = "It is asked after every step, and `done` is often empty: all(...) over an empty list is True"
+    return f"{told} {often}. Ask about self.running"
+
+
+OWN_WORDS: Words = {
     "rule: never idle without a reason": "your plan is empty although requests wait, and nobody else will come: the batch never "
     "fills. When self.arrivals_open is False, start with what is there",
     "rule: no more tokens than are left": "your plan gives a row more than one token while it writes. Each token needs the one "
@@ -137,8 +149,7 @@ OWN_WORDS = {
     "rule: no more KV than there is": "plan.span is more than the cache holds for so many rows: slots_per_row(batch) is enough",
     "rule: no finished requests": "your plan gives a token to a row that is done. Leave requests with is_done out of "
     "plan.extend, and keep them in plan.rows",
-    "rule: a request leaves when it is done": "leavers(done) lets a request go that has tokens left to make. It is asked after "
-    "every step, and `done` is often empty: all(...) over an empty list is True. Ask about self.running",
+    "rule: a request leaves when it is done": leaver_words,
 }
 
 

@@ -278,6 +278,7 @@ TIGHT = [[0.0, 4, 6], [0.0, 13, 2], [0.0, 2, 2], [0.0, 3, 3]]
 GROWS = [[0.0, 4, 9], [0.0, 4, 9], [0.0, 2, 3]]
 FOUR = [[0.0, 4, 9]] * 4  # eight blocks hold two for each, and all need a third in the same step
 LATE = [[0.0, 4, 9], [0.0, 4, 9], [0.03, 6, 3]]  # the third fits only into what a preempted one gives up
+AGAIN = [[0.0, 4, 9], [0.0, 4, 9], [0.105, 2, 2]]  # the third comes when the preempted one runs again, and there is room
 
 TASK = BENCH.task(
     like="continuous",
@@ -295,6 +296,7 @@ TASK = BENCH.task(
         Case((GROWS, {"max_num_seqs": 3, "num_blocks": 5}), None),
         Case((FOUR, {"max_num_seqs": 4, "num_blocks": 8}), None),
         Case((LATE, {"max_num_seqs": 3, "num_blocks": 5}), None),
+        Case((AGAIN, {"max_num_seqs": 3, "num_blocks": 5}), None),
     ),
     judge=judge,
     generate=generate,

@@ -34,8 +34,12 @@ class Watched:
         self.num_free = num_blocks
         self.beyond: dict[str, int] = {}  # parent's tokens that a fork left out, by child
         self.forked: set[int] = set()  # blocks that were shared once
+        self.freed: dict[str, int] = {}  # tokens of requests that were freed
 
     def look_at(self, entry: dict[str, Any]) -> Finding | None:
+        if not isinstance(entry["tables"], dict):
+            cause = "tables() gives something else than a dict: the name of each request, and the list of its blocks"
+            return Finding(KEEP_RULE, cause, "no dict of tables", {"tables": self.tables}, {"tables": entry["tables"]})
         now = {name: list(table) for name, table in entry["tables"].items() if table}
         change = Change(entry, self.num_blocks, self.size, self.tables, now, self.num_free)
         finding = strange_ids(change) or self.after(change) or miscounted(change)
@@ -50,7 +54,8 @@ class Watched:
 
     def after_allocate(self, change: Change, name: str, n: int) -> Finding | None:
         start = self.written.get(name, 0)
-        call = Allocation(change, name, start, start + n, self.beyond.get(name, 0), frozenset(self.forked))
+        freed = self.freed.get(name, 0)
+        call = Allocation(change, name, start, start + n, self.beyond.get(name, 0), frozenset(self.forked), freed)
         if not call.refused:
             self.written[name] = call.end
         return judge_allocation(call)
@@ -61,7 +66,7 @@ class Watched:
         return judge_fork(change, parent, child, num_tokens)
 
     def after_free(self, change: Change, name: str) -> Finding | None:
-        del self.written[name]
+        self.freed[name] = self.written.pop(name)
         self.beyond.pop(name, None)
         return judge_free(change, name)
 

@@ -16,7 +16,7 @@ class Allocation:
     """One call, beside what is known of its request.
 
     start, end: its tokens before and after. beyond: tokens of its parent that the fork left out.
-    forked: blocks that a fork has shared, whoever holds them by now.
+    forked: blocks that a fork has shared, whoever holds them by now. freed: tokens it had when it was freed before.
     """
 
     change: Change
@@ -25,6 +25,7 @@ class Allocation:
     end: int
     beyond: int
     forked: frozenset[int]
+    freed: int = 0
 
     @property
     def old(self) -> list[int]:
@@ -98,6 +99,9 @@ def wrong_size(a: Allocation) -> Finding | None:
         begins = "a fork begins with num_tokens, not all of the parent's"
         cause = f"{name} has {a.end} tokens, but blocks for {a.end + a.beyond}: {begins}"
         return change.wrong(GROW_RULE, cause, "parent's length", expected)
+    if a.freed and not a.start and held == change.blocks_for(a.freed + a.end):
+        cause = f"{name} was freed and begins anew with {a.end} tokens: you still count the {a.freed} it had before"
+        return change.wrong(GROW_RULE, cause, "length stays", expected)
     made = []
     if a.end % size == 0 and held == need + 1:
         cause = "you take the next block when the last one is full. Nobody needs it before the next token comes"

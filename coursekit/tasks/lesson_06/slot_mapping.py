@@ -18,6 +18,8 @@ def judge_slots(args: Args, got: Any) -> Finding | None:
     def wrong(cause: str, slip: str) -> Finding:
         return Finding(SLOT_RULE, cause, slip, want, got)
 
+    if not isinstance(got, list):
+        return wrong("the answer is a list of slots, one number for each position", "no list")
     if any(isinstance(slot, list) for slot in got):
         return wrong("there is a pair or a list for a position: a slot is one number, block x block_size + place", "pairs")
     if len(got) != len(want):
@@ -165,8 +167,8 @@ def other_slots(args: Args, where: list[tuple[int, int]]) -> list[tuple[list[int
 def slots_error(args: Args, error: str, text: str) -> str | None:
     if error == "IndexError":
         return (
-            "your index ran past the end of the table: the index into the table is the position divided by block_size "
-            "(whole division), and the place is the rest"
+            "your index ran past the end of the table. The positions go from start to end - 1, and position i is in entry "
+            "i // block_size of the table"
         )
     return None
 

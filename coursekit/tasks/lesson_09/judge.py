@@ -59,6 +59,13 @@ def nothing_planned(args: Args, run: Run) -> Finding | None:
         return Finding(FULL, cause, "nobody gives way", "somebody in plan.preempt", timeline(run))
     budget, now = args[1]["max_num_batched_tokens"], max((s["start"] + s["duration"] for s in run["steps"]), default=0.0)
     for name, r in run["requests"].items():
+        begun = sum(n for step in run["steps"] for other, _, n in step["slices"] if other == name)
+        if r["finish"] is None and 0 < begun < r["prompt"]:
+            cause = (
+                f"your plan is empty although {name} has begun its prompt: {begun} of {r['prompt']} tokens are computed. Who has "
+                "begun is in self.running, and goes on from there"
+            )
+            return Finding(BEGUN, cause, "never goes on", f"{min(budget, r['prompt'] - begun)} tokens for {name}", timeline(run))
         if r["finish"] is None and r["arrival"] <= now and r["prompt"] > budget:
             cause = (
                 f"your plan is empty although {name} has a prompt of {r['prompt']} tokens to compute, "
@@ -189,6 +196,9 @@ def decodes_missing(view: View, views: list[View], budget: int) -> Problem | Non
     if total + len(missing) > budget:
         cause = f"{name} is writing and gets no token, because prompts have taken the budget. Serve those who write first"
         return DECODES, cause, "prompts first", f"one token for {', '.join(missing)}"
+    if not set(view["given"]) - set(view["writing"]):
+        cause = f"{name} is writing and gets no token, though the step has room: go through all of self.running"
+        return DECODES, cause, "leaves out a writer", f"one token for {', '.join(missing)}"
     cause = f"{name} is writing and gets no token, though the step has room: a chunk and the decodes belong into the same step"
     return DECODES, cause, "not fused", f"one token for {', '.join(missing)}"
 

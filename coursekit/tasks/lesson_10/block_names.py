@@ -308,6 +308,7 @@ TASK = Task(
     valid=valid_names,
     drive=drive_names,
     scene=scene,
+    asks_twice=True,
     exact=False,
     hints=(
         "Blocks of 2. The texts 1 2 5 6 and 3 4 5 6 end in the same block of words. May the second request read the keys and "

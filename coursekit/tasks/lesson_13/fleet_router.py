@@ -209,6 +209,7 @@ TASK = Task(
     valid=valid,
     on_error=on_error,
     exact=False,
+    engine=True,
     rounds=16,
     hints=(
         "Two replicas: one has computed this beginning and is busy, the other is idle. What does each choice cost, in tokens?",

@@ -173,6 +173,17 @@ def bucket_recursive(lengths, batch_size, left=None):
     return [left[:batch_size], *bucket_recursive(lengths, batch_size, left[batch_size:])] if left else []
 
 
+def bucket_cleared(lengths, batch_size):
+    """Every batch is one and the same list."""
+    batches, batch = [], []
+    for i in in_order(lengths):
+        batch.append(i)
+        if len(batch) == batch_size:
+            batches.append(batch)
+            batch.clear()
+    return batches + [batch] * bool(batch)
+
+
 WRONG = [
     (bucket_arrival, "follow the order of arrival"),
     (bucket_lengths, "the lengths themselves"),
@@ -198,6 +209,7 @@ WRONG = [
     (bucket_empty_end, "a batch is empty"),
     (bucket_by_key, "this is a dict"),
     (bucket_in_place, "changes the lists that it is given"),
+    (bucket_cleared, "which you clear and fill again"),
 ]
 
 RIGHT = [

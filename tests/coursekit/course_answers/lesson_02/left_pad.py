@@ -2,6 +2,7 @@
 
 import itertools
 from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 
@@ -235,6 +236,43 @@ def pad_recursive(prompts, pad_id, width=None):
     return [first[0], *ids], [first[1], *mask], [first[2], *positions]
 
 
+def mask_of_zeros(prompts, pad_id):
+    return padded(prompts, pad_id, mask=lambda row, ones: [int(t != 0) for t in row])
+
+
+def positions_run_on(prompts, pad_id):
+    ids, mask, _ = padded(prompts, pad_id)
+    count = itertools.count()
+    return ids, mask, [[next(count) if x else 0 for x in row] for row in mask]
+
+
+def pad_list_in_row(prompts, pad_id):
+    _, mask, positions = padded(prompts, pad_id)
+    return [[[pad_id] * (len(mask[0]) - len(p)), *p] for p in prompts], mask, positions
+
+
+def pad_by_name(prompts, pad_id):
+    return dict(zip(("input_ids", "attention_mask", "position_ids"), padded(prompts, pad_id)))
+
+
+def pad_np_pad(prompts, pad_id):
+    width = max(map(len, prompts))
+    ids = np.stack([np.pad(p, (width - len(p), 0), constant_values=pad_id) for p in prompts])
+    mask = np.arange(width) >= width - np.array([[len(p)] for p in prompts])
+    return ids, mask, np.where(mask, mask.cumsum(1) - 1, 0)
+
+
+class Padded(NamedTuple):
+    input_ids: list
+    attention_mask: list
+    position_ids: list
+
+
+def pad_named(prompts, pad_id):
+    """The fields have names, and it is a tuple all the same."""
+    return tuple(Padded(*padded(prompts, pad_id)))
+
+
 WRONG = [
     (pad_right, "the padding is on the right"),
     (pad_positions_count_padding, "position ids count the padding"),
@@ -266,6 +304,21 @@ WRONG = [
     (pad_other_order, "in another order than input_ids"),
     (pad_two_lists, "yours holds 2"),
     (pad_each_prompt, "three rows for each prompt"),
+    (mask_of_zeros, "asks whether a token is 0"),
+    (positions_run_on, "run on from one prompt into the next"),
+    (pad_list_in_row, "padding and prompt are one list"),
+    (pad_by_name, "this is a dict"),
 ]
 
-RIGHT = [padded, pad_by_hand, pad_by_turning, pad_numpy, pad_torch, pad_deques, pad_generator, pad_recursive]
+RIGHT = [
+    padded,
+    pad_by_hand,
+    pad_by_turning,
+    pad_numpy,
+    pad_torch,
+    pad_deques,
+    pad_generator,
+    pad_recursive,
+    pad_np_pad,
+    pad_named,
+]

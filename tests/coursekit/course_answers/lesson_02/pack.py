@@ -199,6 +199,18 @@ def pack_backwards(prompts):
     return ids, positions, cu
 
 
+def pack_remembers(prompts, ids=[], positions=[], cu=[0]):  # noqa: B006 (the mistake)
+    for prompt in prompts:
+        ids += prompt
+        positions += range(len(prompt))
+        cu.append(len(ids))
+    return ids, positions, cu
+
+
+def pack_by_name(prompts):
+    return dict(zip(("input_ids", "position_ids", "cu_seqlens"), packed(prompts)))
+
+
 WRONG = [
     (pack_positions_run_on, "position ids run on"),
     (pack_no_zero, "the leading 0 is missing"),
@@ -227,6 +239,8 @@ WRONG = [
     (pack_token_index, "comes twice in a prompt"),
     (pack_down, "position ids count down"),
     (pack_all_zero, "every position is 0"),
+    (pack_remembers, "remembers the calls before"),
+    (pack_by_name, "this is a dict"),
 ]
 
 RIGHT = [packed, pack_by_sum, pack_by_hand, pack_numpy, pack_torch, pack_folded, pack_generators, pack_backwards]

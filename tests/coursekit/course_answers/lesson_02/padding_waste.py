@@ -2,6 +2,7 @@
 
 import functools
 import statistics
+from fractions import Fraction
 
 import numpy as np
 
@@ -130,6 +131,19 @@ def waste_drawn(lengths):
     return drawn.count(".") / max(1, len(drawn))
 
 
+def waste_no_brackets(lengths):
+    return 1 - sum(lengths) / len(lengths) * max(lengths) if lengths else 0.0
+
+
+def waste_exact(lengths):
+    return float(1 - Fraction(sum(lengths), len(lengths) * max(lengths))) if lengths else 0
+
+
+def waste_compared(lengths):
+    """Each cell against its column number."""
+    return (np.arange(max(lengths)) >= np.array(lengths)[:, None]).mean() if len(lengths) else 0.0
+
+
 WRONG = [
     (waste_over_tokens, "the denominator is wrong"),
     (waste_useful, "the useful share"),
@@ -151,6 +165,7 @@ WRONG = [
     (waste_pair, "one number between 0 and 1"),
     (waste_empty_is_all, "wastes nothing: 0.0"),
     (waste_nothing_for_nobody, "is it reached on every path"),
+    (waste_no_brackets, "put brackets around the product"),
 ]
 
 RIGHT = [
@@ -162,4 +177,6 @@ RIGHT = [
     waste_row_by_row,
     waste_folded,
     waste_drawn,
+    waste_exact,
+    waste_compared,
 ]

@@ -183,6 +183,25 @@ def fill_formula_for_all(arrivals, size):
     return [(size - 1) / 2 * sum(gaps) / max(1, len(gaps))] * len(arrivals)
 
 
+def fill_text(arrivals, size):
+    return [f"{wait:.1f}" for wait in fill(arrivals, size)]
+
+
+def fill_nan(arrivals, size):
+    return [float("nan")] * len(arrivals)
+
+
+def fill_by_key(arrivals, size):
+    return list(dict(zip(arrivals, fill(arrivals, size))).values())
+
+
+def fill_numbered(arrivals, size):
+    """The number of the last one of each batch, for all at once."""
+    numbers = np.arange(len(arrivals))
+    last = np.minimum((numbers // size + 1) * size, len(arrivals)) - 1
+    return np.array(arrivals)[last] - np.array(arrivals) if len(arrivals) else []
+
+
 WRONG = [
     (fill_since_first, "since the first request of the batch came"),
     (fill_same, "the same wait"),
@@ -213,6 +232,9 @@ WRONG = [
     (fill_rounded, "rounded to whole seconds"),
     (fill_pops, "changes the lists that it is given"),
     (fill_prints, "is there a `return` line"),
+    (fill_text, "a wait is '"),
+    (fill_nan, "a wait is nan"),
+    (fill_by_key, "as in a dict with the arrival as its key"),
 ]
 
-RIGHT = [fill, fill_backwards, fill_numpy, fill_generator, fill_clock, fill_gaps, fill_recursive]
+RIGHT = [fill, fill_backwards, fill_numpy, fill_generator, fill_clock, fill_gaps, fill_recursive, fill_numbered]

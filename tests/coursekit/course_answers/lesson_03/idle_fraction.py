@@ -162,6 +162,28 @@ def idle_seats_of_one_batch(lengths, size):
     return 1 - sum(lengths) / (size * max(lengths)) if lengths else 0.0
 
 
+def idle_shortest(lengths, size):
+    return 1 - sum(lengths) / (size * sum(map(min, cut(lengths, size)))) if lengths else 0.0
+
+
+def idle_first_batch(lengths, size):
+    return idle(lengths[:size], size)
+
+
+def idle_overwrites(lengths, size):
+    seats = 0
+    for batch in cut(lengths, size):
+        seats = size * max(batch)
+    return 1 - sum(lengths) / seats if seats else 0.0
+
+
+def idle_recursive(lengths, size):
+    def seats(rest):
+        return size * max(rest[:size]) + seats(rest[size:]) if rest else 0
+
+    return 1 - sum(lengths) / seats(lengths) if lengths else 0
+
+
 WRONG = [
     (idle_busy, "this is the busy share"),
     (idle_percent, "percentage"),
@@ -184,6 +206,9 @@ WRONG = [
     (idle_empty_is_all, "nothing is idle: 0.0"),
     (idle_list, "one number between 0 and 1"),
     (idle_forgets_return, "is it reached on every path"),
+    (idle_shortest, "ends with its shortest answer"),
+    (idle_first_batch, "the first batch alone"),
+    (idle_overwrites, "the last batch alone"),
 ]
 
-RIGHT = [idle, idle_step_by_step, idle_numpy, idle_running_max, idle_weighed, idle_by_step, idle_islice]
+RIGHT = [idle, idle_step_by_step, idle_numpy, idle_running_max, idle_weighed, idle_by_step, idle_islice, idle_recursive]

@@ -348,6 +348,28 @@ class FillsAPlan(Scheduler):
         return [r for r in self.running if not any(not other.is_done for other in self.running)]
 
 
+class LeavesWithTheFirst(Static):
+    def leavers(self, done):
+        return list(self.running) if any(r.is_done for r in self.running) else []
+
+
+class NamesInRows(Static):
+    def begin(self, batch):
+        return Plan(extend=[(r, r.num_remaining_tokens) for r in batch], rows=[r.request_id for r in batch], span=columns(batch))
+
+
+class ReturnsADict(Static):
+    def plan(self, now):
+        return {"extend": super().plan(now).extend}
+
+
+class WideSpan(Static):
+    """Right: a few columns more than are needed."""
+
+    def begin(self, batch):
+        return Plan(extend=[(r, r.num_remaining_tokens) for r in batch], rows=tuple(batch), span=columns(batch) + 3)
+
+
 WRONG = [
     (NeverFlushes, "the batch never fills"),
     (LeavesEarly, "while its batch ran on"),
@@ -386,6 +408,9 @@ WRONG = [
     (NoScheduler, "this is no scheduler"),
     (WithoutNow, "cannot be called as the task calls it"),
     (PollsForever, "comes to no end"),
+    (LeavesWithTheFirst, "which is no reason for the others"),
+    (NamesInRows, "a Plan names the requests themselves"),
+    (ReturnsADict, "plan() returned {'extend'"),
 ]
 
 RIGHT = [
@@ -399,4 +424,5 @@ RIGHT = [
     BySequence,
     CountsDown,
     FillsAPlan,
+    WideSpan,
 ]

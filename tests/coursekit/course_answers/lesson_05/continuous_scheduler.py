@@ -396,6 +396,14 @@ class Counts(Continuous):
         return (r for r in done)
 
 
+class AfraidOfCrowds(Continuous):
+    """Lets nobody in as long as somebody runs who was sent back once."""
+
+    def come_in(self, plan, kv):
+        if not any(r.num_preemptions for r in self.running):
+            super().come_in(plan, kv)
+
+
 WRONG = [
     (WhenEmpty, "A batch need not end"),
     (PromptsFirst, "pauses in step"),
@@ -430,6 +438,7 @@ WRONG = [
     (LongestOfNobody, "max() of nobody"),
     (ReturnsPairs, "not the fields themselves"),
     (OfNothing, "this is no scheduler"),
+    (AfraidOfCrowds, "seats are taken. A batch need not end"),
 ]
 
 RIGHT = [Continuous, WithTheHelpers, NewcomersInFront, PreemptsByHand, ByGenerator, ByItsQueue, Counts]

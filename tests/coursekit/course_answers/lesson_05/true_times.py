@@ -237,6 +237,14 @@ def times_by_filling(lengths, slots):
     return static, max(map(len, rows)), lower_bound(lengths, slots)
 
 
+def times_by_name(lengths, slots):
+    return dict(zip(("static", "continuous", "bound"), times(lengths, slots)))
+
+
+def times_as_floats(lengths, slots):
+    return [float(number) for number in times(lengths, slots)]
+
+
 WRONG = [
     (times_claim, "the time of a single seat"),
     (times_split, "spread over several seats"),
@@ -269,6 +277,7 @@ WRONG = [
     (times_words, "steps': the answer is three whole numbers"),
     (times_sum, "the answer is three numbers: static"),
     (times_none, "bound is None"),
+    (times_by_name, "this is a dict"),
 ]
 
 RIGHT = [
@@ -279,4 +288,5 @@ RIGHT = [
     times_recursive,
     times_generator,
     times_by_filling,
+    times_as_floats,
 ]

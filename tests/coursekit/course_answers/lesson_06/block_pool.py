@@ -509,6 +509,38 @@ class LowestFirst(Pool):
         return {name: tuple(self.rows[name]) for name in sorted(self.rows, key=lambda name: -len(self.rows[name]))}
 
 
+class LengthStays(Pool):
+    """Forgets to forget how long a freed request was."""
+
+    def free(self, name):
+        self.let_go(self.rows.pop(name))
+
+
+class ListsTables(Pool):
+    def tables(self):
+        return list(self.rows.values())
+
+
+class OfTheClass(Pool):
+    """What belongs to one pool is kept by all."""
+
+    rows = {}
+    lengths = {}
+
+    def __init__(self, num_blocks, block_size):
+        self.size, self.unused, self.holders = block_size, list(range(num_blocks)), Counter()
+
+
+class PairsAsLists(Pool):
+    """Right: lists of two, and tables that are copies."""
+
+    def pair(self, old, new):
+        return [old, new]
+
+    def tables(self):
+        return {name: tuple(row) for name, row in self.rows.items()}
+
+
 WRONG = [
     (FreesShared, "another request still holds it"),
     (Leaks, "they have leaked"),
@@ -547,6 +579,9 @@ WRONG = [
     (RefusesLastBlock, "though there is room"),
     (RewritesTables, "no longer in their places"),
     (NoTables, "something that the task asks for is not there"),
+    (LengthStays, "you still count the"),
+    (ListsTables, "something else than a dict"),
+    (OfTheClass, "remembers the calls before"),
 ]
 
-RIGHT = [Pool, ByOwners, OwnError, ByRecords, ByTokens, TriesFirst, LowestFirst]
+RIGHT = [Pool, ByOwners, OwnError, ByRecords, ByTokens, TriesFirst, LowestFirst, PairsAsLists]

@@ -150,6 +150,14 @@ def slots_islice(table, start, end, size):
     return itertools.islice((b * size + p for b, p in itertools.product(table, range(size))), start, end)
 
 
+def slots_by_position(table, start, end, size):
+    return {i: table[i // size] * size + i % size for i in range(start, end)}
+
+
+def slots_taken(table, start, end, size):
+    return np.take(table, np.arange(start, end) // size) * size + np.arange(start, end) % size
+
+
 WRONG = [
     (slots_positions, "these are the positions"),
     (slots_blocks, "these are block numbers"),
@@ -181,14 +189,7 @@ WRONG = [
     (by_place(lambda table, i, start, size: table[i // size] * size + i // size), "the index into the table"),
     (by_place(lambda table, i, start, size: table[i // size] * (size - 1) + i % size), "by block_size - 1"),
     (by_place(lambda table, i, start, size: table[i // size] * size + (i % size) ** 2), "I cannot tell"),
+    (slots_by_position, "this is a dict"),
 ]
 
-RIGHT = [
-    slots_right,
-    slots_all_then_cut,
-    slots_numpy,
-    slots_torch,
-    slots_by_block,
-    slots_stepping,
-    slots_islice,
-]
+RIGHT = [slots_right, slots_all_then_cut, slots_numpy, slots_torch, slots_by_block, slots_stepping, slots_islice, slots_taken]

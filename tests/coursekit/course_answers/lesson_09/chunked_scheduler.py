@@ -432,6 +432,30 @@ class Recursive(Scheduler):
             self.enter(plan, kv, left[1:])
 
 
+class NeverGoesOn(Chunked):
+    """Looks for prompts among those who wait alone."""
+
+    def old(self):
+        return [r for r in self.running if r.is_decode]
+
+
+class TwoWriters(Chunked):
+    """Two decodes a step, whoever writes."""
+
+    def old(self):
+        return [r for r in self.running if r.is_decode][:2] + [r for r in self.running if not r.is_decode]
+
+
+class ByStableSort(Chunked):
+    """Right: one sort in place of two lists, and the sum of the plan in place of a count."""
+
+    def old(self):
+        return sorted(self.running, key=lambda r: not r.is_decode)
+
+    def chunk(self, r):
+        return min(r.num_remaining_tokens, self.max_num_batched_tokens - sum(n for _, n in self.made.extend))
+
+
 WRONG = [
     (WholePrompts, "in one piece"),
     (BudgetForEach, "the budget is for the step"),
@@ -461,6 +485,8 @@ WRONG = [
     (Misspelt, "has no attribute 'max_batched_tokens'"),
     (ReturnsPairs, "not the fields themselves"),
     (KeepsThemAll, "names a request that is finished"),
+    (NeverGoesOn, "goes on from there"),
+    (TwoWriters, "go through all of self.running"),
 ]
 
-RIGHT = [Chunked, Helped, InTwoPasses, ByGenerators, GivesWayByHand, OneLoop, Recursive]
+RIGHT = [Chunked, Helped, InTwoPasses, ByGenerators, GivesWayByHand, OneLoop, Recursive, ByStableSort]
