@@ -20,7 +20,7 @@ from tools import playground as page_tool
 
 ROOT = Path(__file__).parents[1]
 PAGE_FILES = ("playground.html", "playground/page.js", "playground/worker.js")
-LESSONS = [f"{i:02}" for i in range(13)]
+LESSONS = [f"{i:02}" for i in range(15)]
 
 
 def both(name: str) -> tuple[Outcome, Outcome]:
@@ -36,6 +36,11 @@ def place(outcome: Outcome, name: str) -> int:
 def ms_a_step(outcome: Outcome) -> float:
     counts = outcome.counts()
     return counts["total_ms"] / counts["steps"]
+
+
+def answered_a_second(outcome: Outcome) -> float:
+    counts = outcome.counts()
+    return 1e3 * counts["completed"] / counts["total_ms"]
 
 
 # What each sentence says, in the words of the table. a, b: the counts on the left and on the right; left, right: all else
@@ -80,6 +85,18 @@ CLAIMS = {
     "bubbles": lambda a, b, *_: (
         a["bubble_percent"] == pytest.approx(75, abs=1) and b["bubble_percent"] < 10 and 2 * b["mean_ttft_ms"] < a["mean_ttft_ms"]
     ),
+    "served-not-good": lambda a, b, left, right: (
+        answered_a_second(left) < 0.7 * 25
+        and answered_a_second(right) > 0.9 * 25
+        and a["most_waiting"] > 20
+        and 2 * a["late"] > a["completed"]
+        and b["late"] == b["most_waiting"] == 0
+    ),
+    "hidden-queue": lambda a, b, *_: (
+        a["longest_gap_ms"] == pytest.approx(b["longest_gap_ms"], rel=0.05)
+        and a["mean_ttft_ms"] > 10 * b["mean_ttft_ms"]
+        and (a["late"], b["late"]) == (a["completed"] / 2, 0)
+    ),
 }
 
 
@@ -99,9 +116,9 @@ def test_a_claim_can_fail(name):
     assert not CLAIMS[name](right.counts(), left.counts(), right, left)
 
 
-def test_there_are_twenty_and_each_lesson_has_its_own():
+def test_there_are_22_and_each_lesson_has_its_own():
     names = [each.name for each in SITUATIONS]
-    assert len(set(names)) == len(names) == 20 == len(CLAIMS) and {each.lesson for each in SITUATIONS} >= set(LESSONS)
+    assert len(set(names)) == len(names) == 22 == len(CLAIMS) and {each.lesson for each in SITUATIONS} >= set(LESSONS)
     assert all(re.fullmatch(r"[a-z-]+", each.name) and len(each.look) > 60 for each in SITUATIONS)
     with pytest.raises(ValueError, match="no situation 'x': choose one of alone-or-together, "):
         situation("x")

@@ -9,12 +9,13 @@ from ..draw import player_data, player_page
 from ..draw.seats import Cell, cells
 from ..draw.words import counted
 from ..observe.trace import Trace
-from .outcome import Outcome
+from .outcome import PROMISE, Outcome
 from .svg import curve, legend, timeline
 
 ROWS = (  # name in ``counts``, what the table calls it, how it is printed
     ("completed", "requests answered", ",.0f"),
     ("refused", "requests refused", ",.0f"),
+    ("late", f"answers too late ({PROMISE['ttft']} ms, then {PROMISE['tpot']} ms a token)", ",.0f"),
     ("steps", "steps", ",.0f"),
     ("computed", "tokens computed", ",.0f"),
     ("padding", "positions of padding", ",.0f"),
