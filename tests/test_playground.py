@@ -369,11 +369,11 @@ def test_the_pages_script_finds_its_fields_and_nothing_comes_from_elsewhere():
 
 def test_pyodide_is_the_one_that_was_pinned(tmp_path, monkeypatch):
     monkeypatch.setattr(page_tool, "CACHE", tmp_path)
-    monkeypatch.setattr(page_tool, "packed", lambda: b"another package")
+    monkeypatch.setattr(page_tool, "from_npm", lambda: b"another package")
     with pytest.raises(RuntimeError, match=r"npm brought another pyodide@0\.29\.5: its sha512 is "):
         page_tool.pyodide()
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
     monkeypatch.setattr(page_tool.shutil, "which", lambda name: None)
     with pytest.raises(RuntimeError, match="comes from npm, which is not here: install Node.js"):
-        page_tool.packed()
+        page_tool.from_npm()
