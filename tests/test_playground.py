@@ -256,7 +256,7 @@ class Tags(HTMLParser):
         self.used: set[str] = set()
 
     def handle_starttag(self, tag, attrs):
-        self.open += [] if tag == "br" else [tag]
+        self.open += [] if tag in ("br", "wbr") else [tag]
         self.ids += [value for name, value in attrs if name == "id"]
         self.used |= {name for key, value in attrs if key != "srcdoc" for name in re.findall(r"url\(#([^)]+)\)", value or "")}
 

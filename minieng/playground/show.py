@@ -44,9 +44,10 @@ CSS = """<style>
 .mp-bad{border:2px solid #a33f00;border-radius:.4rem;padding:.5rem .7rem;margin:.4rem 0}
 .mp-bad{overflow-wrap:anywhere}.mp-player{width:100%;height:42rem;border:1px solid #8886}
 .mp-wide{overflow-x:auto}.mp-wide table{border-collapse:collapse;margin:.6rem 0;width:auto}
-.mp-wide th,.mp-wide td{text-align:right;padding:.15rem .7rem;border-bottom:1px solid #8886}
+.mp-wide th,.mp-wide td{text-align:right;padding:.15rem .45rem;border-bottom:1px solid #8886}
 .mp-wide th,.mp-wide td{max-width:16rem;overflow-wrap:anywhere}
-.mp-wide th:first-child{min-width:9rem;text-align:left;font-weight:normal}.mp-wide thead th{font-weight:bold}
+.mp-wide th:first-child{min-width:8rem;text-align:left;font-weight:normal}
+.mp-wide thead th{font-weight:bold;font-size:.8rem}
 </style>"""
 
 
@@ -121,6 +122,11 @@ def in_order(outcome: Outcome, most: int = 11) -> str:
     return " ".join(names[:most]) + (" …" if len(names) > most else "") or "–"
 
 
+def breakable(label: str) -> str:
+    """HTML whose lines may end after each part of a knob's name, as a narrow column needs."""
+    return escape(label).replace("_", "_<wbr>").replace("=", "=<wbr>")
+
+
 def table(outcomes: Sequence[Outcome]) -> str:
     """A row for each count that is not zero everywhere, a column for each outcome."""
     counts = [outcome.counts() for outcome in outcomes]
@@ -132,6 +138,6 @@ def table(outcomes: Sequence[Outcome]) -> str:
         lines.append(f'<tr><th scope="row">{words}</th>{values}</tr>')
     orders = "".join(f"<td>{escape(in_order(outcome))}</td>" for outcome in outcomes)
     lines.append(f'<tr><th scope="row">first tokens in this order</th>{orders}</tr>')
-    heads = "".join(f'<th scope="col">{escape(each.choice.label())}</th>' for each in outcomes)
+    heads = "".join(f'<th scope="col">{breakable(each.choice.label())}</th>' for each in outcomes)
     body = f"<thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(lines)}</tbody>"
     return f'<div class="mp-wide" tabindex="0"><table>{body}</table></div>'
