@@ -98,6 +98,9 @@ def test_a_player_in_a_lesson_has_the_pages_theme_and_its_own_height(site, page)
     inside = page.frames[1]
     high, wide = inside.evaluate("[document.documentElement.scrollHeight, innerHeight]")
     assert high <= wide, "no bar of its own"
+    for wide in (400, 1200):
+        page.set_viewport_size({"width": wide, "height": 900})
+        inside.wait_for_function("Math.abs(innerHeight - document.body.offsetHeight) < 8")  # no bar, and nothing empty
     for theme in ("dark", "light"):
         page.evaluate(f"document.body.dataset.theme = '{theme}'")
         inside.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
