@@ -47,7 +47,7 @@ CSS = """<style>
 .mp-wide th,.mp-wide td{text-align:right;padding:.15rem .45rem;border-bottom:1px solid #8886}
 .mp-wide th,.mp-wide td{max-width:16rem;overflow-wrap:anywhere}
 .mp-wide th:first-child{min-width:8rem;text-align:left;font-weight:normal}
-.mp-wide thead th{font-weight:bold;font-size:.8rem}
+.mp-wide thead th{font-weight:bold;font-size:.8rem;min-width:6.3rem}.mp-wide span{display:inline-block}
 </style>"""
 
 
@@ -123,8 +123,9 @@ def in_order(outcome: Outcome, most: int = 11) -> str:
 
 
 def breakable(label: str) -> str:
-    """HTML whose lines may end after each part of a knob's name, as a narrow column needs."""
-    return escape(label).replace("_", "_<wbr>").replace("=", "=<wbr>")
+    """HTML whose lines end between knobs, and in a narrow column after a part of a knob's name."""
+    parts = escape(label).replace("_", "_<wbr>").replace("=", "=<wbr>").split(", ")
+    return "<span>" + ",</span> <span>".join(parts) + "</span>"
 
 
 def table(outcomes: Sequence[Outcome]) -> str:

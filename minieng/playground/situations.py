@@ -235,8 +235,8 @@ SITUATIONS = (
         "was due, as here, the mean time to first token is more than ten times as long, and more than half "
         "of the answers are late.",
         every(0.09, *[(100, 40), (300, 80)] * 10),
-        Choice("chunked", "max_num_seqs=4, num_blocks=160"),
-        Choice("chunked", "max_num_seqs=16, num_blocks=160"),
+        Choice("chunked", "max_num_seqs=4, num_blocks=192"),
+        Choice("chunked", "max_num_seqs=16, num_blocks=192"),
     ),
 )  # fmt: skip
 
