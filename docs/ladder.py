@@ -9,12 +9,11 @@ included. The schedulers, the cache and the trace are the engine's own.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from minieng import Engine, EngineConfig, Plan, Request, SamplingParams
 from minieng.clock import VirtualClock
-from minieng.draw import player_data
+from minieng.draw import player_data, player_text
 from minieng.kv.allocator import KVCache
 from minieng.observe.trace import Trace
 from minieng.plan import StepResult
@@ -54,6 +53,6 @@ if __name__ == "__main__":
     picture = compare(traces, by="time")
     picture.save(here / "ladder.png")
     for name, trace in traces.items():
-        text = json.dumps(player_data(trace, title=name.capitalize()), ensure_ascii=False, separators=(",", ":"))
+        text = player_text(player_data(trace, title=name.capitalize()))
         (here / "ladder" / f"{name.partition(':')[0]}.json").write_text(text + "\n", encoding="utf-8")
     print(picture.alt_text())

@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 
 import pytest
+from support import chromium
 from support.tally import TALLY, TOKENS_PER_TIE
 
 import minieng  # noqa: F401 (before torch, whose threads are told how to wait when it is loaded)
@@ -52,6 +53,20 @@ def shape(tmp_path_factory):
         return known[name]
 
     return get
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, for tests that `support.chromium.NEEDS` marks."""
+    with chromium.launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser, request):
+    """A page on which nothing may go wrong; an indirect parameter holds options of playwright's new_page."""
+    with chromium.watched(browser, **getattr(request, "param", {})) as page:
+        yield page
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -20,7 +20,7 @@ from tools import playground as page_tool
 
 ROOT = Path(__file__).parents[1]
 PAGE_FILES = ("playground.html", "playground/page.js", "playground/worker.js")
-LESSONS = [f"{i:02}" for i in range(13)]
+LESSONS = [f"{i:02}" for i in range(15)]
 
 
 def both(name: str) -> tuple[Outcome, Outcome]:
@@ -36,6 +36,11 @@ def place(outcome: Outcome, name: str) -> int:
 def ms_a_step(outcome: Outcome) -> float:
     counts = outcome.counts()
     return counts["total_ms"] / counts["steps"]
+
+
+def answered_a_second(outcome: Outcome) -> float:
+    counts = outcome.counts()
+    return 1e3 * counts["completed"] / counts["total_ms"]
 
 
 # What each sentence says, in the words of the table. a, b: the counts on the left and on the right; left, right: all else
@@ -80,6 +85,19 @@ CLAIMS = {
     "bubbles": lambda a, b, *_: (
         a["bubble_percent"] == pytest.approx(75, abs=1) and b["bubble_percent"] < 10 and 2 * b["mean_ttft_ms"] < a["mean_ttft_ms"]
     ),
+    "served-not-good": lambda a, b, left, right: (
+        answered_a_second(left) < 0.7 * 16
+        and answered_a_second(right) > 0.9 * 16
+        and a["most_waiting"] > 10
+        and 2 * a["late"] > a["completed"]
+        and b["late"] == b["most_waiting"] == 0
+    ),
+    "hidden-queue": lambda a, b, *_: (
+        a["longest_gap_ms"] == pytest.approx(b["longest_gap_ms"], rel=0.05)
+        and a["mean_ttft_ms"] > 10 * b["mean_ttft_ms"]
+        and 2 * a["late"] > a["completed"]
+        and b["late"] == 0
+    ),
 }
 
 
@@ -99,9 +117,9 @@ def test_a_claim_can_fail(name):
     assert not CLAIMS[name](right.counts(), left.counts(), right, left)
 
 
-def test_there_are_twenty_and_each_lesson_has_its_own():
+def test_there_are_22_and_each_lesson_has_its_own():
     names = [each.name for each in SITUATIONS]
-    assert len(set(names)) == len(names) == 20 == len(CLAIMS) and {each.lesson for each in SITUATIONS} >= set(LESSONS)
+    assert len(set(names)) == len(names) == 22 == len(CLAIMS) and {each.lesson for each in SITUATIONS} >= set(LESSONS)
     assert all(re.fullmatch(r"[a-z-]+", each.name) and len(each.look) > 60 for each in SITUATIONS)
     with pytest.raises(ValueError, match="no situation 'x': choose one of alone-or-together, "):
         situation("x")
@@ -239,7 +257,7 @@ class Tags(HTMLParser):
         self.used: set[str] = set()
 
     def handle_starttag(self, tag, attrs):
-        self.open += [] if tag == "br" else [tag]
+        self.open += [] if tag in ("br", "wbr") else [tag]
         self.ids += [value for name, value in attrs if name == "id"]
         self.used |= {name for key, value in attrs if key != "srcdoc" for name in re.findall(r"url\(#([^)]+)\)", value or "")}
 
@@ -352,11 +370,11 @@ def test_the_pages_script_finds_its_fields_and_nothing_comes_from_elsewhere():
 
 def test_pyodide_is_the_one_that_was_pinned(tmp_path, monkeypatch):
     monkeypatch.setattr(page_tool, "CACHE", tmp_path)
-    monkeypatch.setattr(page_tool, "packed", lambda: b"another package")
+    monkeypatch.setattr(page_tool, "from_npm", lambda: b"another package")
     with pytest.raises(RuntimeError, match=r"npm brought another pyodide@0\.29\.5: its sha512 is "):
         page_tool.pyodide()
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
     monkeypatch.setattr(page_tool.shutil, "which", lambda name: None)
     with pytest.raises(RuntimeError, match="comes from npm, which is not here: install Node.js"):
-        page_tool.packed()
+        page_tool.from_npm()

@@ -1,7 +1,8 @@
-"""Put the playground's page together: page, scripts, Pyodide and the project's wheel, in a folder that any server can show.
+"""Put the playground's page together: page, scripts, Pyodide and the project's wheel, in a folder.
 
 python -m tools.playground OUT     OUT/playground.html and OUT/playground/; `make site` runs it after the pages
-python -m http.server -d OUT       to see it
+
+The page works from a server, and opened as a file: what a worker would fetch there is once more in one script, packed.js.
 
 Pyodide comes from npm, at the version and with the checksum below, and is kept in ``.cache``: afterwards no network is needed.
 """
@@ -10,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import base64
+import gzip
 import hashlib
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -36,7 +39,7 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     out = parser.parse_args().out
     try:
-        print(f"open {build(out)} from a server: {Path(sys.executable).name} -m http.server -d {out}")
+        print(f"open {build(out)}")
     except (RuntimeError, OSError, subprocess.SubprocessError) as problem:
         print(f"no playground: {problem}", file=sys.stderr)
         return 1
@@ -52,7 +55,16 @@ def build(out: Path) -> Path:
     with tempfile.TemporaryDirectory() as place:
         shutil.copyfile(wheel(Path(place)), folder / "minieng.whl")
     copy_pyodide(folder / "pyodide")
+    (folder / "packed.js").write_text(packed(folder), encoding="utf-8")
     return out / "playground.html"
+
+
+def packed(folder: Path) -> str:
+    """A script that says in WORKER what the worker runs, with all that it loads in it: gzip in base64."""
+    names = ["minieng.whl", *(f"pyodide/{name}" for name in FILES)]
+    held = {name: base64.b64encode(gzip.compress((folder / name).read_bytes(), mtime=0)).decode() for name in names}
+    program = f"self.PACKED = {json.dumps(held)};\n{(folder / 'worker.js').read_text(encoding='utf-8')}"
+    return f"self.WORKER = {json.dumps(program)};\n"
 
 
 def copy_pyodide(folder: Path) -> None:
@@ -67,7 +79,7 @@ def pyodide() -> Path:
     """The folder with Pyodide's files, fetched once. Raises RuntimeError where npm is missing or brings something else."""
     folder = CACHE / PYODIDE
     if not folder.exists():
-        data = packed()
+        data = from_npm()
         found = base64.b64encode(hashlib.sha512(data).digest()).decode()
         if found != INTEGRITY:
             raise RuntimeError(f"npm brought another pyodide@{PYODIDE}: its sha512 is {found}, not {INTEGRITY}")
@@ -83,7 +95,7 @@ def pyodide() -> Path:
     return folder
 
 
-def packed() -> bytes:
+def from_npm() -> bytes:
     """The package as npm has it."""
     npm = shutil.which("npm")
     if npm is None:

@@ -21,7 +21,7 @@ schedulers, block tables and simulator are the engine's own; change a knob, the 
 If its plan breaks a rule, the rule is named.
 
 In a notebook (JupyterLab, Colab): `from minieng.viz import playground`, then `playground("slowest-row")`, or any other name
-below. On the site: `playground.html`, which needs no kernel.
+below. On the site: `playground.html`, which needs no kernel, and no server.
 
 Written from `minieng/playground/situations.py` by `python -m tools.situations_page`; do not edit.
 """

@@ -124,8 +124,13 @@ def seats_sheet(trace: Trace, first: int, styles: Styles) -> dict[str, Any]:
             "shapes": sheet.shapes()}  # fmt: skip
 
 
+def player_text(data: dict[str, Any]) -> str:
+    """The stored form as JSON in one line: a notebook would give each number a line of its own."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
 def player_page(data: dict[str, Any]) -> str:
     """The stored form as a page of its own."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    text = player_text(data).replace("<", "\\u003c")
     page = TEMPLATE.read_text(encoding="utf-8").replace("{{title}}", escape(data["title"]))
     return page.replace("{{data}}", text)

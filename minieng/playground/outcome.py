@@ -8,7 +8,7 @@ from typing import Any
 
 from ..engine import Engine
 from ..llm import LLM
-from ..observe.metrics import Metrics
+from ..observe.metrics import Metrics, is_good
 from ..observe.trace import Trace
 from ..plan import PlanError
 from ..request import Request
@@ -18,6 +18,7 @@ from ..workload import Workload
 from .choice import FILE, Choice, knobs_of, scheduler_of
 
 MOST_STEPS = 20_000  # a picture of more says nothing, and a plan that waits in tiny steps would never end
+PROMISE = {"ttft": 500, "tpot": 50}  # ms; whoever gets less is too late, and no good answer
 SMALL = {"max_num_seqs": 4, "num_blocks": 64, "enable_prefix_caching": False}  # unless a knob says otherwise
 
 
@@ -66,6 +67,7 @@ class Outcome:
             "most_running": max(len(record.rows or record.slices) for record in trace) if trace.steps else 0,
             "most_waiting": max((record.num_waiting for record in trace), default=0),
             "mixed_steps": sum(record.mode == "mixed" for record in trace),
+            "late": sum(not is_good(request, PROMISE) for request in self.requests),
             "mean_ttft_ms": metrics.ttft.mean,
             "mean_e2el_ms": metrics.e2el.mean,
             "longest_gap_ms": 1e3 * max(gaps, default=0.0),

@@ -9,12 +9,13 @@ from ..draw import player_data, player_page
 from ..draw.seats import Cell, cells
 from ..draw.words import counted
 from ..observe.trace import Trace
-from .outcome import Outcome
+from .outcome import PROMISE, Outcome
 from .svg import curve, legend, timeline
 
 ROWS = (  # name in ``counts``, what the table calls it, how it is printed
     ("completed", "requests answered", ",.0f"),
     ("refused", "requests refused", ",.0f"),
+    ("late", f"answers too late ({PROMISE['ttft']} ms, then {PROMISE['tpot']} ms a token)", ",.0f"),
     ("steps", "steps", ",.0f"),
     ("computed", "tokens computed", ",.0f"),
     ("padding", "positions of padding", ",.0f"),
@@ -43,9 +44,10 @@ CSS = """<style>
 .mp-bad{border:2px solid #a33f00;border-radius:.4rem;padding:.5rem .7rem;margin:.4rem 0}
 .mp-bad{overflow-wrap:anywhere}.mp-player{width:100%;height:42rem;border:1px solid #8886}
 .mp-wide{overflow-x:auto}.mp-wide table{border-collapse:collapse;margin:.6rem 0;width:auto}
-.mp-wide th,.mp-wide td{text-align:right;padding:.15rem .7rem;border-bottom:1px solid #8886}
+.mp-wide th,.mp-wide td{text-align:right;padding:.15rem .45rem;border-bottom:1px solid #8886}
 .mp-wide th,.mp-wide td{max-width:16rem;overflow-wrap:anywhere}
-.mp-wide th:first-child{min-width:9rem;text-align:left;font-weight:normal}.mp-wide thead th{font-weight:bold}
+.mp-wide th:first-child{min-width:8rem;text-align:left;font-weight:normal}
+.mp-wide thead th{font-weight:bold;font-size:.8rem;min-width:6.3rem}.mp-wide span{display:inline-block}
 </style>"""
 
 
@@ -120,6 +122,12 @@ def in_order(outcome: Outcome, most: int = 11) -> str:
     return " ".join(names[:most]) + (" …" if len(names) > most else "") or "–"
 
 
+def breakable(label: str) -> str:
+    """HTML whose lines end between knobs, and in a narrow column after a part of a knob's name."""
+    parts = escape(label).replace("_", "_<wbr>").replace("=", "=<wbr>").split(", ")
+    return "<span>" + ",</span> <span>".join(parts) + "</span>"
+
+
 def table(outcomes: Sequence[Outcome]) -> str:
     """A row for each count that is not zero everywhere, a column for each outcome."""
     counts = [outcome.counts() for outcome in outcomes]
@@ -131,6 +139,6 @@ def table(outcomes: Sequence[Outcome]) -> str:
         lines.append(f'<tr><th scope="row">{words}</th>{values}</tr>')
     orders = "".join(f"<td>{escape(in_order(outcome))}</td>" for outcome in outcomes)
     lines.append(f'<tr><th scope="row">first tokens in this order</th>{orders}</tr>')
-    heads = "".join(f'<th scope="col">{escape(each.choice.label())}</th>' for each in outcomes)
+    heads = "".join(f'<th scope="col">{breakable(each.choice.label())}</th>' for each in outcomes)
     body = f"<thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(lines)}</tbody>"
     return f'<div class="mp-wide" tabindex="0"><table>{body}</table></div>'

@@ -220,6 +220,24 @@ SITUATIONS = (
         Choice("continuous", "model='llama-2-70b', stages=4, depth=1, max_num_seqs=16, num_blocks=256"),
         Choice("continuous", "model='llama-2-70b', stages=4, depth=4, max_num_seqs=16, num_blocks=256"),
     ),
+    Situation(
+        "served-not-good", "13", "Served is not good",
+        "16 requests a second. The A100 answers fewer: the queue grows as long as they come, and more than "
+        "half of the answers are too late. On an H100 nobody waits for a seat, and no answer is late.",
+        every(0.0625, *[(600, 10), (1800, 20)] * 20),
+        Choice("chunked", "gpu='A100-80G', max_num_seqs=16, block_size=64, num_blocks=256"),
+        Choice("chunked", "gpu=H100, max_num_seqs=16, block_size=64, num_blocks=256"),
+    ),
+    Situation(
+        "hidden-queue", "14", "A closed loop hides its queue",
+        "Eleven requests a second. Four seats are a client that has four requests on their way and sends the "
+        "next after an answer: it sees gaps as short as with sixteen, and no queue. Counted from when each "
+        "was due, as here, the mean time to first token is more than ten times as long, and more than half "
+        "of the answers are late.",
+        every(0.09, *[(100, 40), (300, 80)] * 10),
+        Choice("chunked", "max_num_seqs=4, num_blocks=192"),
+        Choice("chunked", "max_num_seqs=16, num_blocks=192"),
+    ),
 )  # fmt: skip
 
 

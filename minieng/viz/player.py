@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from ..draw import player_data
+from ..draw import player_data, player_text
 from ..draw.blocks import height_of, looks
 from ..draw.look import INK, SERIES
 from ..draw.seats import cells
@@ -20,7 +20,7 @@ from .blocks import draw_blocks
 from .style import Picture, new_figure
 from .timeline import draw, legend
 
-STORED = "application/vnd.minieng.player+json"
+STORED = "application/vnd.minieng.player"  # text that holds JSON
 
 
 class Player:
@@ -87,7 +87,7 @@ class Player:
         bundle = {
             "application/vnd.jupyter.widget-view+json": view,
             "image/png": self.png(0),
-            STORED: player_data(self.trace, columns=self.columns),
+            STORED: player_text(player_data(self.trace, columns=self.columns)),
             "text/plain": f"<player of {len(self.trace)} steps> {self.frame(0).alt_text()}",
         }
         display(bundle, raw=True)

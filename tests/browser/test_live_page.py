@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from support.chromium import NEEDS, keep, watched
 from support.door import Door, fake_llm
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, headless=True, args=flags)
-        yield browser
-        browser.close()
+pytestmark = NEEDS
 
 
 @pytest.fixture(params=["light", "dark"])
 def page(browser, request):
-    """A page on which nothing may go wrong."""
-    page = browser.new_page(color_scheme=request.param, viewport={"width": 1200, "height": 1000})
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-    page.theme = request.param
-    yield page
-    page.close()
-    assert [text for text in wrong if "401" not in text] == []
+    """In both themes; a key that is refused is an error in the console, and no fault."""
+    with watched(browser, fine=["401"], color_scheme=request.param) as page:
+        page.theme = request.param
+        yield page
 
 
 def load(door: Door, count: int, tokens: int) -> threading.Thread:
@@ -44,12 +26,6 @@ def load(door: Door, count: int, tokens: int) -> threading.Thread:
     thread = threading.Thread(target=door.complete, args=(prompts,), kwargs={"max_tokens": tokens})
     thread.start()
     return thread
-
-
-def keep(page, name: str) -> None:
-    """A picture for who wants to look: in the folder that MINIENG_PICTURES names."""
-    if folder := os.environ.get("MINIENG_PICTURES"):
-        page.screenshot(path=Path(folder) / f"live-{name}-{page.theme}.png", full_page=True)
 
 
 def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -80,7 +56,7 @@ def test_rows_come_and_go_as_the_trace_says(page):
         assert sorted(seat.strip() for seat in seats) == list("01234")
         until(lambda: number(page, "step") > 60)
         assert "5 seats" in page.get_attribute("#timeline", "aria-label")
-        keep(page, "load")
+        keep(page, f"live-load-{page.theme}")
         asking.join()
         until(lambda: page.locator("#rows tr").count() == 0)
         last = llm.trace.steps[-1]
@@ -89,7 +65,7 @@ def test_rows_come_and_go_as_the_trace_says(page):
         told = page.get_attribute("#timeline", "aria-label")
         assert f"{kinds.count('prompt')} prompt" in told and f"{kinds.count('decode')} decode" in told
         assert number(page, "running") == number(page, "waiting") == number(page, "used") == 0
-        keep(page, "after")
+        keep(page, f"live-after-{page.theme}")
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (ground == "rgb(255, 255, 255)") == (page.theme == "light")
 
@@ -108,5 +84,5 @@ def test_a_key_is_asked_for_and_the_end_is_told(page):
         assert page.is_hidden("#ask") and page.is_visible("#shown")
         door.service.stop_asked = True
         until(lambda: page.inner_text("#state").startswith("the server has stopped"))
-        keep(page, "stopped")
+        keep(page, f"live-stopped-{page.theme}")
         page.goto("about:blank")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
+from support.chromium import NEEDS, keep
 from support.lab import opened, run_cells, serving
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
+pytestmark = NEEDS
 
 ROOT = Path(__file__).resolve().parents[2]
 CELL = f"""
@@ -37,31 +34,26 @@ def lab(tmp_path):
         yield address
 
 
-def test_dragging_the_slider_shows_that_step(lab):
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, headless=True, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        )
-        page = browser.new_page(viewport={"width": 1200, "height": 1400})
-        opened(page, lab)
-        run_cells(page, "notebook:run-all-cells")
-        page.wait_for_selector(".jupyter-widgets .noUi-handle", timeout=30_000)
-        track = page.locator(".jupyter-widgets .noUi-target").first
-        handle, bar = track.locator(".noUi-handle").bounding_box(), track.bounding_box()
-        height = handle["y"] + handle["height"] / 2
-        page.mouse.move(handle["x"] + handle["width"] / 2, height)
-        page.mouse.down()
-        page.mouse.move(bar["x"] + 0.6 * bar["width"], height, steps=8)
-        page.mouse.up()
-        page.wait_for_timeout(1500)
-        shown = int(page.locator(".widget-readout").first.inner_text())
-        page.evaluate("() => window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1")
-        run_cells(page, "notebook:run-cell")
-        page.wait_for_timeout(1000)
-        told = page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output").inner_text()
-        if os.environ.get("MINIENG_SCREENSHOT"):
-            page.screenshot(path=os.environ["MINIENG_SCREENSHOT"])
-        browser.close()
+def test_dragging_the_slider_shows_that_step(lab, browser):
+    page = browser.new_page(viewport={"width": 1200, "height": 1400})
+    opened(page, lab)
+    run_cells(page, "notebook:run-all-cells")
+    page.wait_for_selector(".jupyter-widgets .noUi-handle", timeout=30_000)
+    track = page.locator(".jupyter-widgets .noUi-target").first
+    handle, bar = track.locator(".noUi-handle").bounding_box(), track.bounding_box()
+    height = handle["y"] + handle["height"] / 2
+    page.mouse.move(handle["x"] + handle["width"] / 2, height)
+    page.mouse.down()
+    page.mouse.move(bar["x"] + 0.6 * bar["width"], height, steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(1500)
+    shown = int(page.locator(".widget-readout").first.inner_text())
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1")
+    run_cells(page, "notebook:run-cell")
+    page.wait_for_timeout(1000)
+    told = page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output").inner_text()
+    keep(page, "player-in-lab")
+    page.close()
     assert 2 <= shown, "the drag moved the slider"
     assert re.search(rf"slider at {shown} shows step {shown}: ", told), told
     assert f"picture is frame [{shown}]" in told, told

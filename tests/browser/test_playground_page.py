@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
-import os
 import random
 import shutil
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
+from support.chromium import NEEDS, keep, serious, served_from
 from support.lab import opened, run_cells, serving
 
 from minieng.playground import SITUATIONS
@@ -21,9 +18,7 @@ from minieng.playground.choice import EXAMPLE
 from minieng.scheduler import ADMISSIONS, ORDERS, SCHEDULERS
 from tools import playground as page_tool
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser installs it")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [pytest.mark.browser, pytest.mark.site, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
+pytestmark = [*NEEDS, pytest.mark.site]
 
 ROOT = Path(__file__).resolve().parents[2]
 BROKEN = EXAMPLE.replace("append((r, r.num_remaining_tokens))", "append((r, 9))")
@@ -42,35 +37,8 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(made):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(made)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/playground.html"
-    server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        yield driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=flags)
-
-
-@pytest.fixture
-def page(browser, request):
-    """Fails the test for each error in its console, and for each request that fails or leaves this machine."""
-    made = browser.new_page(viewport={"width": 1200, "height": 1000}, **getattr(request, "param", {}))
-    wrong: list[str] = []
-    made.on("pageerror", lambda error: wrong.append(str(error)))
-    made.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
-    made.on("requestfailed", lambda asked: wrong.append(f"failed: {asked.url}"))
-    made.on("request", lambda asked: asked.url.startswith(("http://127.0.0.1", "data:")) or wrong.append(asked.url))
-    yield made
-    made.close()
-    assert wrong == []
+    with served_from(made) as address:
+        yield f"{address}/playground.html"
 
 
 def told(page) -> list[dict]:
@@ -97,12 +65,6 @@ def same(one: list[dict], other: list[dict]) -> bool:
         and a["counts"] == pytest.approx(b["counts"], rel=1e-9)
         for a, b in zip(one, other, strict=True)
     )
-
-
-def keep(page, name: str) -> None:
-    """A picture for the eye, in the folder that MINIENG_SCREENSHOTS names."""
-    if folder := os.environ.get("MINIENG_SCREENSHOTS"):
-        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
 
 
 def test_every_situation_in_the_page_comes_to_what_it_comes_to_here(page, served):
@@ -152,21 +114,30 @@ def test_it_fits_a_telephone(page, served):
 
 
 def test_axe_finds_nothing_serious(page, served):
-    script = Path(os.environ.get("MINIENG_AXE", ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"))
-    if not script.exists():
-        pytest.skip("axe-core is not here: make test-browser installs it")
     page.goto(f"{served}?slowest-row")
     told(page)
-    page.add_script_tag(path=script)
-    found = page.evaluate("() => axe.run()")["violations"]
-    assert [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")] == []
+    assert serious(page) == []
 
 
-def test_without_python_beside_it_the_page_says_so(browser, made, tmp_path):
+def test_opened_as_a_file_it_does_the_same(page, made):
+    page.goto(f"{(made / 'playground.html').as_uri()}?{SITUATIONS[0].name}")
+    assert same(told(page), expected(SITUATIONS[0]))
+    page.evaluate("() => { delete document.getElementById('shown').dataset.outcomes; }")
+    page.select_option("#situation", SITUATIONS[-1].name)
+    assert same(told(page), expected(SITUATIONS[-1]))
+
+
+@pytest.mark.parametrize("how", ["files", "server"])
+def test_without_python_beside_it_the_page_says_so(how, browser, made, tmp_path):
+    (tmp_path / "playground").mkdir()
+    for name in ("playground.html", "playground/page.js"):
+        shutil.copy(made / name, tmp_path / name)
     page = browser.new_page()
-    page.goto((made / "playground.html").as_uri())
-    page.wait_for_selector("#shown [role=alert]")
-    assert "http.server" in page.inner_text("#shown")
+    with served_from(tmp_path) as address:
+        page.goto(f"{tmp_path.as_uri() if how == 'files' else address}/playground.html")
+        page.wait_for_selector("#shown [role=alert]")
+    said = page.inner_text("#shown")
+    assert "make site puts it there" in said and ("http.server" in said) == (how == "files")
     page.close()
 
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
-import os
-import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
+from support.chromium import NEEDS, keep, serious, served_from
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser installs it")
 pytest.importorskip("furo", reason="the site's generator is not installed: make test-site installs it")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [pytest.mark.browser, pytest.mark.site, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
+pytestmark = [*NEEDS, pytest.mark.site]
 
 ROOT = Path(__file__).resolve().parents[2]
-AXE = Path(os.environ.get("MINIENG_AXE", ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"))
 SAMPLE = ("index.html", "notebooks/05_continuous_batching.html", "notebooks/06_paged_kv_cache.html", "notebooks/GLOSSARY.html",
           "exercises/05_continuous_batching.html", "docs/API.html", "README.html", "players/ladder-chunked.html",
           "playground.html")  # fmt: skip
@@ -35,35 +28,8 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(site):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        yield driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=flags)
-
-
-@pytest.fixture
-def page(browser, request):
-    """A page that fails the test for each error in its console, and for each request that goes elsewhere."""
-    made = browser.new_page(viewport={"width": 1200, "height": 900}, **getattr(request, "param", {}))
-    errors: list[str] = []
-    made.on("pageerror", lambda error: errors.append(str(error)))
-    made.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-    made.on("requestfailed", lambda asked: errors.append(f"failed: {asked.url}") if asked.failure != "net::ERR_ABORTED" else None)
-    made.on("request", lambda a: None if a.url.startswith(("file:", "http://127.0.0.1", "data:")) else errors.append(a.url))
-    yield made
-    made.close()
-    assert not errors
+    with served_from(site) as address:
+        yield address
 
 
 @pytest.mark.parametrize("how", ["files", "server"])
@@ -132,6 +98,9 @@ def test_a_player_in_a_lesson_has_the_pages_theme_and_its_own_height(site, page)
     inside = page.frames[1]
     high, wide = inside.evaluate("[document.documentElement.scrollHeight, innerHeight]")
     assert high <= wide, "no bar of its own"
+    for wide in (400, 1200):
+        page.set_viewport_size({"width": wide, "height": 900})
+        inside.wait_for_function("Math.abs(innerHeight - document.body.offsetHeight) < 8")  # no bar, and nothing empty
     for theme in ("dark", "light"):
         page.evaluate(f"document.body.dataset.theme = '{theme}'")
         inside.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
@@ -140,15 +109,13 @@ def test_a_player_in_a_lesson_has_the_pages_theme_and_its_own_height(site, page)
 @pytest.mark.parametrize("page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 400])
 def test_axe_finds_nothing_serious(width, served, page):
-    if not AXE.is_file():
-        pytest.skip("axe-core is not here: make test-browser fetches it with npm")
     page.set_viewport_size({"width": width, "height": 900})
+    theme = "dark" if page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") else "light"
     found = []
     for name in SAMPLE:
         page.goto(f"{served}/{name}")  # it reads the style sheets, which a page opened as a file may not
         page.wait_for_timeout(300)  # frames load
-        page.evaluate(AXE.read_text(encoding="utf-8"))
-        rules = page.evaluate("() => axe.run().then(r => r.violations)")
-        found += [(name, v["id"], v["nodes"][0]["html"][:200]) for v in rules if v["impact"] in ("serious", "critical")]
+        found += [(name, *where) for where in serious(page)]
+        keep(page, f"site-{Path(name).stem}-{width}-{theme}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width + 1, f"{name} is wider than the window"
     assert not found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from support.scripted import run
 
@@ -67,6 +69,7 @@ def test_display_is_a_picture_with_words_beside_the_widget(pressed, monkeypatch)
     monkeypatch.setattr(IPython.display, "display", lambda bundle, raw: sent.update(bundle))
     player(pressed)._ipython_display_()
     assert set(sent) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain", STORED}
+    assert json.loads(sent[STORED])["schema"] == "minieng.player" and "\n" not in sent[STORED]
     assert sent["text/plain"].startswith(f"<player of {len(pressed)} steps> step 0: ")
 
 

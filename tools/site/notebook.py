@@ -61,7 +61,7 @@ class NotebookPage:
                 continue
             self.text(stream)
             stream = ""
-            data = {mime: value if mime == MIME else "".join(value) for mime, value in output["data"].items()}
+            data = {mime: "".join(value) for mime, value in output["data"].items()}
             told = self.shown(data, told)
         self.text(stream)
 
@@ -69,8 +69,9 @@ class NotebookPage:
         """One output. Returns its words if they are those of a figure that follows (``viz.in_words``)."""
         plain = " ".join(data.get("text/plain", "").split())
         if MIME in data:
-            address = write_player(data[MIME], f"{self.name.stem}-{self.number()}", self.staged)
-            self.parts.append(raw(frame(data[MIME], self.up + address)))
+            stored = json.loads(data[MIME])
+            address = write_player(stored, f"{self.name.stem}-{self.number()}", self.staged)
+            self.parts.append(raw(frame(stored, self.up + address)))
         elif "image/png" in data:
             words = re.sub(r"^<player of \d+ steps> |^<Figure .*", "", plain) or told
             self.parts.append(raw(self.figure(base64.b64decode(data["image/png"]), words)))

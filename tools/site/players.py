@@ -9,7 +9,7 @@ from typing import Any
 
 from minieng.draw import player_page
 
-MIME = "application/vnd.minieng.player+json"
+MIME = "application/vnd.minieng.player"
 FIRST_HEIGHT = 640  # pixels, until the player tells its own
 
 

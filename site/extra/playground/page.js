@@ -4,6 +4,7 @@
 const LONGEST = 30;  // seconds until a run is ended: an edited scheduler may loop for ever
 const by = (id) => document.getElementById(id);
 const NOTHING = "(nothing)";
+const FROM_FILE = location.protocol === "file:";
 let worker = null, waiting = null, face = null, started = 0;
 
 const status = (text) => { by("status").textContent = text; };
@@ -17,11 +18,25 @@ const usable = (yes) => ["run", "draw"].forEach((id) => { by(id).disabled = !yes
 const options = (select, words) => select.replaceChildren(...words.map(([text, value]) => new Option(text, value ?? text)));
 
 // -- Python, in a worker: the page stays alive, and a run that does not end can be ended --
-const start = () => {
+// A page from a file may start no worker from another, so there the program, with all it loads, is in one script.
+const packed = () => new Promise((done, failed) => {
+  if (self.WORKER) return done(self.WORKER);
+  const script = document.createElement("script");
+  script.src = "playground/packed.js";
+  script.onload = () => done(self.WORKER);
+  script.onerror = () => failed(new Error("packed.js is missing"));
+  document.head.append(script);
+});
+const start = async () => {
   started = performance.now();
   usable(false);
   status("Python is being loaded …");
-  worker = new Worker("playground/worker.js");
+  try {
+    worker = new Worker(FROM_FILE ? URL.createObjectURL(new Blob([await packed()])) : "playground/worker.js");
+  } catch (problem) {
+    broken(problem.message);
+    return new Promise(() => {});  // nothing to go on with
+  }
   worker.onmessage = ({ data }) => {
     const { done, timer } = waiting ?? {};
     clearTimeout(timer);
@@ -33,9 +48,11 @@ const start = () => {
   return ask({ do: "face" }, 120);
 };
 const broken = (why) => {
+  clearTimeout(waiting?.timer);
   usable(false);
   status("");
-  tell(`Python could not be loaded (${why}). It belongs into the folder "playground" beside this page: make site puts it there.`);
+  const other = FROM_FILE ? " Or run python3 -m http.server in the site's folder, and open what it names." : "";
+  tell(`Python could not be loaded (${why}). It belongs into the folder "playground" beside this page: make site puts it there.${other}`);
 };
 const ask = (what, seconds = LONGEST) => new Promise((done) => {
   const timer = setTimeout(() => {
@@ -107,10 +124,6 @@ const draw = async () => {
   usable(true);
 };
 const begin = async () => {
-  if (location.protocol === "file:") {
-    status("");
-    return tell("A browser lets no page from a file load Python. In the site's folder run: python3 -m http.server");
-  }
   face = await start();
   choice("left", "left");
   choice("right", "right");
