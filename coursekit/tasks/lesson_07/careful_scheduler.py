@@ -30,7 +30,11 @@ class View(NamedTuple):
 
 
 def judge(args: Args, got: Any) -> Finding | None:
-    """Our own rules first: whoever lets in too many breaks a rule of the engine only later."""
+    """Our own rules first: whoever lets in too many breaks a rule of the engine only later.
+
+    Nobody is asked to count on the ledger: it is thrown away with the plan, the engine counts each plan on one of its own, and
+    who fits at the peak to come fits now.
+    """
     run = BENCH.replayed(args, got)
     return rules(args, run) or nobody_enters(run) or rule_broken(run) or goes_on_for_ever(run)
 
@@ -264,11 +268,11 @@ TASK = BENCH.task(
         "left] of each: held is r.num_tokens - 1, left is r.max_num_tokens - r.num_tokens, for those who run, for the newcomer, "
         "and "
         "for those whom the same plan has let in. Round what each holds up to whole blocks.",
-        "for each running request: take it on the ledger, one token, into the plan\n"
+        "for each running request: it and one token into the plan\n"
         "there = the running ones\n"
         "for each waiting request, as long as there are seats:\n"
         "    if the peak of those there and this one is more than all blocks, and somebody is there: stop\n"
-        "    take its whole prompt on the ledger, into the plan; it is there now\n"
+        "    it and its whole prompt into the plan; it is there now\n"
         "the peak: for each way to end (a value of left), the sum of the blocks of those with no less left, each with held + "
         "that "
         "many tokens, rounded up; the largest of these sums",

@@ -254,7 +254,10 @@ class Recursive(Careful):
 
 
 class WithAPrediction(Scheduler):
-    """A table of the future: blocks in each step to come, kept up as requests enter the plan."""
+    """A table of the future: blocks in each step to come, kept up as requests enter the plan.
+
+    It takes nothing on a ledger, and need not: the engine counts the plan on one of its own.
+    """
 
     def plan(self, now):
         plan, future = Plan(), {}
