@@ -214,7 +214,7 @@ def generate(rng: random.Random, size: int) -> tuple[Any, ...]:
         if rng.random() < 0.25:
             job.append({"max_tokens": job[2] + rng.randint(1, 4)})
     longest = max(job[1] + max(job[2], (job[3]["max_tokens"] if len(job) > 3 else 0)) for job in jobs)
-    blocks = -(-longest // block) + rng.randint(1, 4 + size // block)
+    blocks = -(-longest // block) + rng.randint(0, 4 + size // block)
     return jobs, {"num_blocks": blocks, "block_size": block, "max_num_seqs": rng.choice([2, 3, 8])}
 
 
@@ -238,6 +238,7 @@ STREAM = [[0.0, 3, 6], [0.0, 3, 6], [0.02, 3, 3], [0.04, 6, 2], [0.06, 2, 5]]
 ASKS_MORE = [[0.0, 2, 3, {"max_tokens": 9}], [0.0, 2, 9]]
 ROUNDED = [[0.0, 5, 4], [0.0, 5, 4], [0.0, 5, 4], [0.0, 5, 4]]
 ALIKE = [[0.0, 3, 4]] * 6
+FILLS = [[0.0, 9, 7], [0.0, 1, 2]]  # the first ends with 15 tokens: alone it fits into 16 slots, its last block not full
 
 TASK = BENCH.task(
     id="07.4",
@@ -253,6 +254,7 @@ TASK = BENCH.task(
         Case((STREAM, small(16)), None),
         Case((ASKS_MORE, small(14)), None),
         Case((ROUNDED, small(6, 4)), None),
+        Case((FILLS, small(4, 4)), None),
         Case((ALIKE, small(40, 1, 3)), None),
         Case((ALIKE, small(12, 2)), None),
     ),

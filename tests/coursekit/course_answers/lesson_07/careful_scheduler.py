@@ -167,8 +167,26 @@ class NobodyEnters(Careful):
 
     def plan(self, now):
         plan = super().plan(now)
-        plan.extend = [(r, n) for r, n in plan.extend if r in self.running or self.peak([r]) < self.blocks]
+        if not self.running and plan.extend and self.peak([plan.extend[0][0]]) == self.blocks:
+            plan.extend = []
         return plan
+
+
+class AgainstFreeBlocks(Careful):
+    """Takes the peak of all, and asks for what the running ones leave."""
+
+    def fits(self, there, r, kv):
+        return self.peak([*there, r]) <= kv.free
+
+
+class AgainstBlocksFreeBefore(Careful):
+    def fits(self, there, r, kv):
+        return self.peak([*there, r]) <= self.kv.pool.num_free
+
+
+class TokensAgainstBlocks(Careful):
+    def of(self, tokens):
+        return tokens
 
 
 class SendsTheOldestAway(Careful):
@@ -192,6 +210,16 @@ class ByFormula(Careful):
             used += held + self.kv.block_size - 1
             peak = max(peak, used + i * left)
         return peak <= self.blocks * self.kv.block_size
+
+
+class NotEvenAlone(ByFormula):
+    """Wrong: counting so, one that would fill the cache does not fit even when nobody else is there."""
+
+    def plan(self, now):
+        plan = super().plan(now)
+        if not self.running and plan.extend and not self.fits([], plan.extend[0][0], None):
+            plan.extend = []
+        return plan
 
 
 class StepByStep(Scheduler):
@@ -300,6 +328,10 @@ WRONG = [
     (CutPrompts, "of its"),
     (NoSeats, "more requests than there are seats"),
     (NobodyEnters, "let the first in"),
+    (NotEvenAlone, "whatever your peak says"),
+    (AgainstFreeBlocks, "with the blocks that are free now"),
+    (AgainstBlocksFreeBefore, "compare it with all blocks"),
+    (TokensAgainstBlocks, "you compare tokens with blocks"),
     (SendsTheOldestAway, "although everybody fits"),
 ]
 
