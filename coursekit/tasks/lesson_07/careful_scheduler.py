@@ -237,6 +237,7 @@ QUEUE = [[0.0, 2, 4], [0.0, 9, 4], [0.0, 1, 2]]
 STREAM = [[0.0, 3, 6], [0.0, 3, 6], [0.02, 3, 3], [0.04, 6, 2], [0.06, 2, 5]]
 ASKS_MORE = [[0.0, 2, 3, {"max_tokens": 9}], [0.0, 2, 9]]
 ROUNDED = [[0.0, 5, 4], [0.0, 5, 4], [0.0, 5, 4], [0.0, 5, 4]]
+CRUMBS = [[0.0, 9, 9], [0.02, 1, 8]]  # never more than 24 tokens together, but 4 blocks of 8
 ALIKE = [[0.0, 3, 4]] * 6
 FILLS = [[0.0, 9, 7], [0.0, 1, 2]]  # the first ends with 15 tokens: alone it fits into 16 slots, its last block not full
 
@@ -254,6 +255,7 @@ TASK = BENCH.task(
         Case((STREAM, small(16)), None),
         Case((ASKS_MORE, small(14)), None),
         Case((ROUNDED, small(6, 4)), None),
+        Case((CRUMBS, small(3, 8)), None),
         Case((FILLS, small(4, 4)), None),
         Case((ALIKE, small(40, 1, 3)), None),
         Case((ALIKE, small(12, 2)), None),

@@ -50,9 +50,15 @@ class Cache(NamedTuple):
 
 
 def likely_doors(cache: Cache) -> list[tuple[str, str, Fits]]:
-    """What each likely mistake lets in, with its words; those that let in too many come first."""
+    """What each likely mistake lets in, with its words; those that let in too many come first, the rarest of them before all."""
     many = cache.blocks
     return [
+        (
+            "you count in tokens: each request holds whole blocks, so its last one may be nearly empty. Round up for each of "
+            "them",
+            "blocks not rounded up",
+            lambda old, new, one: cache.tokens([*old, *new, one]) <= many * cache.size,
+        ),
         (
             "you forget those whom this very plan has let in: they are not in self.running yet, and grow as well",
             "same plan forgotten",
@@ -67,12 +73,6 @@ def likely_doors(cache: Cache) -> list[tuple[str, str, Fits]]:
             "you look at the newcomer's own end alone: those who run grow beside it",
             "newcomer alone",
             lambda old, new, one: cache.now([*old, *new]) + cache.of(one.held + one.left) <= many,
-        ),
-        (
-            "you count in tokens: each request holds whole blocks, so its last one may be nearly empty. Round up for each of "
-            "them",
-            "blocks not rounded up",
-            lambda old, new, one: cache.tokens([*old, *new, one]) <= many * cache.size,
         ),
         (
             "the text of a request ends at prompt and answer together: r.max_num_tokens, not r.params.max_tokens",

@@ -184,6 +184,15 @@ class AgainstBlocksFreeBefore(Careful):
         return self.peak([*there, r]) <= self.kv.pool.num_free
 
 
+class NotRoundedUp(Careful):
+    """The tokens of all against all slots, as if two requests could share a block."""
+
+    def fits(self, there, r, kv):
+        pairs = [(self.held(x), self.left(x)) for x in [*there, r]]
+        peak = max(sum(held + end for held, left in pairs if left >= end) for _, end in pairs)
+        return peak <= self.blocks * self.kv.block_size
+
+
 class TokensAgainstBlocks(Careful):
     def of(self, tokens):
         return tokens
@@ -331,6 +340,7 @@ WRONG = [
     (NotEvenAlone, "whatever your peak says"),
     (AgainstFreeBlocks, "with the blocks that are free now"),
     (AgainstBlocksFreeBefore, "compare it with all blocks"),
+    (NotRoundedUp, "Round up for each of them"),
     (TokensAgainstBlocks, "you compare tokens with blocks"),
     (SendsTheOldestAway, "although everybody fits"),
 ]
