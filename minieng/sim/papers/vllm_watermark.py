@@ -109,6 +109,10 @@ def outcome(requests: list[Request], seconds: float) -> Outcome:
 
 NAMES = ("preemptions", "output tokens/s", "TTFT P50, s", "TTFT P99, s", "ITL P99, ms", "E2EL P50, s")
 REASONS = {
+    "preemptions": (
+        "lengths are drawn, here and there; where few are thrown out, another draw moves their number by a "
+        "sixth"
+    ),
     "TTFT P50, s": (
         "it lies between those who are let in at once and those who wait for somebody to leave, and a few "
         "of them move it by seconds: the published ones go up and down too"
