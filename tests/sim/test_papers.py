@@ -238,7 +238,7 @@ def test_vtc(tables):
     table = tables("vtc")
     for system in ("FCFS", "VTC"):
         assert row(table, f"overload, {system}: service of client 2 over client 1").reproduced
-        assert row(table, f"real trace, {system}: mean of the clients' TTFT").ours > 0
+        assert row(table, f"real trace, {system}: mean of the clients' TTFT").reproduced, "within 30 %"
     assert row(table, "overload, VTC: service of client 2 over client 1").ours == pytest.approx(1, abs=0.1)
     calm, crowded = (row(table, f"proportional, {system}: TTFT of client 1").ours for system in ("VTC", "FCFS"))
     assert calm < crowded / 5, "who asks for little hardly waits"

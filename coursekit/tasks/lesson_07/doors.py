@@ -31,12 +31,18 @@ class Cache(NamedTuple):
 
     def careful_peak(self, loads: Sequence[Load]) -> int:
         """The same, if the last block of each counts as full: as a formula on tokens has it."""
+        return self.of(self.careful_tokens(loads))
+
+    def careful_tokens(self, loads: Sequence[Load]) -> int:
         ends = {load.left for load in loads}
-        most = max((sum(r.held + s + self.size - 1 for r in loads if r.left >= s) for s in ends), default=0)
-        return self.of(most)
+        return max((sum(r.held + s + self.size - 1 for r in loads if r.left >= s) for s in ends), default=0)
 
     def tokens(self, loads: Sequence[Load]) -> int:
         return max((sum(r.held + s for r in loads if r.left >= s) for s in {load.left for load in loads}), default=0)
+
+    def held(self, loads: Sequence[Load]) -> int:
+        """Blocks held before the next step."""
+        return sum(self.of(load.held) for load in loads)
 
     def now(self, loads: Sequence[Load]) -> int:
         """Blocks held after the next step."""
@@ -44,9 +50,15 @@ class Cache(NamedTuple):
 
 
 def likely_doors(cache: Cache) -> list[tuple[str, str, Fits]]:
-    """What each likely mistake lets in, with its words; those that let in too many come first."""
+    """What each likely mistake lets in, with its words; those that let in too many come first, the rarest of them before all."""
     many = cache.blocks
     return [
+        (
+            "you count in tokens: each request holds whole blocks, so its last one may be nearly empty. Round up for each of "
+            "them",
+            "blocks not rounded up",
+            lambda old, new, one: cache.tokens([*old, *new, one]) <= many * cache.size,
+        ),
         (
             "you forget those whom this very plan has let in: they are not in self.running yet, and grow as well",
             "same plan forgotten",
@@ -61,12 +73,6 @@ def likely_doors(cache: Cache) -> list[tuple[str, str, Fits]]:
             "you look at the newcomer's own end alone: those who run grow beside it",
             "newcomer alone",
             lambda old, new, one: cache.now([*old, *new]) + cache.of(one.held + one.left) <= many,
-        ),
-        (
-            "you count in tokens: each request holds whole blocks, so its last one may be nearly empty. Round up for each of "
-            "them",
-            "blocks not rounded up",
-            lambda old, new, one: cache.tokens([*old, *new, one]) <= many * cache.size,
         ),
         (
             "the text of a request ends at prompt and answer together: r.max_num_tokens, not r.params.max_tokens",
@@ -85,6 +91,7 @@ def likely_doors(cache: Cache) -> list[tuple[str, str, Fits]]:
             lambda old, new, one: sum(cache.of(r.held + r.left) for r in [*old, *new, one]) <= many,
         ),
         *doors_too_narrow(cache),
+        *doors_on_a_wrong_scale(cache),
     ]
 
 
@@ -118,6 +125,26 @@ def doors_too_narrow(cache: Cache) -> list[tuple[str, str, Fits]]:
             "nobody leaves",
             lambda old, new, one: nobody_leaves(cache, [*old, *new, one]) <= many,
         ),
+    ]
+
+
+def doors_on_a_wrong_scale(cache: Cache) -> list[tuple[str, str, Fits]]:
+    """The peak is right, and compared with something else than all blocks. Alone everybody enters."""
+    free = (
+        "you compare the peak with the blocks that are free now. It counts what those who run hold already, so compare it with "
+        "all blocks: self.kv.pool.num_blocks",
+        "peak against free blocks",
+    )
+    tokens = (
+        "you compare tokens with blocks: there is room for self.kv.pool.num_blocks * self.kv.block_size tokens",
+        "tokens against blocks",
+    )
+    many = cache.blocks
+    return [
+        (*free, lambda old, new, one: not (old or new) or cache.peak([*old, *new, one]) <= many - cache.now([*old, *new])),
+        (*free, lambda old, new, one: not (old or new) or cache.peak([*old, *new, one]) <= many - cache.held(old)),
+        (*tokens, lambda old, new, one: not (old or new) or cache.tokens([*old, *new, one]) <= many),
+        (*tokens, lambda old, new, one: not (old or new) or cache.careful_tokens([*old, *new, one]) <= many),
     ]
 
 

@@ -108,7 +108,7 @@ LOOKS: tuple[tuple[str, str, Look], ...] = (
         lambda h, p, s, bar: len(set(s)) == 2,
     ),
     (
-        "most requests get the very same number. Hardly a prompt has exactly the length of a served one: take those near it",
+        "many requests get the very same number. Hardly a prompt has exactly the length of a served one: take those near it",
         "exact lengths only",
         lambda h, p, s, bar: Counter(s).most_common(1)[0][1] > len(s) // 6,
     ),

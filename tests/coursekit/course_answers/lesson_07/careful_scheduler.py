@@ -167,8 +167,35 @@ class NobodyEnters(Careful):
 
     def plan(self, now):
         plan = super().plan(now)
-        plan.extend = [(r, n) for r, n in plan.extend if r in self.running or self.peak([r]) < self.blocks]
+        if not self.running and plan.extend and self.peak([plan.extend[0][0]]) == self.blocks:
+            plan.extend = []
         return plan
+
+
+class AgainstFreeBlocks(Careful):
+    """Takes the peak of all, and asks for what the running ones leave."""
+
+    def fits(self, there, r, kv):
+        return self.peak([*there, r]) <= kv.free
+
+
+class AgainstBlocksFreeBefore(Careful):
+    def fits(self, there, r, kv):
+        return self.peak([*there, r]) <= self.kv.pool.num_free
+
+
+class NotRoundedUp(Careful):
+    """The tokens of all against all slots, as if two requests could share a block."""
+
+    def fits(self, there, r, kv):
+        pairs = [(self.held(x), self.left(x)) for x in [*there, r]]
+        peak = max(sum(held + end for held, left in pairs if left >= end) for _, end in pairs)
+        return peak <= self.blocks * self.kv.block_size
+
+
+class TokensAgainstBlocks(Careful):
+    def of(self, tokens):
+        return tokens
 
 
 class SendsTheOldestAway(Careful):
@@ -192,6 +219,16 @@ class ByFormula(Careful):
             used += held + self.kv.block_size - 1
             peak = max(peak, used + i * left)
         return peak <= self.blocks * self.kv.block_size
+
+
+class NotEvenAlone(ByFormula):
+    """Wrong: counting so, one that would fill the cache does not fit even when nobody else is there."""
+
+    def plan(self, now):
+        plan = super().plan(now)
+        if not self.running and plan.extend and not self.fits([], plan.extend[0][0], None):
+            plan.extend = []
+        return plan
 
 
 class StepByStep(Scheduler):
@@ -254,7 +291,10 @@ class Recursive(Careful):
 
 
 class WithAPrediction(Scheduler):
-    """A table of the future: blocks in each step to come, kept up as requests enter the plan."""
+    """A table of the future: blocks in each step to come, kept up as requests enter the plan.
+
+    It takes nothing on a ledger, and need not: the engine counts the plan on one of its own.
+    """
 
     def plan(self, now):
         plan, future = Plan(), {}
@@ -297,6 +337,11 @@ WRONG = [
     (CutPrompts, "of its"),
     (NoSeats, "more requests than there are seats"),
     (NobodyEnters, "let the first in"),
+    (NotEvenAlone, "whatever your peak says"),
+    (AgainstFreeBlocks, "with the blocks that are free now"),
+    (AgainstBlocksFreeBefore, "compare it with all blocks"),
+    (NotRoundedUp, "Round up for each of them"),
+    (TokensAgainstBlocks, "you compare tokens with blocks"),
     (SendsTheOldestAway, "although everybody fits"),
 ]
 
