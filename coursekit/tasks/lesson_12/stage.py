@@ -66,7 +66,7 @@ def held(names: list[str]) -> list[str]:
         return sorted({names[i] for i in range(len(names)) if sys.getrefcount(names[i]) > 2})  # the list, and the argument
 
     if found():
-        gc.collect()  # what only refers to itself in a circle is not kept
+        gc.collect(1)  # what only refers to itself in a circle is not kept; all of it is young, and a whole collection takes long
     return found()
 
 
