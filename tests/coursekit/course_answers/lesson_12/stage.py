@@ -148,6 +148,7 @@ class ByGenerator:
                     out[name] = compute(token)
                 else:
                     results[name] = list(texts.pop(name))
+                    del texts[name, "wanted"]
 
     @staticmethod
     def other(compute, last):
