@@ -276,7 +276,8 @@ class Stages:
             f"layers {a}-{b - 1} in {name}"
             for a, b, name in zip(self.cuts, self.cuts[1:], where, strict=False)
         ]
-        threads = f"; {self.processes.threads} threads each" if self.device_name == "cpu" else ""
+        count = self.processes.threads
+        threads = f"; {count} thread{'s' * (count > 1)} each" if self.device_name == "cpu" else ""
         return self.first.runner.facts() | {"stages": "; ".join(layers) + ", with the head" + threads}
 
     def execute(self, plan: Plan) -> StepResult:

@@ -51,9 +51,8 @@ def compare(
         ax.set_title(name, loc="left", fontsize=10, color=INK)
     axes[-1].set_xlabel("step" if by == "step" else "time (s)", color=INK)
     legend(figure, [cell for _, found in drawn.values() for cell in found])
-    return Picture(
-        figure, " ".join(describe(name, records, found, rows) for name, (records, found) in drawn.items())
-    )
+    words = [describe(name, records, found, rows, by) for name, (records, found) in drawn.items()]
+    return Picture(figure, " ".join(words))
 
 
 def legend(figure: Figure, found: Sequence[Cell]) -> None:
@@ -82,12 +81,18 @@ def draw(ax: Axes, found: Sequence[Cell], by: str, rows: int, end: float) -> Non
     ax.set_axisbelow(True)
 
 
-def describe(name: str, records: Sequence[StepRecord], found: Sequence[Cell], rows: int) -> str:
-    """The picture in words: how long, how many requests, and how the seats were used."""
-    total = max(1, len(records) * rows)
-    kinds = ("prompt", "decode", "recompute", "finished")
-    share = {kind: sum(1 for cell in found if cell.kind == kind) / total for kind in kinds}
-    idle = 1 - len(found) / total
+def describe(
+    name: str, records: Sequence[StepRecord], found: Sequence[Cell], rows: int, by: str = "step"
+) -> str:
+    """The picture in words: how long, how many requests, and how the seats were used. Shares are those of
+    the areas that are drawn: of seats × steps, or of seats × seconds from the first step to the last.
+    """
+    seconds = max(r.start + r.duration for r in records) - records[0].start if records else 0.0
+    total = rows * (seconds if by == "time" else len(records)) or 1
+    share = dict.fromkeys(("prompt", "decode", "recompute", "finished"), 0.0)
+    for cell in found:
+        share[cell.kind] += (cell.end - cell.start if by == "time" else 1) / total
+    idle = 1 - sum(share.values())
     words = [f"{FILLS[kind].label} {100 * part:.0f} %" for kind, part in share.items() if part]
     padding = sum(record.padding for record in records)
     words += [f"empty or paused {100 * idle:.0f} %"] if round(100 * idle) else []
@@ -95,4 +100,6 @@ def describe(name: str, records: Sequence[StepRecord], found: Sequence[Cell], ro
     label = f"{name}: " if name else ""
     requests = len({cell.request for cell in found})
     size = f"{requests} requests on {rows} seats in {len(records)} steps"
+    if by == "time":
+        return f"{label}{size} and {seconds:.3g} seconds; of all seats and seconds {', '.join(words)}."
     return f"{label}{size}; of all seats and steps {', '.join(words)}."

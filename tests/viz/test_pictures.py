@@ -129,6 +129,21 @@ def test_a_curve_shows_the_latencies_that_the_metrics_have(which):
     assert f"P50 {want.p50:.1f} ms, P95 {want.p95:.1f} ms, P99 {want.p99:.1f} ms" in words
 
 
+def test_shares_are_of_what_is_drawn_steps_or_seconds():
+    """A step with a prompt takes longer than others, so its share of the seconds is the larger one."""
+    engine = simulated_engine("llama-7b", "A100-80G", scheduler="continuous", num_blocks=1000)
+    for i in range(4):
+        engine.add_request(scripted_request(i, 500, 9))
+    trace = engine.run()
+    seconds = trace[-1].start + trace[-1].duration - trace[0].start
+    prompts = [record for record in trace if record.kinds.count("prompt") == 4]
+    shares = {"steps": len(prompts) / len(trace), "seconds": sum(r.duration for r in prompts) / seconds}
+    assert shares["seconds"] > 2 * shares["steps"]
+    for (what, share), by in zip(shares.items(), ("step", "time")):
+        assert f"of all seats and {what} prompt {100 * share:.0f} %" in timeline(trace, by=by).alt_text()
+    assert f"4 requests on 4 seats in {len(trace)} steps and {seconds:.3g} seconds;" in timeline(trace, by="time").alt_text()
+
+
 def test_numbers_in_descriptions_are_the_data():
     assert "10 of 20 positions hold tokens, 10 (50.0 %)" in padding_rectangle([1, 4, 4, 1], 5).alt_text()
     assert "16 positions hold tokens, 6 (37.5 %)" in padding_rectangle([1, 4, 4, 1]).alt_text()

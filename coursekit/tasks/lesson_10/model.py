@@ -41,6 +41,8 @@ SLIPS = {
     "hit not counted": "too few free blocks are seen: those that were found need no room, take them off",
     "found counted as free": "a block that was found and is used by nobody is counted as free too, and it cannot be both",
     "found evicted": "the search finds a block, and the same admit takes it away to make room. Hold what was found first",
+    "found stays free": "a block that was found stays among those that may be taken, so that somebody uses it and the next admit "
+    "gives it to another text",
     "copy takes over": "of two blocks with the same content the second has taken the name. The first stays known, and the second "
     "has no name",
 }
@@ -106,7 +108,7 @@ class Count:
             room += sum(1 for uses in self.uses.values() if uses)
         if self.has("hit not counted"):
             return missing + hits <= room
-        if self.has("found counted as free"):
+        if self.has("found counted as free") or self.has("found stays free"):
             return missing <= room
         return missing <= room - revived
 
@@ -125,7 +127,7 @@ class Count:
         for key in keys:
             self.uses[key] += 1
             self.stuck |= {key} if self.uses[key] > 1 else set()
-            if key in self.idle:
+            if key in self.idle and not self.has("found stays free"):
                 self.idle.remove(key)
 
     def make_room(self, missing: int) -> None:
@@ -217,8 +219,12 @@ class Count:
                 self.born.append(key)
 
     def let_go(self, key: Hashable) -> None:
-        if key not in self.uses or key in self.idle:  # evicted while it was in use, or given back already
+        if key not in self.uses:  # evicted while it was in use
             return
+        if key in self.idle:  # given back already, or never taken out
+            if not self.has("found stays free"):
+                return
+            self.idle.remove(key)
         if self.has("shared never given back") and key in self.stuck:
             return
         self.uses[key] = 0 if self.has("freed for all") else self.uses[key] - 1

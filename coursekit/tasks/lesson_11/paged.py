@@ -130,6 +130,7 @@ def attention(
     kv_head: Callable[[Made, int], int] = lambda made, head: head // (made["heads"] // made["kv_heads"]),
     slots_of: Callable[[Made, int, Any], Any] = slots,
     query_of: Callable[[Made, int, int], Any] = lambda made, row, head: made["q"][row, head],
+    places: Callable[[Made, Any, Any], Any] = addresses,
     scale: float | None = None,
     values: str = "v",
 ) -> Any:
@@ -140,7 +141,7 @@ def attention(
     for row, n in enumerate(made["lengths"]):
         where = slots_of(made, row, range(tokens(made, n)))
         for head in range(made["heads"]):
-            at = addresses(made, where, [kv_head(made, head)])[:, 0]
+            at = places(made, where, [kv_head(made, head)])[:, 0]
             scores = made["k"][at].astype(float) @ query_of(made, row, head) * (scale or made["scale"])
             out[row, head] = soft(scores, made) @ made[values][at] if len(at) else np.nan
     return out
@@ -155,6 +156,20 @@ def table_of_row_0(made: Made, row: int, positions: Any) -> Any:
     return slots(made, 0, positions)
 
 
+def no_stride(made: Made, row: int, positions: Any) -> Any:
+    import numpy as np
+
+    positions = np.asarray(positions, dtype=np.int64)
+    return made["tables"].ravel()[row + positions // made["size"]].astype(np.int64) * made["size"] + positions % made["size"]
+
+
+def one_head_a_slot(made: Made, where: Any, kv_heads: Any) -> Any:
+    import numpy as np
+
+    first = np.asarray(where)[:, None] + np.asarray(kv_heads)[None]
+    return GUARD + (first * made["dim"])[..., None] + np.arange(made["dim"])
+
+
 def no_table(made: Made, row: int, positions: Any) -> Any:
     import numpy as np
 
@@ -164,50 +179,48 @@ def no_table(made: Made, row: int, positions: Any) -> Any:
 # (words on the mistake, its name, what differs), the likeliest first where two give the same numbers
 MISTAKES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     (
-        "this is what comes out when the slots behind the last token are read as well: the last owner of the block left keys "
-        "there. A slot counts only if its position is below the row's length; give the others a score of -inf",
+        "this is what comes out when the slots behind the last token take part: the block's last owner left keys and values "
+        "there",
         "no mask",
         {"tokens": whole_blocks},
     ),
     (
-        "one token too many is read, the one behind the last: a row of n tokens has positions 0 to n - 1",
+        "one token too many takes part, the one behind the last of this row",
         "one token too many",
         {"tokens": lambda made, n: n + 1},
     ),
     (
-        "the last token, the newest, is missing: a row of n tokens has positions 0 to n - 1",
+        "the last token, the newest, is missing",
         "one token too few",
         {"tokens": lambda made, n: n - 1},
     ),
     (
-        "the last block is missing, since it is not full: a row of n tokens has n / SIZE blocks, rounded up",
+        "the last block is missing where it is not full",
         "last block left out",
         {"tokens": lambda made, n: n // made["size"] * made["size"]},
     ),
     (
-        "only the first block of the row is looked at: walk through all of them",
+        "only the first block of the row is looked at",
         "first block only",
         {"tokens": lambda made, n: min(n, made["size"])},
     ),
     (
-        "slots behind the last token take part with a score of 0, as a masked load leaves them, and exp(0) is not 0: give them "
-        "-inf before the largest is taken",
+        "slots behind the last token take part with a score of 0, as a masked load leaves them, and exp(0) is not 0",
         "score 0 for empty slots",
         {"soft": with_zeros},
     ),
     (
-        "the number of the query head is taken for that of the K/V head: query heads share K/V heads in groups, "
-        "head // (HEADS // KV_HEADS)",
+        "the number of the query head is taken for that of the K/V head, and of those there are fewer",
         "head as K/V head",
         {"kv_head": lambda made, head: head},
     ),
     (
-        "this query head reads the wrong K/V head: neighbours share one: head // (HEADS // KV_HEADS), not head % KV_HEADS",
+        "K/V heads are dealt out to the query heads in turn, so this one reads another's: it is neighbours that share one",
         "heads dealt out in turn",
         {"kv_head": lambda made, head: head % made["kv_heads"]},
     ),
     (
-        "all query heads read K/V head 0: query head h reads head // (HEADS // KV_HEADS)",
+        "all query heads read K/V head 0",
         "K/V head 0 for all",
         {"kv_head": lambda made, head: 0},
     ),
@@ -217,18 +230,27 @@ MISTAKES: tuple[tuple[str, str, dict[str, Any]], ...] = (
         {"scale": 1.0},
     ),
     (
-        "every row reads through the table of row 0: its own begins at tables + row * stride",
+        "every row reads through the table of row 0",
         "table of row 0",
         {"slots_of": table_of_row_0},
     ),
     (
-        "the block table is not asked: block i of a row lies in block tables[row, i] of the cache, not in block i",
+        "the tables of the rows are read as if they began one entry apart, and each is stride entries long",
+        "tables without stride",
+        {"slots_of": no_stride},
+    ),
+    (
+        "the key of this slot is looked for where it would lie if every slot held one K/V head, and each holds KV_HEADS of them",
+        "one head a slot",
+        {"places": one_head_a_slot},
+    ),
+    (
+        "the block table is not asked: the cache is read as if block i of a row were block i of the cache",
         "no table",
         {"slots_of": no_table},
     ),
     (
-        "when a later block has a higher score, the sum and the result so far are relative to the old maximum: multiply both by "
-        "exp(old maximum - new maximum)",
+        "a later block has a higher score, and what was summed up before it still stands relative to the old maximum",
         "nothing rescaled",
         {"soft": online(False, False)},
     ),
@@ -248,27 +270,27 @@ MISTAKES: tuple[tuple[str, str, dict[str, Any]], ...] = (
         {"soft": undivided},
     ),
     (
-        "each block has a softmax of its own, and these are added up: there is one softmax over all tokens of the row",
+        "each block has a softmax of its own, and these are added up",
         "a softmax a block",
         {"soft": block_by_block},
     ),
     (
-        "this is the mean of a softmax over each block: there is one softmax over all tokens of the row",
+        "each block has a softmax of its own, and this is their mean: blocks with large scores should count for more",
         "mean of blocks",
         {"soft": mean_of_blocks},
     ),
     (
-        "every row uses the query of row 0: that of this row begins at q + (row * HEADS + head) * DIM",
+        "every row uses the query of row 0",
         "query of row 0",
         {"query_of": lambda made, row, head: made["q"][0, head]},
     ),
     (
-        "every head uses the query of head 0: that of this head begins at q + (row * HEADS + head) * DIM",
+        "every head uses the query of head 0",
         "query of head 0",
         {"query_of": lambda made, row, head: made["q"][row, 0]},
     ),
     (
-        "the keys are added up where the values should be: load them from v_cache",
+        "the keys are added up where the values should be",
         "keys for values",
         {"values": "k"},
     ),

@@ -102,7 +102,7 @@ def judge(args: Args, got: Any) -> Finding | None:
     if found:
         return found
     if close(out, right, 30 * EXACT).all():
-        cause = "this is right to two or three digits only: keep the sum, the result and the weights in fp32"
+        cause = "this is right to two or three digits only, as if some of it had been computed in half precision"
         return wrong(cause, "half precision")
     return wrong(f"{CANNOT_TELL}: these are the numbers of no mistake that I know", "other numbers")
 
@@ -127,12 +127,9 @@ def short(numbers: Any) -> list[float]:
 def unwritten(out: Any, row: int, head: int) -> tuple[str, str]:
     """(cause, slip) where ``out`` holds what it held before."""
     if (out == UNTOUCHED).all():
-        return "nothing was written: store the result with tl.store at out + (row * HEADS + head) * DIM", "nothing stored"
+        return "nothing was written: out holds what it held before the launch", "nothing stored"
     if (out[row, head] == UNTOUCHED).all():
-        return (
-            "nobody has written here, while others were: this program's numbers begin at out + (row * HEADS + head) * DIM",
-            "stored elsewhere",
-        )
+        return "nobody has written here: the program of this row and head has stored elsewhere, or not at all", "stored elsewhere"
     return "only a part of the DIM numbers was written", "stored in part"
 
 
@@ -141,15 +138,15 @@ def not_finite(loud: int) -> list[tuple[str, str]]:
     if loud > 0:
         return [
             (
-                f"the scores are about {loud}, and exp of that is more than fp32 holds: take off the largest score first",
+                f"the scores are about {loud}, and exp of that as it is, with nothing taken off, is more than fp32 holds",
                 "no maximum",
             )
         ]
     if loud < 0:
         zero = f"all scores are about {loud}, and exp of that is 0 in fp32, so that 0 is divided by 0"
         return [
-            (f"{zero}. Begin the running maximum at -inf: with 0 it is larger than every score", "maximum begins at 0"),
-            (f"{zero}: take off the largest score first", "no maximum"),
+            (f"{zero}. The running maximum was 0 before the first score, and so above all of them", "maximum begins at 0"),
+            (f"{zero}: nothing was taken off the scores before exp", "no maximum"),
         ]
     return [("the result is inf or no number: is there an inf less an inf, or a division by 0?", "no number")]
 

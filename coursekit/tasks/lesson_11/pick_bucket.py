@@ -19,7 +19,8 @@ def judge(args: Args, got: Any) -> Finding | None:
     want = right(rows, buckets)
 
     def wrong(cause: str, slip: str) -> Finding:
-        return Finding(FIT if want else NONE, f"{cause}. ({rows} rows, buckets {buckets})", slip, want, got)
+        told = f"{rows} row{'s' * (rows > 1)}, buckets {buckets}"
+        return Finding(FIT if want else NONE, f"{cause}. ({told})", slip, want, got)
 
     if isinstance(got, list):
         return wrong("this is a list: return the one bucket, a number", "a list")
@@ -38,7 +39,7 @@ def mistakes(rows: int, buckets: Sequence[int], want: int, got: int) -> list[tup
     made = [
         (
             got == min((b for b in buckets if b > rows), default=0),
-            "a bucket of just as many rows holds them: compare with >=, not with >",
+            "a bucket of just as many rows holds them, and this answer passes it over",
             "strictly larger",
         ),
         (
@@ -53,7 +54,7 @@ def mistakes(rows: int, buckets: Sequence[int], want: int, got: int) -> list[tup
         ),
         (
             not want and got == max(buckets),
-            "the rows are more than the largest bucket holds, and a graph cannot grow: 0, and kernels are launched one by one",
+            "the rows are more than the largest bucket holds, and a graph cannot grow",
             "largest when none fits",
         ),
         (not want and got == -1, "where none fits the answer is 0, not -1", "-1 for none"),
@@ -68,15 +69,15 @@ def mistakes(rows: int, buckets: Sequence[int], want: int, got: int) -> list[tup
             "too small",
         ),
         (got == rows, "this is the number of rows, and no graph was recorded for that", "the rows"),
-        (want > 0 and got == want - rows, "this is the number of padding rows: return the bucket", "the padding"),
+        (want > 0 and got == want - rows, "this is the number of padding rows, not a bucket", "the padding"),
         (
             want > 0 and got == list(buckets).index(want),
-            "this is the place of the bucket in the list: return the bucket",
+            "this is the place of the bucket in the list, not the bucket",
             "its place",
         ),
         (
             want > 0 and got == sorted(buckets).index(want),
-            "this is the place of the bucket among the sorted ones: return the bucket",
+            "this is the place of the bucket among the sorted ones, not the bucket",
             "its place when sorted",
         ),
         (
@@ -102,7 +103,7 @@ def valid(args: Args) -> bool:
 
 def on_error(args: Args, error: str, text: str) -> str | None:
     if not right(*args) and error in ("ValueError", "IndexError", "StopIteration"):
-        return f"no bucket holds {args[0]} rows, so there is nothing to choose from: return 0 then"
+        return f"no bucket holds {args[0]} rows, so there was nothing to choose from"
     return None
 
 

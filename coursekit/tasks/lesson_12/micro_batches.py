@@ -14,7 +14,7 @@ LOADS: dict[str, tuple[str, str, int, int, tuple[int, int]]] = {  # model, GPU, 
 }
 LONG, SHORT, TWO = LOADS
 SMALLEST, LARGEST, MOST_GROUPS = 64, 2048, 16  # tokens of a budget; batches in flight
-ENOUGH, ENDLESS = 30, 200  # trials
+ENOUGH = 30  # trials
 GOOD = 0.95  # of the best speed of a plain sweep that keeps the limit
 
 CHOICE = "the P99 gap keeps the limit, and no other setting that keeps it is faster by more than a twentieth"
@@ -43,8 +43,11 @@ def shown(args: Args) -> list[Any]:
 
 
 def reply(args: Args, question: Any, count: int) -> Any:
-    if count > ENDLESS:
-        raise LookupError(f"trial was called {ENDLESS} times and no answer came: the search does not end")
+    if count > ENOUGH:  # before it is served: so many would outlast the time that the check has
+        raise LookupError(
+            f"this is trial number {count}, and {ENOUGH} are plenty: each serves a whole load, so choose what to try. "
+            "Or does the search not end?"
+        )
     wrong = misfit(question)
     if wrong:
         raise LookupError(f"trial({', '.join(map(repr, question))}): {wrong}")

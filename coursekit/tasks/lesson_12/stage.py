@@ -1,12 +1,15 @@
 """A bug hunt: the stage of a pipeline as interview notes print it."""
 
+import gc
+import json
 import random
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...plain import to_plain
 from ...task import Args, Case, Finding, Task
-from .stage_faults import FORM, Moment, Rows, Talk, look, made_of
+from .stage_faults import FORM, Moment, Rows, Talk, kept, look, made_of
 
 SPARE = 4  # ticks after the last answer, in which nothing may happen
 
@@ -19,24 +22,52 @@ def ticks(args: Args) -> int:
 
 
 def drive(answer: Any, args: Args) -> Any:
-    """One entry a tick: for each stage what ``step`` returned, and how often it called ``compute``."""
+    """Two lists. One entry a tick: for each stage what ``step`` returned, and how often it called ``compute``.
+    Then, for each stage, whose names it still holds when all is over.
+    """
     stages, arrivals = args
     calls = [0] * stages
     makers: list[Any] = [answer(number, stages, counted(number, calls)) for number in range(stages)]
     inbox: list[Any] = [{} for _ in range(stages)]  # of the first stage: tokens that come back
     log: list[Any] = []
+    names: list[list[str]] = [[] for _ in range(stages)]
     for tick in range(ticks(args)):
         row = []
         for number, stage in enumerate(makers):
             calls[number] = 0
             new = {name: list(asked) for name, asked in arrivals[tick].items()} if number == 0 and tick < len(arrivals) else {}
             message, feedback = ({}, inbox[0]) if number == 0 else (inbox[number], {})
-            row.append([to_plain(stage.step(new, dict(message), dict(feedback))), calls[number]])
+            given = [handed(each, names[number]) for each in (new, message, feedback)]
+            row.append([without_names(stage.step(*given)), calls[number]])
         log.append(row)
         if not all(well_formed(gave) for gave, _ in row):
             break
         inbox = [row[-1][0][1], *(gave[0] for gave, _ in row[:-1])]
-    return log
+    given = []
+    return [log, [held(each) for each in names]]
+
+
+def handed(rows: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    """The same rows under names that are objects of their own, noted in ``names``: whoever keeps one is found out."""
+    fresh = ["".join([*name, ""]) for name in rows]
+    names += fresh
+    return dict(zip(fresh, rows.values()))
+
+
+def without_names(gave: Any) -> Any:
+    """What a stage returned as plain data, with none of the objects that it was handed."""
+    return json.loads(json.dumps(to_plain(gave)))
+
+
+def held(names: list[str]) -> list[str]:
+    """Those that somebody still refers to, beside the list."""
+
+    def found() -> list[str]:
+        return sorted({names[i] for i in range(len(names)) if sys.getrefcount(names[i]) > 2})  # the list, and the argument
+
+    if found():
+        gc.collect(1)  # what only refers to itself in a circle is not kept; all of it is young, and a whole collection takes long
+    return found()
 
 
 def counted(number: int, calls: list[int]) -> Callable[[int], int]:
@@ -51,13 +82,15 @@ def well_formed(gave: Any) -> bool:
     return isinstance(gave, list) and len(gave) == 3 and all(isinstance(part, dict) for part in gave)
 
 
-def judge(args: Args, log: Any) -> Finding | None:
-    """The first thing that a stage gives and should not have, or does not give and should have."""
+def judge(args: Args, got: Any) -> Finding | None:
+    """The first thing that a stage gives and should not have, or does not give and should have; then what it keeps."""
     stages, arrivals = args
+    log, held_at_the_end = got
     if len(log) > ticks(args) or any(len(row) != stages for row in log):
         raise ValueError("an entry for each tick, and in it one for each stage")
     live: dict[str, Talk] = {}
     old: dict[str, list[int]] = {}
+    over: dict[str, int] = {}  # when a request was answered
     sent: list[Rows] = [{} for _ in range(stages)]
     inbox: list[Rows] = [{} for _ in range(stages)]
     for tick, row in enumerate(log):
@@ -78,12 +111,13 @@ def judge(args: Args, log: Any) -> Finding | None:
                 return finding
             sent[number] |= right[1] if last else right[0]
         for name, text in row[0][0][2].items():
-            old[name] = text
+            old[name], over[name] = text, tick
             live.pop(name, None)
         inbox = [row[-1][0][1], *(gave[0] for gave, _ in row[:-1])]
     if len(log) < ticks(args):
         raise ValueError("the log ends before the last tick")
-    return None
+    newest = max((tick for tick, new in enumerate(arrivals) if new), default=0)
+    return kept(held_at_the_end, over, newest, len(log) - 1)
 
 
 def first_stage(new: Mapping[str, Sequence[int]], came: Rows, live: dict[str, Talk]) -> list[Any]:
@@ -150,6 +184,7 @@ TASK = Task(
         Case((2, [{"r0": [10, 3], "r1": [20, 1]}]), None),
         Case((2, [{"r0": [10, 3]}, {"r1": [20, 2]}, {"r2": [30, 2]}]), None),
         Case((3, [{"r0": [10, 2]}, {}, {"r1": [20, 2]}, {"r2": [30, 1]}]), None),
+        Case((2, [{"r0": [10, 1]}, {}, {}, {"r1": [20, 1]}]), None),
         Case((2, [{"r0": [10, 1]}, {}, {}, {"r0": [20, 2]}]), None),
         Case((4, [{"r0": [10, 3]}, {"r1": [20, 1]}, {"r2": [30, 2], "r3": [40, 3]}]), None),
     ),

@@ -14,6 +14,7 @@ TAKES = "a stage computes what comes to it, all of it, and nothing else"
 VALUES = "a stage sends what it makes of the value that came"
 FEEDS = "the token that comes back is what the first stage goes on with"
 ENDS = "a request is over when it has all its tokens: the first stage gives the answer once, and nobody computes for it any more"
+FORGETS = "a request that was answered is forgotten: what a stage holds is for requests that are under way"
 
 
 def made_of(value: int, stage: int) -> int:
@@ -212,6 +213,19 @@ def computed(m: Moment) -> Finding | None:
         return None
     cause = f"it computes {m.calls} times to send {rows}: a stage computes each value that came once, and nothing else"
     return m.wrong(TAKES, [(cause, "computes in vain")])
+
+
+def kept(held: Sequence[Sequence[str]], over: Mapping[str, int], newest: int, end: int) -> Finding | None:
+    """What a stage still holds in the last tick of requests that were answered before the newest came."""
+    for number, names in enumerate(held):
+        name = next((n for n in names if over[n] < newest), None)
+        if name is not None:
+            cause = (
+                f"tick {end}, stage {number}: {name} was answered in tick {over[name]}, others have come since, and the stage "
+                "still holds its name. Nobody is served wrongly, but a server that runs for weeks would keep every request it had"
+            )
+            return Finding(FORGETS, cause, "holds on to it", "nothing of it is held", f"{name} is held")
+    return None
 
 
 def listed(names: Iterable[str]) -> str:

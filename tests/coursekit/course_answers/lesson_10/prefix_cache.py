@@ -270,6 +270,23 @@ class FoundEvicted(Cache):
         return self.answer(tokens, found)
 
 
+class FoundStaysFree(Cache):
+    """Whoever is found is used, and nobody takes it out of the queue."""
+
+    def check_room(self, tokens, found):
+        if self.missing(tokens, found) > len(self.queue):
+            raise MemoryError("too few blocks")
+
+    def hold(self, blocks):
+        for block in blocks:
+            self.users[block] += 1
+
+    def put_back(self, block):
+        if block in self.queue:
+            self.queue.remove(block)
+        super().put_back(block)
+
+
 class RefusalHolds(Cache):
     """Holds what it found before it asks for room."""
 
@@ -522,6 +539,7 @@ WRONG = [
     (UnnamedKept, "wait behind the known ones"),
     (HitNotCounted, "too few free blocks are seen"),
     (FoundEvicted, "the same admit takes it away"),
+    (FoundStaysFree, "stays among those that may be taken"),
     (RefusalHolds, "stay in use, for nobody"),
     (RefusalEvicts, "blocks were taken and their names forgotten"),
     (CopyTakesOver, "the second has taken the name"),

@@ -74,6 +74,8 @@ own_kv_head = changed("own_kv_head", (KV_HEAD, "head"))
 dealt_kv_head = changed("dealt_kv_head", (KV_HEAD, "head % KV_HEADS"))
 no_scale = changed("no_scale", (" * scale,", ","))
 first_table = changed("first_table", (BLOCK, "block = tl.load(tables + i)"))
+no_stride = changed("no_stride", (BLOCK, "block = tl.load(tables + row + i)"))
+one_head_a_slot = changed("one_head_a_slot", ("[:, None] * KV_HEADS + head", "[:, None] + head"))
 table_ignored = changed("table_ignored", (BLOCK, "block = i"))
 no_rescale = changed("no_rescale", ("acc = acc * shrink", "acc = acc"), ("total = total * shrink", "total = total"))
 result_left = changed("result_left", ("acc = acc * shrink", "acc = acc"))
@@ -202,22 +204,24 @@ if triton is not None:
     decorated = triton.jit(changed("decorated", ("top = higher", "top = higher + 0.0")))
 
 WRONG = [
-    (no_mask, "the slots behind the last token are read as well"),
-    (one_too_many, "one token too many is read"),
+    (no_mask, "the slots behind the last token take part: the block's"),
+    (one_too_many, "one token too many takes part"),
     (full_blocks_only, "the last block is missing"),
     (zeros_take_part, "take part with a score of 0"),
     (own_kv_head, "taken for that of the K/V head"),
-    (dealt_kv_head, "not head % KV_HEADS"),
+    (dealt_kv_head, "dealt out to the query heads in turn"),
     (no_scale, "not multiplied by scale"),
     (first_table, "through the table of row 0"),
+    (no_stride, "as if they began one entry apart"),
+    (one_head_a_slot, "if every slot held one K/V head"),
     (table_ignored, "the block table is not asked"),
-    (no_rescale, "multiply both by"),
+    (no_rescale, "still stands relative to the old maximum"),
     (result_left, "the result so far is not"),
     (sum_left, "the sum of the weights is not"),
     (not_divided, "nobody divides by the sum"),
     (first_query, "the query of row 0"),
-    (from_zero, "Begin the running maximum at -inf"),
-    (no_maximum, "take off the largest score first"),
+    (from_zero, "The running maximum was 0 before"),
+    (no_maximum, "with nothing taken off"),
     (in_half, "right to two or three digits only"),
     (nothing_stored, "nothing was written"),
     (stored_by_row, "nobody has written here"),

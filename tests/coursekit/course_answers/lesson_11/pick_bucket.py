@@ -107,7 +107,7 @@ def sorts_in_place(rows, buckets):
 
 
 WRONG = [
-    (strictly, "compare with >="),
+    (strictly, "passes it over"),
     (largest, "so does a smaller one"),
     (first_in_list, "the list is in no order"),
     (largest_when_none, "a graph cannot grow"),

@@ -148,6 +148,7 @@ class ByGenerator:
                     out[name] = compute(token)
                 else:
                     results[name] = list(texts.pop(name))
+                    del texts[name, "wanted"]
 
     @staticmethod
     def other(compute, last):
@@ -282,6 +283,25 @@ class OneTooFew(Right):
         return len(self.texts[name]) >= max(1, self.wanted[name] - 1)
 
 
+class NeverDeletes(Right):
+    """Whoever is answered is answered once, and stays in the books. Its name may come again: then its row is written anew."""
+
+    def forget(self, name):
+        pass
+
+
+class LaterStagesRemember(Right):
+    """Each stage notes of whom it has heard."""
+
+    def __init__(self, number, stages, compute):
+        super().__init__(number, stages, compute)
+        self.active = set()
+
+    def later(self, message):
+        self.active |= message.keys()
+        return super().later(message)
+
+
 class OldTexts(Right):
     """A name that is used again finds the text of the old request."""
 
@@ -373,6 +393,8 @@ WRONG = [
     (AnothersToken, "what came for another request"),
     (OneTooMany, "one more is asked for"),
     (OneTooFew, "it is given up too early"),
+    (NeverDeletes, "stage 0: r0 was answered in tick"),
+    (LaterStagesRemember, "stage 1: r0 was answered in tick"),
     (OldTexts, "an earlier request of that name"),
     (WithThePrompt, "begins with the token of the prompt"),
     (LastAlone, "the last token alone"),
