@@ -68,7 +68,9 @@ class LeastWork(Router):
 
 
 class FewestRequests(Router):
-    """Those who wait count four times: as vLLM spreads requests over its data-parallel engines."""
+    """Those who wait count four times: as vLLM spreads requests over data-parallel engines with full
+    caches.
+    """
 
     def pick(self, loads: Sequence[Load], prompt: Sequence[int]) -> int:
         return min(

@@ -62,7 +62,7 @@ def sticky() -> Pick:
 
 fewest_tokens = smallest(lambda load: load[2])
 KNOWN: tuple[tuple[str, str, Callable[[], Pick]], ...] = (
-    ("one after the other: whoever is sent the long ones drowns in them", "round robin", one_by_one),
+    ("one after the other: this looks neither at the loads nor at the prompt", "round robin", one_by_one),
     ("all requests go to one replica", "always one", lambda: lambda loads, prompt: 0),
     ("this takes the replica with the fewest tokens, and never looks at the prompt", "fewest tokens", fewest_tokens),
     (

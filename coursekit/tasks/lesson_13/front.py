@@ -247,7 +247,10 @@ def wrong_order(
 ) -> Finding | None:
     prompt, wanted = world.asked[name]
     if replica in world.dead:
-        cause = f"{name} goes to replica {replica}, which is dead: it has no requests, and so looks the least loaded for ever"
+        cause = (
+            f"{name} goes to replica {replica}, which is dead: it has no requests, and so looks the least loaded for ever. "
+            "(Or its number is a place in a list of the living alone: that is another number)"
+        )
         return wrong(world, ALIVE, cause, "given to the dead", "a living replica", f"replica {replica}")
     if len(told) == wanted:
         cause = f"{name} is complete, and it is asked for again: forget who is done"
