@@ -9,14 +9,15 @@ struct cache {
     float scale, softcap;
 };
 
-/* Some tokens of one row with some K/V heads: the first token's place in q, how many, the row's first slot
- * that is no padding, one past the last slot that the first token sees; the first head, and how many. */
+/* Some tokens of one row with some K/V heads. token, tokens: the first one's place in q, and how many;
+ * padding: the row's first slot that is none; end: one past the last slot that the first token sees, and each
+ * later one sees one more; head, heads: the first, and how many. */
 struct task {
     int32_t row, token, tokens, padding, end, head, heads;
 };
 
-/* A step's rows. tables [rows, table_width] name their blocks; tasks [num_tasks], largest first. longest:
- * slots that a task of one token sees, at most. */
+/* A step's rows: here a row is a request. tables [rows, table_width] name their blocks; tasks [num_tasks],
+ * largest first. longest: slots that a task of one token sees, at most. */
 struct step {
     const int32_t *tables;
     const struct task *tasks;
@@ -34,20 +35,20 @@ struct piece {
     int64_t tokens, heads, padding, end;
 };
 
-#define STRETCH                                                                                              \
-    16 /* slots of a block worked through at a time: their keys lie in the nearest cache for all heads */
+/* Slots of a block worked through at a time: their keys lie in the nearest cache for all heads. */
+#define STRETCH 16
 #define LINES 4              /* query heads of one K/V head worked through at once */
 #define SPAN (16 * TALL)     /* slots gathered at a time for several tokens */
 #define PANELS (192 / PANEL) /* of lines that share what was gathered */
 
-/* The first slot that a token sees which sees none from end on. Padding sees its own: a softmax over nothing
+/* The first slot that a token sees, if its own is end - 1. Padding sees its own alone: a softmax over nothing
  * is NaN. */
 static inline int64_t first_slot(const struct cache *c, int64_t padding, int64_t end) {
     const int64_t first = c->window && end - c->window > padding ? end - c->window : padding;
     return first < end ? first : end - 1;
 }
 
-/* Where a row's slot lies in a cache. */
+/* Where a row's slot lies in a cache: the table is asked. */
 static inline const kv_t *row_at(const struct step *s, const kv_t *cache, const int32_t *table,
                                  int64_t slot) {
     const int64_t at = table[slot / s->block_size] * s->block_size + slot % s->block_size;
@@ -73,7 +74,8 @@ struct stretch {
     int64_t step, slots;
 };
 
-/* Scores [lines, longest] of some lines of one K/V head. */
+/* Scores [lines, longest] of some lines (query heads) of one K/V head; whole: numbers of a head that fill
+ * vectors, the others come one by one. */
 INLINE void score_slots(const float *query, struct stretch keys, float *scores, int64_t longest,
                         const int64_t lines, const int64_t dim) {
     const int64_t whole = dim / LANES * LANES;
@@ -129,7 +131,7 @@ INLINE void some_lines(const int adding, struct stretch slots, float *numbers, f
 INLINE void all_lines(const int adding, struct stretch slots, float *numbers, float *scores, int64_t longest,
                       int64_t heads, int64_t group, const int64_t dim) {
     for (int64_t h = 0; h < heads; h++, slots.first += dim, slots.next += dim)
-        for (int64_t g = 0; g < group; g += LINES) {
+        for (int64_t g = 0; g < group; g += LINES) { /* group: query heads of a K/V head */
             float *own = numbers + (h * group + g) * dim, *score = scores + (h * group + g) * longest;
             switch (group - g) {
             case 1: some_lines(adding, slots, own, score, longest, 1, dim); break;
@@ -140,9 +142,9 @@ INLINE void all_lines(const int adding, struct stretch slots, float *numbers, fl
         }
 }
 
-/* One token: scores of its lines (query heads), softmax, weighted sum; keys and values stream through in the
- * order in which they lie in memory. scratch: heads * group * (2 * dim + longest) numbers. Always inlined: a
- * caller who writes dim as a number gets loops without a branch. */
+/* One token: scores of its lines (query heads), softmax over all of them, weighted sum; keys and values
+ * stream through in the order in which they lie in memory. scratch: heads * group * (2 * dim + longest)
+ * numbers. Always inlined: a caller who writes dim as a number gets loops without a branch. */
 INLINE void attend_one(const struct step *s, const struct cache *c, struct piece p, const int64_t dim,
                        float *scratch) {
     const int64_t heads = p.heads, group = s->heads / s->kv_heads, lines = heads * group,
@@ -152,6 +154,7 @@ INLINE void attend_one(const struct step *s, const struct cache *c, struct piece
     for (int64_t i = 0; i < lines * dim; i++) query[i] = load(p.q[i]) * c->scale, sum[i] = 0;
     for (int64_t from = start, to; from < p.end; from = to) {
         to = stretch_end(from, p.end, s->block_size);
+        /* the next keys, after the last of them the first values */
         const kv_t *next = to < p.end ? row_at(s, p.k, p.table, to) : row_at(s, p.v, p.table, start);
         const struct stretch keys = {row_at(s, p.k, p.table, from), next, width, to - from};
         all_lines(0, keys, query, scores + from - start, longest, heads, group, dim);
@@ -186,7 +189,7 @@ static void gather(const struct step *s, const kv_t *cache, const int32_t *table
 
 /* Lines of a panel, which are tokens times query heads: the slots that each sees, its highest score so far,
  * and the sum of its weights. first, last: of the slots that all of them see, the first and one past the
- * last; end: one past the last that any sees. */
+ * last; end: one past the last that any sees. sees_from and sees_to never fall from line to line. */
 struct lines {
     int32_t sees_from[PANEL], sees_to[PANEL];
     float top[PANEL], total[PANEL];
@@ -194,7 +197,8 @@ struct lines {
 };
 
 /* Lay the queries of a piece's lines, from number first on, out as a panel [dim, PANEL]; lines beyond the
- * last see what that sees. */
+ * last see what that sees. Weights are powers of 2 here: e^s is 2^(s log2 e), and log2 e costs nothing as
+ * part of the scale; a softcap needs the scores themselves first. */
 static void queries_of(const struct cache *c, struct piece p, int64_t first, int64_t group, int64_t dim,
                        float *query, struct lines *all) {
     const float scale = c->softcap > 0 ? c->scale : c->scale * LOG2_E;
@@ -210,7 +214,8 @@ static void queries_of(const struct cache *c, struct piece p, int64_t first, int
     all->first = all->sees_from[PANEL - 1], all->last = all->sees_to[0], all->end = all->sees_to[PANEL - 1];
 }
 
-/* Where a line's highest score has risen, weigh what it has summed up so far anew: sum [dim, PANEL]. */
+/* Where a line's highest score has risen, weigh what it has summed up so far anew: sum [dim, PANEL]. share:
+ * by what it shrinks, for each line. */
 static void raise_tops(const float *score, int64_t slots, struct lines *all, float *sum, int64_t dim) {
     vec top[WIDE], share[WIDE];
     memcpy(top, all->top, sizeof(top));
@@ -229,7 +234,8 @@ static void raise_tops(const float *score, int64_t slots, struct lines *all, flo
         for (int64_t c = 0; c < WIDE; c++, sum += LANES) put(sum, floats(sum) * share[c]);
 }
 
-/* Scores of a span's slots become weights, and are added up. */
+/* Scores of a span's slots become weights, and are added up. A line that has seen no slot yet has LOWEST as
+ * its top and gets weights of 1; its first real score makes its share 0, and they are gone. */
 static void weigh(float *score, int64_t slots, struct lines *all) {
     vec total[WIDE], top[WIDE];
     memcpy(total, all->total, sizeof(total)), memcpy(top, all->top, sizeof(top));
@@ -243,7 +249,9 @@ static void weigh(float *score, int64_t slots, struct lines *all) {
 }
 
 /* A panel of lines and a span of gathered slots, from … to - 1: scores, which are a product of keys and
- * queries; softmax so far; and a product of values and weights, added to the sums. score: SPAN * PANEL. */
+ * queries; softmax so far; and a product of values and weights, added to the sums. In the first product rows
+ * are slots and inputs dims, in the second rows are dims (values read by columns: row_step 1, step dim) and
+ * inputs slots. score: SPAN * PANEL. */
 static void attend_span(const struct cache *c, struct lines *all, const float *keys, const float *values,
                         int64_t from, int64_t to, const float *query, float *sum, float *score, int64_t dim) {
     multiply_rows((struct tile){keys, dim, 1, dim, zeros, query, score, PANEL, PANEL, 0, 0}, to - from, 0);
@@ -302,7 +310,8 @@ EXPORT int64_t native_scratch_size(const struct step *s) {
 }
 
 /* All rows of a step: q, out [tokens, heads, dim], whose tokens lie q_step and out_step apart; out may be q.
- * scratch: of all threads, one after the other. A piece is a task. */
+ * scratch: of all threads, one after the other. A piece is a task; dim is a literal number where models
+ * mostly have it. */
 static void attend_rows(const struct step *s, const struct cache *c, const num_t *q, int64_t q_step,
                         num_t *out, int64_t out_step, float *scratch, struct worker *w) {
     const int64_t group = s->heads / s->kv_heads;
@@ -359,7 +368,9 @@ struct upcoming_kv {
     int64_t task, slot, threads;
 };
 
-/* Have the next such block brought, bit by bit during a tile of so many lines. */
+/* Have the next such block brought, bit by bit during a tile of so many lines; its own tasks are every
+ * threads-th, as attend_rows deals them. If there is none, k and v ask for a line that panel asks for anyway.
+ */
 static void prefetch_next_block(struct upcoming_kv *kv, struct prefetch *prefetch, int64_t lines) {
     const struct step *s = kv->step;
     prefetch->k = prefetch->v = prefetch->panel;

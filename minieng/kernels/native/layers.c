@@ -18,9 +18,8 @@ struct layer {
 
 /* A step through all layers: x [tokens, hidden] in place; cosine, sine [tokens, dim]; slots [tokens];
  * buffers: as many numbers as native_buffer_size says; scratch: native_scratch_size for each thread. After
- * the last layer's attention only the rows
- * ``wanted`` [num_wanted] (in rising order) go on, and are the first ones of x at the end. inner: numbers of
- * gate or up. */
+ * the last layer's attention only the rows ``wanted`` [num_wanted] (whose logits are asked for; in rising
+ * order) go on, and are the first ones of x at the end. inner: numbers of gate or up. */
 struct forward {
     const struct layer *layers;
     const struct cache *caches;
@@ -33,8 +32,8 @@ struct forward {
     float eps;
 };
 
-/* How far apart a buffer's rows begin: further than they are long, or those of a tile might crowd into few
- * cache sets. */
+/* How far apart a buffer's rows begin: further than they are long. A number's address says which few places
+ * of the cache (a set) may hold it: rows a power of two apart would all crowd into the same. */
 static int64_t row_stride(int64_t width) { return (width + LANES - 1) / LANES * LANES + LANES; }
 
 /* Where the rows between two products lie: normed ones; queries, keys and values; gate and up. */
@@ -83,7 +82,8 @@ static void before_attention(const struct forward *f, int64_t number, int64_t at
     }
 }
 
-/* From attention's answer to the layer's output. */
+/* From attention's answer, which has taken the queries' place in b.qkv, to the layer's output; ``add`` is 1
+ * where x, the residual, is added to. */
 static void after_attention(const struct forward *f, int64_t number, int64_t at, int64_t n, struct worker *w,
                             struct upcoming_kv *kv) {
     const struct layer *layer = f->layers + number;
@@ -100,7 +100,8 @@ static void after_attention(const struct forward *f, int64_t number, int64_t at,
 
 /* What lies between the attention of layer number - 1 and that of layer number, for all rows. Few rows: all
  * threads work on all of them, each with its part of a weight, which is read once. Many: a piece is a BLOCK
- * of rows, whose numbers stay in a thread's cache from one product to the next. */
+ * of rows, whose numbers stay in a thread's cache from one product to the next. So w, which shares
+ * out, goes to the phases inside or to the blocks: never to both. */
 #define BLOCK (5 * TALL)
 static void between_attentions(const struct forward *f, int64_t number, int64_t rows, struct worker *w,
                                struct upcoming_kv *kv) {
@@ -133,9 +134,10 @@ static void run_layers(const void *job, struct worker *w) {
         const int last = i + 1 == f->num_layers;
         /* the answer takes the place of the query */
         attend_rows(f->step, f->caches + i, qkv.x, qkv.step, qkv.x, qkv.step, f->scratch, w);
+        /* from here on products have the next layer's blocks brought */
         kv.cache = last ? 0 : f->caches + i + 1, kv.task = w->me, kv.slot = 0;
         if (last && f->num_wanted < f->tokens)
-            EACH (once, 1, w) keep_wanted(f);
+            EACH (once, 1, w) keep_wanted(f); /* one thread does, all wait for it */
         between_attentions(f, i + 1, last ? f->num_wanted : f->tokens, w, &kv);
     }
 }

@@ -5,7 +5,7 @@
 #define TALL 9 /* 27 of 32 registers for sums, 3 for a line of the panel */
 #else
 #define WIDE 1 /* a vec is two registers of AVX2 or four of NEON */
-#define TALL 6
+#define TALL 6 /* AVX2: 12 of 16 registers for sums, 2 for a line */
 #endif
 #define PANEL (WIDE * LANES)
 #if defined __AVX512BF16__ && defined BF16 && !defined WIDENED
@@ -21,19 +21,23 @@
 EXPORT int64_t native_panel_width(void) { return PANEL; }
 
 /* What memory is to bring into the second cache while a tile is worked through, and how many bytes of it a
- * line: the next panel, and keys and values that attention will read. */
+ * line: the next panel, and keys and values that attention will read. __builtin_prefetch(address, 0 to read
+ * or 1 to write, 2 for the second cache) asks for a cache line, 64 bytes, and does not wait; an address past
+ * the end of an array does no harm. */
 struct prefetch {
     const char *panel, *k, *v;
     int64_t panel_bytes, kv_bytes;
 };
 
 /* How numbers are multiplied: floats with floats, floats with halves (two lines of a panel woven into one of
- * words, the earlier one's bfloat16 in the lower half), or pairs of bfloat16 with halves. */
+ * words, the earlier one's bfloat16 in the lower half), or pairs of bfloat16 with halves. For the compiler a
+ * panel is floats in all forms; woven, each 32 bits are two halves. */
 enum form { FLOATS, HALVES, PAIRS };
 
-/* y = start + x times panel. Number i of row r is x[r * row_step + i * step]; start [PANEL]; panel [inner,
- * PANEL], in halves [inner / 2, PANEL]; y [rows, wide] of a matrix whose rows lie y_step apart. A product has
- * pairs in place of x where its form says so, and out in place of y: there sums are saved. */
+/* y = start + x times panel. Number i of row r is x[r * row_step + i * step]; start [PANEL]: where the
+ * sums begin, at a bias or 0; panel [inner, PANEL], in halves [inner / 2, PANEL]; y [rows, wide] of a matrix
+ * whose rows lie y_step apart. A product has pairs in place of x where its form says so, and out in place of
+ * y: there sums are saved. */
 struct tile {
     const float *x;
     int64_t row_step, step, inner;
@@ -66,7 +70,8 @@ INLINE void add_pairs(vec sum[][WIDE], const num_t *x, int64_t row_step, const v
 #endif
 }
 
-/* One line's worth of what memory is to bring. */
+/* One line's worth of what memory is to bring: a line of this panel, LINES_AHEAD further on; two cache lines
+ * of the next panel; one each of keys and values. */
 INLINE void prefetch_line(struct prefetch *ahead, const float *panel) {
     for (int64_t c = 0; c < WIDE; c++) __builtin_prefetch(panel + LINES_AHEAD * PANEL + c * LANES, 0, 2);
     __builtin_prefetch(ahead->panel, 0, 2);
@@ -94,8 +99,9 @@ INLINE void save_row(num_t *out, vec *sum, const int64_t wide, int add) {
     memcpy(out, line, sizeof(num_t) * wide);
 }
 
-/* One tile; prefetch: what memory is to bring meanwhile, for a product, or null. Always inlined: with literal
- * numbers for rows and form all sums stay in registers. */
+/* One tile, of a product (sums go to out, as they are saved; prefetch: what memory is to bring meanwhile) or
+ * of attention (prefetch null; sums go to y, as floats). Always inlined: with literal numbers for rows and
+ * form the loops over them are unrolled, and all sums stay in registers. */
 INLINE void tile_of_rows(struct tile t, const int64_t rows, const enum form form, int add,
                          const struct prefetch *prefetch) {
     struct prefetch ahead = prefetch ? *prefetch : (struct prefetch){0};
@@ -119,7 +125,8 @@ INLINE void tile_of_rows(struct tile t, const int64_t rows, const enum form form
     }
     for (int64_t r = 0; r < rows; r++)
         if (!prefetch) put_row(t.y + r * t.y_step, sum[r], add);
-        else if (t.wide == PANEL) save_row(t.out + r * t.y_step, sum[r], PANEL, add);
+        else if (t.wide == PANEL) /* a size that is a literal number: memcpy needs no call */
+            save_row(t.out + r * t.y_step, sum[r], PANEL, add);
         else save_row(t.out + r * t.y_step, sum[r], t.wide, add);
 }
 
@@ -175,8 +182,9 @@ struct upcoming_kv; /* see attention.h */
 static void prefetch_next_block(struct upcoming_kv *kv, struct prefetch *prefetch, int64_t lines);
 
 /* y [rows, out] = x [rows, in] times weight, plus bias; or that added to y. Rows are shared out evenly among
- * tiles, so that none of one or two is left; a piece is a tile. w: null for a thread that works for itself.
- * next, kv: what comes after, to be brought meanwhile, or null. */
+ * tiles, so that none of one or two is left; a piece is a tile, and all tiles of a panel come one after the
+ * other, each asking for its part of the next panel. w: null for a thread that works for itself. next, kv:
+ * what comes after, to be brought meanwhile, or null. */
 static void product(struct matrix x, const struct weight *weight, struct matrix y, int64_t rows, int add,
                     struct worker *w, const struct weight *next, struct upcoming_kv *kv) {
     const int64_t count = panels_of(weight), lines = lines_of(weight), tiles = (rows + TALL - 1) / TALL;

@@ -19,11 +19,12 @@ static void norm_row(const num_t *x, const num_t *weight, num_t *out, int64_t wi
     float squares = 0;
     for (int64_t i = 0; i < width; i++) squares += load(x[i]) * load(x[i]);
     const float scale = 1.0f / sqrtf(squares / width + eps);
-#pragma omp simd
+#pragma omp simd /* turns of the loop may be computed side by side, in vectors */
     for (int64_t i = 0; i < width; i++) out[i] = save(load(save(load(x[i]) * scale)) * load(weight[i]));
 }
 
-/* What a call on rows computes: its arguments, under the names that they have there. */
+/* What a call on rows computes (each uses some of these): its arguments, under the names that they have
+ * there. */
 struct on_rows {
     const num_t *x, *weight, *cosine, *sine;
     num_t *out;
@@ -72,7 +73,8 @@ EXPORT void native_rotate(num_t *x, const num_t *cosine, const num_t *sine, int6
     run_team(rotate_rows, &job, rows * heads * dim > SHARED_WORK ? threads : 1);
 }
 
-/* out = silu(gate) * up of one row [gate, up], width numbers each; out may be gate. */
+/* out = silu(gate) * up of one row [gate, up], width numbers each; out may be gate. silu(g) = g / (1 + e^-g),
+ * for a negative g as g e^g / (1 + e^g): exp_negative takes no other, and nothing overflows. */
 static void silu_row(const num_t *gate_up, num_t *out, int64_t width) {
 #pragma omp simd
     for (int64_t i = 0; i < width; i++) {

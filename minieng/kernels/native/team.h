@@ -4,7 +4,10 @@
  * piece after the other: first those of its own share, in order, so that a weight streams; then what is left
  * of the others' shares. A thread that has lost its core thus holds up nobody but for the one piece in its
  * hands. Who waits looks again for some microseconds, then sleeps. What a piece computes never depends on who
- * computes it. */
+ * computes it.
+ *
+ * _Atomic: a number that several threads read and write; each change is whole, and all see the changes in one
+ * order. atomic_compare_exchange changes it only if it still is what was read; if not, it reads it anew. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -21,8 +24,10 @@
 #endif
 
 /* size: threads of this call, the caller's being number 0. taken: of each one's share, the phase in the upper
- * half and how many pieces are gone in the lower. done: pieces of the phase that are computed. call: goes up
- * with each call; joined: threads beside the caller's that are at it, CLOSED while there is none. */
+ * half and how many pieces are gone in the lower: in one number, so that who comes late from the phase before
+ * cannot take one of this. first_phase: of this call, they are counted on from call to call. done: pieces of
+ * the phase that are computed. call: goes up with each call; joined: threads beside the caller's that are at
+ * it, CLOSED while there is none. */
 struct worker;
 struct team {
     int64_t size;
@@ -62,6 +67,8 @@ __attribute__((constructor)) static void when_loaded(void) {
     pthread_atfork(0, 0, forget_threads);
 }
 
+/* Until a word is another. Whoever lets others go on by a change calls wake: a sleeper has been counted
+ * before it looks for the last time, so that either it sees the change or is seen by wake. */
 static void wait_while(struct team *team, _Atomic uint32_t *word, uint32_t is) {
     for (int i = 0; i < LOOKS; i++) {
         if (*word != is) return;
@@ -81,6 +88,7 @@ static void wake(struct team *team) {
     pthread_mutex_unlock(&team->lock);
 }
 
+/* phase is written last: who waits for it finds the rest ready. */
 static void begin_phase(struct team *team, uint32_t phase) {
     team->done = 0;
     for (int64_t t = 0; t < team->size; t++) team->taken[t].count = (uint64_t)phase << 32;
@@ -91,7 +99,8 @@ static void begin_phase(struct team *team, uint32_t phase) {
 static int64_t begin_of(int64_t n, int64_t share, int64_t shares) { return n * share / shares; }
 
 /* A piece out of the phase's n for this thread; or -1 once all are computed, by whomever: then the next phase
- * begins. dealt: a share is every so many pieces, not so many in a row. */
+ * begins, and who finds nothing left to take waits for that. dealt: as cards are, a share is every size-th
+ * piece, not so many in a row: where the largest come first. n = 0 is no phase: nobody waits. */
 static int64_t next_piece(struct worker *w, int64_t n, int dealt) {
     struct team *team = w->team;
     for (int64_t i = 0; i < team->size && n > 0; i++) {
@@ -106,7 +115,7 @@ static int64_t next_piece(struct worker *w, int64_t n, int dealt) {
             }
     }
     if (n <= 0) return -1;
-    const uint32_t mine = w->done;
+    const uint32_t mine = w->done; /* told once, at its end; who tells the last of n begins the next phase */
     if (mine && atomic_fetch_add(&team->done, mine) + mine == n) {
         begin_phase(team, w->phase + 1);
         wake(team);
@@ -116,10 +125,12 @@ static int64_t next_piece(struct worker *w, int64_t n, int dealt) {
 }
 
 /* i = 0 … n - 1: those that this thread gets of a team's, or all of them where w is null and the thread works
- * for itself. */
+ * for itself. After it all n are computed, not this thread's alone: what follows may read what others wrote.
+ */
 #define EACH(i, n, w) for (int64_t i = -1; (i = (w) ? next_piece(w, n, 0) : i + 1 < (n) ? i + 1 : -1) >= 0;)
 
-/* What the threads beside the caller's do all their lives: a call's work, unless it is over already. */
+/* What the threads beside the caller's do all their lives: a call's work, unless it is over already (CLOSED):
+ * its job is the caller's, and gone. */
 static void *live(void *number) {
     uint32_t seen = 0;
     for (;;) {
@@ -153,7 +164,7 @@ static int64_t start_threads(int64_t wanted) {
 }
 
 /* Have so many threads compute a job. The caller computes alone where one is enough, or where the others are
- * at another caller's. */
+ * at another caller's. It returns when all who joined have left: they read its job. */
 static void run_team(void (*work)(const void *job, struct worker *w), const void *job, int64_t threads) {
     if (threads <= 1 || pthread_mutex_trylock(&pool.busy)) {
         struct team alone = {.size = 1};

@@ -24,12 +24,14 @@ typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 typedef vec vec_anywhere __attribute__((aligned(2), may_alias));
 typedef words words_anywhere __attribute__((aligned(2), may_alias));
 
+/* A vec from any address (vec_anywhere: C would else take it for a multiple of 64), and back. + and * of vecs
+ * go number by number, as in numpy; so do comparisons, whose yes is -1, all bits set. */
 static inline vec floats(const float *x) { return *(const vec_anywhere *)x; }
 static inline void put(float *into, vec x) { *(vec_anywhere *)into = x; }
-/* Of each two numbers the first where yes (-1), else the second (0). */
+/* Of each two numbers the first where yes (-1), else the second (0): numpy's where. */
 static inline vec choose(ints yes, vec a, vec b) { return (vec)((yes & (ints)a) | (~yes & (ints)b)); }
 
-/* The lower and the upper bfloat16 of sixteen words. */
+/* The lower and the upper bfloat16 of sixteen words, as floats: a bfloat16 is the upper half of one. */
 static inline vec lower(const void *x) { return (vec)(*(const words_anywhere *)x << 16); }
 static inline vec upper(const void *x) { return (vec)(*(const words_anywhere *)x & 0xffff0000); }
 
@@ -44,7 +46,9 @@ static inline words rounded_words(vec x) {
 }
 static inline float number(uint32_t bfloat16) { return ((union bits){bfloat16 << 16}).number; }
 
-/* kv_t: a number in the cache; num_t: any other one in memory. */
+/* kv_t: a number in the cache; num_t: any other one in memory. load, numbers: one, sixteen of them as floats;
+ * save, put_numbers: back again, rounded where memory holds bfloat16. as_saved: rounded alike, still floats.
+ */
 #ifdef BF16
 typedef uint16_t kv_t;
 typedef kv_t halves __attribute__((vector_size(2 * LANES)));
@@ -92,8 +96,8 @@ static inline kv_t save_kv(num_t x) {
 }
 
 /* e^x for x <= 0, to a relative error below 2e-7; unlike the library's, compilers turn it into vector code.
- * e^x = 2^n e^r with n = round(x / ln 2); the polynomial for e^r on [-ln2/2, ln2/2] is the one of Cephes'
- * expf. */
+ * e^x = 2^n e^r with n = round(x / ln 2), r = x - n ln 2 (ln 2 in two parts: its first has few bits, so that
+ * n times it is exact); the polynomial for e^r on [-ln2/2, ln2/2] is the one of Cephes' expf. */
 static inline float exp_negative(float x) {
     x = x < -87.0f ? -87.0f : x;
     const float n = __builtin_rintf(x * 1.44269504f);
@@ -109,10 +113,11 @@ static inline float exp_negative(float x) {
 }
 
 #define LOG2_E 1.44269504f
-#define LOWEST -1e30f /* in place of a score that is not seen; finite, so that two of them differ by 0 */
+/* In place of a score that is not seen; finite: -inf - -inf would be NaN, these differ by 0. */
+#define LOWEST -1e30f
 
 /* 2^x for x <= 0, to a relative error below 2e-7, and 0 below 2^-126: as above, with the polynomial of
- * Cephes' exp2f. */
+ * Cephes' exp2f. Turned into ints, x - 0.5 loses its fraction: of a negative x that is round(x). */
 static inline vec exp2_negative(vec x) {
     const ints n = __builtin_convertvector(x - 0.5f, ints);
     const vec r = x - __builtin_convertvector(n, vec);
