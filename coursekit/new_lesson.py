@@ -61,8 +61,8 @@ for seats in (1, 2):
 GUESS_STEPS = """**Write down your guess:** how many steps with four seats?"""
 
 TURN_ORDER = """# Your turn: the same lengths in an order that needs fewer steps with two seats.
-order = [3, 1, 4, 2]
-print(f"{order}: {steps(order, 2)} steps")"""
+order = lengths[::-1]
+print("in this order:", steps(order, 2), "steps")"""
 
 IN_MINIENG = """## The same thing in `minieng`
 
