@@ -164,9 +164,10 @@ def rules(args: Args, run: Run) -> Finding | None:
         told = f"{waiting} waits since {came[waiting]}, {name} came at {came[name]}"
         want = f"{waiting} starts before {name} ({told})"
         return named(args, run, BOUND, want, f"step {step}: {name} starts, {waiting} waits on")
-    if all(job[0] == 0.0 for job in jobs):
+    came = {job[0] for job in jobs}
+    if len(came) == 1:
         limit, end = limit_of(repr(args[0]), repr(args[1]))
-        if end < patience and tokens_computed(run) > limit:
+        if end - min(came) < patience and tokens_computed(run) > limit:
             want = f"at most {limit} tokens are computed, all steps together"
             return named(args, run, WORK, want, f"{tokens_computed(run)} tokens are computed")
     return None
@@ -210,6 +211,7 @@ def knobs(seats: int, blocks: int) -> dict[str, Any]:
 
 
 BURST = [job(0.0, i % 3, 24) for i in range(9)]  # three prefixes take turns; the cache holds one
+LATE_BURST = [[100.0, *rest] for _, *rest in BURST]  # the clock says more than anybody has waited
 UNEVEN = [job(0.0, 1, 24), job(0.0, 2, 8, 20), job(0.0, 1, 24), job(0.0, 2, 8, 20), job(0.0, 1, 24), job(0.0, 2, 8, 20)]
 LONG_FIRST = [job(0.0, 1, 24, 2), job(0.0, 9, 0, 30), job(0.0, 1, 24, 3), job(0.0, 8, 0, 28), job(0.0, 1, 24, 4)]
 STREAM = [job(0.0, 1, 24)] + [job(round(0.01 * i, 3), 9 if i == 2 else 1, 24) for i in range(1, 16)]
@@ -275,6 +277,7 @@ TASK = BENCH.task(
     cases=(
         Case((BURST, knobs(1, 8), PATIENT), None),
         Case((BURST, knobs(2, 16), PATIENT), None),
+        Case((LATE_BURST, knobs(1, 8), PATIENT), None),
         Case((UNEVEN, knobs(1, 8), PATIENT), None),
         Case((LONG_FIRST, knobs(1, 9), PATIENT), None),
         Case((ALIKE, knobs(2, 8), PATIENT), None),
