@@ -63,14 +63,14 @@ def test_two_hundred_streams_while_workers_are_killed_at_random():
     async def killing(front: Replicas, ended: asyncio.Event) -> None:
         left = 6
         while left and not ended.is_set():
-            await asyncio.sleep(rng.uniform(0.1, 0.4))
-            alive = [front.workers[i] for i in front._alive]
-            if len(alive) > 1:  # one that is killed is back in seconds
-                rng.choice(alive).process.kill()
+            await asyncio.sleep(rng.uniform(0.02, 0.2))
+            at_work = [i for i in front._alive if len(front._texts[i]) >= 3]
+            if len(front._alive) > 1 and at_work:  # one that is killed is back in seconds
+                front.workers[rng.choice(at_work)].process.kill()
                 left -= 1
 
     async def client(front: Replicas, number: int) -> None:
-        await asyncio.sleep(0.01 * number)
+        await asyncio.sleep(0.005 * number)
         await told(front, number, answers)
 
     async def main() -> tuple[int, int]:
@@ -84,7 +84,8 @@ def test_two_hundred_streams_while_workers_are_killed_at_random():
             return front.deaths, front.resumed
 
     deaths, resumed = run(main())
-    assert deaths >= 2 and resumed >= 5, "or nothing was tried"
+    assert deaths >= 2 and resumed >= 5, f"{deaths} deaths, {resumed} resumed: or nothing was tried"
+    print(f"{deaths} deaths, {resumed} resumed")
     for number, (reference, logprobs) in enumerate(expected):
         events, (request,) = answers[number]
         assert answer(events) == reference, number
