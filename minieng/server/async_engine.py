@@ -287,11 +287,11 @@ class AsyncEngine:
             self._loop.call_soon_threadsafe(what)
 
 
-async def most_ended(engine: Any, patience: float) -> None:
-    """Wait until nothing is open, or nothing more will come, or for so many seconds."""
+async def most_ended(engine: Any, patience: float, enough: Callable[[], bool] = lambda: False) -> None:
+    """Wait until nothing is open, nothing more will come, it is ``enough``, or so many seconds are over."""
     with suppress(TimeoutError):
         async with asyncio.timeout(patience):
-            while engine.num_open and engine.failure is None:
+            while engine.num_open and engine.failure is None and not enough():
                 await asyncio.sleep(0.01)
 
 

@@ -19,7 +19,7 @@ import uvicorn
 
 from ..observe.trace import Trace
 from ..request import SamplingParams
-from .async_engine import AsyncEngine
+from .async_engine import AsyncEngine, most_ended
 from .http import make_app
 from .replica import Spec
 from .replicas import Replicas
@@ -178,7 +178,9 @@ class Service(uvicorn.Server):
             first = f"{self.engine.num_open} requests are finished first"
             most = f"for {self.settings.stop_seconds:g} s at most"
             print(f"stopping: {first}, {most}; once more stops at once", file=sys.stderr)
-            await self.engine.stop(self.settings.stop_seconds)
+            self.engine.stopping = True
+            await most_ended(self.engine, self.settings.stop_seconds, lambda: self.force_exit)
+            await self.engine.stop()  # before uvicorn ends: it would wait for streams that go on
         else:
             await asyncio.sleep(FAILED_SECONDS)
         self.should_exit = True
@@ -186,5 +188,5 @@ class Service(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM or Ctrl-C: the first lets requests finish, the second does not."""
         if self.stop_asked:
-            self.should_exit = self.force_exit = True
+            self.force_exit = True
         self.stop_asked = True
