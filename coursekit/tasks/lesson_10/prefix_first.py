@@ -164,10 +164,10 @@ def rules(args: Args, run: Run) -> Finding | None:
         told = f"{waiting} waits since {came[waiting]}, {name} came at {came[name]}"
         want = f"{waiting} starts before {name} ({told})"
         return named(args, run, BOUND, want, f"step {step}: {name} starts, {waiting} waits on")
-    came = {job[0] for job in jobs}
-    if len(came) == 1:
+    arrivals = {job[0] for job in jobs}
+    if len(arrivals) == 1:
         limit, end = limit_of(repr(args[0]), repr(args[1]))
-        if end - min(came) < patience and tokens_computed(run) > limit:
+        if end - min(arrivals) < patience and tokens_computed(run) > limit:
             want = f"at most {limit} tokens are computed, all steps together"
             return named(args, run, WORK, want, f"{tokens_computed(run)} tokens are computed")
     return None
