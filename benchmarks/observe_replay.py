@@ -91,6 +91,17 @@ def theirs(python: str, url: str, model_dir: str, trace: Path, name: str, out: P
     return json.loads(out.read_text())
 
 
+def replays(folder: Path, share: float) -> dict:
+    """The load at a share of the capacity on the simulator, with step times fitted to itself and to that at 0.8."""
+    found, told = {}, folder / "again.json"
+    for what, other in (("fitted to itself", share), ("fitted to 0.8", 0.8)):
+        fit = ["--fit-to", str(folder / f"seen-{other}.json")]
+        minieng("replay-load", str(folder / f"seen-{share}.json"), *KNOBS, *fit, "--json", str(told))
+        report = json.loads(told.read_text())
+        found[what] = {key: value for key, value in report.items() if key not in ("recording", "fitted_to")}
+    return found
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m", help="what is served (default: %(default)s)")
@@ -132,11 +143,7 @@ def main() -> None:
 
             loads[str(share)] = {"seen": quietly(f"{share} of capacity", look, args.tries)}
         for share in SHARES:
-            for what, other in (("fitted to itself", share), ("fitted to 0.8", 0.8)):
-                again, fit = folder / "again.json", ["--fit-to", str(folder / f"seen-{other}.json")]
-                minieng("replay-load", str(folder / f"seen-{share}.json"), *KNOBS, *fit, "--json", str(again))
-                found = json.loads(again.read_text())
-                loads[str(share)][what] = {key: value for key, value in found.items() if key not in ("recording", "fitted_to")}
+            loads[str(share)] |= replays(folder, share)
         clients: dict = {"absent": absent}
         if not absent:
             trace = folder / "trace.jsonl"
