@@ -80,11 +80,11 @@ def run_layer(layer: Any, sizes: Sizes, x: torch.Tensor, batch: Batch, kv: Layer
 @torch.inference_mode()
 def seconds_of(form: type[Linear], sizes: Sizes, dtype: torch.dtype, attention: Attention) -> list[float]:
     """What each of the STEPS takes, at best."""
-    layer, found = layer_of_noise(sizes, dtype, form), []
+    layer, calls = layer_of_noise(sizes, dtype, form), []
     for tokens in STEPS.values():
         x, batch, kv = step_of(sizes, dtype, tokens)
-        found.append(fastest_of(lambda: run_layer(layer, sizes, x.clone(), batch, kv, attention), 7))  # noqa: B023
-    return found
+        calls.append(lambda x=x, batch=batch, kv=kv: run_layer(layer, sizes, x.clone(), batch, kv, attention))
+    return fastest_of(calls, repeats=7)
 
 
 @functools.cache

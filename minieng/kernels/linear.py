@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -98,25 +98,38 @@ def every_form(weight: torch.Tensor, bias: torch.Tensor | None = None) -> list[L
 
 @functools.cache
 def fastest_form(dtype: torch.dtype) -> type[Linear]:
-    """Time all forms on a middling layer, best of several; a form that disagrees with plain torch is out."""
+    """Time all forms on a middling layer, best of several; a form that disagrees with plain torch is out.
+
+    Its numbers are bfloat16 ones, as in most published models. In one thread: other programs take cores
+    away now and then, and that is no reason to choose a form for good.
+    """
     x, weight, bias = (
-        torch.randn(shape).to(dtype) for shape in ((max(ROWS_TIMED), 512), (1024, 512), (1024,))
+        torch.randn(shape).bfloat16().to(dtype) for shape in ((max(ROWS_TIMED), 512), (1024, 512), (1024,))
     )
     want, limit = F.linear(x, weight, bias), 1e-3 if dtype == torch.float32 else 1.0
-    times: dict[type[Linear], float] = {}
-    for layer in every_form(weight, bias):
-        if torch.allclose(layer(x), want, atol=limit):
-            times[type(layer)] = sum(fastest_of(functools.partial(layer, x[:n])) for n in ROWS_TIMED)
-    return min(times, key=times.__getitem__)
+    layers = [layer for layer in every_form(weight, bias) if torch.allclose(layer(x), want, atol=limit)]
+    calls = [functools.partial(layer, x[:n]) for layer in layers for n in ROWS_TIMED]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        times = fastest_of(calls, repeats=20)
+    finally:
+        torch.set_num_threads(threads)
+    each = len(ROWS_TIMED)
+    return type(layers[min(range(len(layers)), key=lambda i: sum(times[i * each : (i + 1) * each]))])
 
 
-def fastest_of(call: Callable[[], object], repeats: int = 15) -> float:
-    """Seconds of the shortest of several calls."""
-    best = float("inf")
+def fastest_of(calls: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """Seconds of each call, the shortest of several.
+
+    In turns, as a machine has slow moments, and they should be everybody's.
+    """
+    best = [float("inf")] * len(calls)
     for _ in range(repeats):
-        begin = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - begin)
+        for i, call in enumerate(calls):
+            begin = time.perf_counter()
+            call()
+            best[i] = min(best[i], time.perf_counter() - begin)
     return best
 
 

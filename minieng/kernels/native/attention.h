@@ -37,7 +37,7 @@ struct piece {
 
 /* Slots of a block worked through at a time: their keys lie in the nearest cache for all heads. */
 #define STRETCH 16
-#define LINES 4              /* query heads of one K/V head worked through at once */
+#define LINES (TALL / 2)     /* query heads of one K/V head worked through at once, four vectors of each */
 #define SPAN (16 * TALL)     /* slots gathered at a time for several tokens */
 #define PANELS (192 / PANEL) /* of lines that share what was gathered */
 
@@ -147,8 +147,7 @@ INLINE void all_lines(const int adding, struct stretch slots, float *numbers, fl
  * numbers. Always inlined: a caller who writes dim as a number gets loops without a branch. */
 INLINE void attend_one(const struct step *s, const struct cache *c, struct piece p, const int64_t dim,
                        float *scratch) {
-    const int64_t heads = p.heads, group = s->heads / s->kv_heads, lines = heads * group,
-                  width = s->kv_heads * dim;
+    const int64_t group = s->heads / s->kv_heads, lines = p.heads * group, width = s->kv_heads * dim;
     const int64_t longest = s->longest, start = first_slot(c, p.padding, p.end), length = p.end - start;
     float *query = scratch, *sum = query + lines * dim, *scores = sum + lines * dim;
     for (int64_t i = 0; i < lines * dim; i++) query[i] = load(p.q[i]) * c->scale, sum[i] = 0;
@@ -157,7 +156,7 @@ INLINE void attend_one(const struct step *s, const struct cache *c, struct piece
         /* the next keys, after the last of them the first values */
         const kv_t *next = to < p.end ? row_at(s, p.k, p.table, to) : row_at(s, p.v, p.table, start);
         const struct stretch keys = {row_at(s, p.k, p.table, from), next, width, to - from};
-        all_lines(0, keys, query, scores + from - start, longest, heads, group, dim);
+        all_lines(0, keys, query, scores + from - start, longest, p.heads, group, dim);
     }
     for (int64_t l = 0; l < lines; l++) {
         float *score = scores + l * longest, top = -INFINITY, total = 0;
@@ -171,7 +170,7 @@ INLINE void attend_one(const struct step *s, const struct cache *c, struct piece
         const kv_t *values = row_at(s, p.v, p.table, from),
                    *next = row_at(s, p.v, p.table, to < p.end ? to : from);
         all_lines(1, (struct stretch){values, next, width, to - from}, sum, scores + from - start, longest,
-                  heads, group, dim);
+                  p.heads, group, dim);
     }
     for (int64_t i = 0; i < lines * dim; i++) p.out[i] = save(sum[i]);
 }
@@ -319,17 +318,11 @@ static void attend_rows(const struct step *s, const struct cache *c, const num_t
     for (int64_t i; (i = next_piece(w, s->num_tasks, 1)) >= 0;) {
         const struct task task = s->tasks[i];
         const int64_t from_head = task.head * s->dim, at = task.head * group * s->dim;
-        const struct piece p = {.q = q + task.token * q_step + at,
-                                .out = out + task.token * out_step + at,
-                                .k = c->k + from_head,
-                                .v = c->v + from_head,
-                                .q_step = q_step,
-                                .out_step = out_step,
-                                .table = s->tables + task.row * s->table_width,
-                                .tokens = task.tokens,
-                                .heads = task.heads,
-                                .padding = task.padding,
-                                .end = task.end};
+        struct piece p;
+        p.q = q + task.token * q_step + at, p.out = out + task.token * out_step + at;
+        p.k = c->k + from_head, p.v = c->v + from_head, p.q_step = q_step, p.out_step = out_step;
+        p.table = s->tables + task.row * s->table_width, p.tokens = task.tokens, p.heads = task.heads;
+        p.padding = task.padding, p.end = task.end;
         if (task.tokens > 1) attend_many(s, c, p, scratch);
         else if (s->dim == 64) attend_one(s, c, p, 64, scratch);
         else if (s->dim == 128) attend_one(s, c, p, 128, scratch);
@@ -368,8 +361,9 @@ struct upcoming_kv {
     int64_t task, slot, threads;
 };
 
-/* Have the next such block brought, bit by bit during a tile of so many lines; its own tasks are every
- * threads-th, as attend_rows deals them. If there is none, k and v ask for a line that panel asks for anyway.
+/* Have the next such block brought, bit by bit during a tile of so many lines; its own tasks are
+ * every threads-th, as attend_rows deals them. If there is none, k and v ask for a line that panel asks for
+ * anyway.
  */
 static void prefetch_next_block(struct upcoming_kv *kv, struct prefetch *prefetch, int64_t lines) {
     const struct step *s = kv->step;

@@ -1,12 +1,5 @@
 /* Matrix products. A weight is laid out in panels of PANEL outputs, so that it streams through in the order
  * in which it lies in memory. A tile is up to TALL rows by one panel, all of it in registers. */
-#ifdef __AVX512F__
-#define WIDE 3
-#define TALL 9 /* 27 of 32 registers for sums, 3 for a line of the panel */
-#else
-#define WIDE 1 /* a vec is two registers of AVX2 or four of NEON */
-#define TALL 6 /* AVX2: 12 of 16 registers for sums, 2 for a line */
-#endif
 #define PANEL (WIDE * LANES)
 #if defined __AVX512BF16__ && defined BF16 && !defined WIDENED
 #include <immintrin.h>
@@ -73,7 +66,7 @@ INLINE void add_pairs(vec sum[][WIDE], const num_t *x, int64_t row_step, const v
 /* One line's worth of what memory is to bring: a line of this panel, LINES_AHEAD further on; two cache lines
  * of the next panel; one each of keys and values. */
 INLINE void prefetch_line(struct prefetch *ahead, const float *panel) {
-    for (int64_t c = 0; c < WIDE; c++) __builtin_prefetch(panel + LINES_AHEAD * PANEL + c * LANES, 0, 2);
+    for (int64_t c = 0; c < PANEL; c += 16) __builtin_prefetch(panel + LINES_AHEAD * PANEL + c, 0, 2);
     __builtin_prefetch(ahead->panel, 0, 2);
     __builtin_prefetch(ahead->panel + 64, 0, 2);
     __builtin_prefetch(ahead->k, 0, 2);
@@ -83,12 +76,7 @@ INLINE void prefetch_line(struct prefetch *ahead, const float *panel) {
     ahead->v += ahead->kv_bytes;
 }
 
-/* Write a row's sums to y, or add them to it. */
-INLINE void put_row(float *y, vec *sum, int add) {
-    for (int64_t c = 0; c < WIDE; c++) put(y + c * LANES, add ? floats(y + c * LANES) + sum[c] : sum[c]);
-}
-
-/* The same where numbers are saved as they are in memory; wide: how many there are. */
+/* Write a row's sums to out as numbers are saved, or add them to it; wide: how many there are. */
 INLINE void save_row(num_t *out, vec *sum, const int64_t wide, int add) {
     num_t line[PANEL];
     if (add) memcpy(line, out, sizeof(num_t) * wide);
@@ -119,15 +107,22 @@ INLINE void tile_of_rows(struct tile t, const int64_t rows, const enum form form
         if (form == PAIRS) add_pairs(sum, t.pairs + i, t.row_step, line, rows);
         else add_line(sum, t.x + i * t.step, t.row_step, line, rows);
         if (form == HALVES && i + 1 < t.inner) {
-            for (int64_t c = 0; c < WIDE; c++) line[c] = upper(panel + c * LANES);
+            const float *again = panel;
+            LOAD_ANEW(again);
+            for (int64_t c = 0; c < WIDE; c++) line[c] = upper(again + c * LANES);
             add_line(sum, t.x + (i + 1) * t.step, t.row_step, line, rows);
         }
     }
-    for (int64_t r = 0; r < rows; r++)
-        if (!prefetch) put_row(t.y + r * t.y_step, sum[r], add);
-        else if (t.wide == PANEL) /* a size that is a literal number: memcpy needs no call */
-            save_row(t.out + r * t.y_step, sum[r], PANEL, add);
-        else save_row(t.out + r * t.y_step, sum[r], t.wide, add);
+    for (int64_t r = 0; r < rows; r++) {
+        vec done[WIDE]; /* a copy: sums whose address is handed on would be kept in memory */
+        for (int64_t c = 0; c < WIDE; c++) done[c] = sum[r][c];
+        if (prefetch && t.wide == PANEL) /* a size that is a literal number: memcpy needs no call */
+            save_row(t.out + r * t.y_step, done, PANEL, add);
+        else if (prefetch) save_row(t.out + r * t.y_step, done, t.wide, add);
+        else
+            for (int64_t c = 0, at = r * t.y_step; c < WIDE; c++, at += LANES)
+                put(t.y + at, add ? floats(t.y + at) + done[c] : done[c]);
+    }
 }
 
 /* The same for a number of rows, up to TALL, that is known only when it runs. */
@@ -197,7 +192,7 @@ static void product(struct matrix x, const struct weight *weight, struct matrix 
         const float *panel = weight->panels + p * lines * PANEL, *next_panel = panel + lines * PANEL;
         if (next && p == last) next_panel = next->panels + first_of_next * PANEL;
         ahead.panel = (const char *)next_panel + i * lines * ahead.panel_bytes;
-        ahead.kv_bytes = 0;
+        ahead.k = ahead.v = ahead.panel, ahead.kv_bytes = 0;
         if (kv) prefetch_next_block(kv, &ahead, lines);
         t.out = y.x + from * y.step + p * PANEL, t.wide = left < PANEL ? left : PANEL;
         t.start = weight->bias + p * PANEL, t.panel = panel;

@@ -17,7 +17,29 @@ union bits {
     float number;
 };
 
-#define LANES 16 /* numbers in a vector register, or in several where registers are narrower */
+/* LANES: numbers in a vector register. A tile of a product (products.h) is up to TALL rows by WIDE vectors:
+ * as many sums as registers hold, beside a line of the weight and a number of x. Never more numbers: a vec of
+ * two registers is kept in memory by GCC, and such a product takes six times as long.
+ *
+ * KEEP_IN_REGISTER: a value that the compiler would rather load anew for each use, where loads bound the
+ * loop. LOAD_ANEW: the address of one that it would rather keep, where all registers are needed for sums. */
+#ifdef __AVX512F__
+#define LANES 16
+#define WIDE 3
+#define TALL 9 /* 27 of 32 registers for sums, 3 for a line */
+#define KEEP_IN_REGISTER(x) __asm__("" : "+v"(x))
+#else
+#ifdef __AVX__
+#define LANES 8
+#else
+#define LANES 4
+#endif
+#define WIDE (16 / LANES)
+#define TALL 6 /* AVX2: 12 of 16 registers for sums, 2 for a line; NEON: 24 of 32, and 4 */
+#define KEEP_IN_REGISTER(x) (void)(x)
+#endif
+#define LOAD_ANEW(address) __asm__("" : "+r"(address))
+
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
@@ -131,13 +153,6 @@ static inline vec exp2_negative(vec x) {
 }
 
 #define SHARED_WORK 16384 /* numbers; for fewer, waking another thread costs more than it saves */
-
-/* For a value that the compiler would rather load anew for each use, and have loads bound the loop. */
-#ifdef __AVX512F__
-#define KEEP_IN_REGISTER(x) __asm__("" : "+v"(x))
-#else
-#define KEEP_IN_REGISTER(x) (void)(x)
-#endif
 
 static inline float total_of(vec x) {
     float total = 0;

@@ -1,0 +1,68 @@
+"""A tile's sums stay in registers: what the compiler makes of the C kernel's innermost loops, for each level of x86-64.
+
+One sum in memory, and a product takes several times as long. Nothing else shows it: the numbers are the same.
+"""
+
+import platform
+import re
+import shutil
+import subprocess
+
+import pytest
+import torch
+
+from minieng.kernels import native, prebuilt
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("gcc") is None or platform.machine() != "x86_64", reason="reads what gcc makes for x86-64"
+)
+TILES = {"avx512": 9 * 3, "avx2": 6 * 2}  # sums of the tallest tile: rows times vectors of a line
+
+
+def assembled(level: str, source=native.SOURCE) -> list[str]:
+    flags = prebuilt.flags_for(level, native.flags_of(torch.float32))
+    ran = subprocess.run(["gcc", *flags, "-S", "-o", "-", str(source)], capture_output=True, text=True, check=True)
+    return ran.stdout.split("\n")
+
+
+def innermost_loops(lines: list[str]) -> list[list[str]]:
+    """Bodies of the loops that hold no other loop; jumps back to its own begin count as one loop, the longest."""
+    labels = {found[1]: at for at, line in enumerate(lines) if (found := re.match(r"(\.L\d+):", line))}
+    jumps = [(at, labels.get(found[1], at)) for at, line in enumerate(lines) if (found := re.match(r"\s+j\w+\s+(\.L\d+)$", line))]
+    back = [(to, at) for at, to in jumps if to < at]
+    ends: dict[int, int] = {}
+    for to, at in back:
+        ends[to] = max(at, ends.get(to, at))
+    return [
+        lines[to : at + 1]
+        for to, at in ends.items()
+        if all(other == to for other, end in back if to <= other <= at and to < end <= at)
+    ]
+
+
+def products(loops: list[list[str]]) -> dict[int, list[str]]:
+    """Of the loops that multiply and have memory bring what comes next: how many sums → the vectors that go through memory."""
+    found: dict[int, list[str]] = {}
+    for body in loops:
+        sums = {line.split("%")[-1] for line in body if "vfmadd" in line}
+        if sums and sum("prefetcht1" in line for line in body) >= 5:
+            found.setdefault(len(sums), []).extend(
+                line.strip() for line in body if re.search(r"\(%rsp\).*%[xyz]mm|%[xyz]mm.*\(%rsp\)", line)
+            )
+    return found
+
+
+@pytest.mark.parametrize("level", TILES)
+def test_sums_of_a_tile_stay_in_registers(level):
+    found = products(innermost_loops(assembled(level)))
+    assert {1 * TILES[level] // (9 if level == "avx512" else 6), TILES[level]} <= found.keys(), "a tile of one row, and the tallest"
+    assert {sums: lines for sums, lines in found.items() if lines} == {}
+
+
+def test_a_vector_of_two_registers_is_found_out(tmp_path):
+    """What the test above is for: 16 numbers to a vector, where a register holds 8."""
+    for file in native.SOURCES:
+        text = file.read_text(encoding="utf-8").replace("#define LANES 8", "#define LANES 16")
+        (tmp_path / file.name).write_text(text, encoding="utf-8")
+    found = products(innermost_loops(assembled("avx2", tmp_path / native.SOURCE.name)))
+    assert any(found.values()) or TILES["avx2"] not in found
