@@ -51,9 +51,10 @@ class FitReport:
         both = f"weights and fixed together {read + step * 1e3:.1f} ms a step"
         return (
             f"{spec.name} on this machine: {each if self.told_apart else both} and {request * 1e6:.0f} us a "
-            f"request, matrices {g.flops / 1e9:.1f} GFLOP/s, KV {g.bandwidth * g.eta_kv / 1e9:.1f} GB/s\n"
-            f"fitted on {self.num_fitted} steps: median error {self.error_fitted:.1%}; "
-            f"predicted {self.num_checked} others: median error {self.error_checked:.1%}, "
+            f"request,\n    matrices {g.flops / 1e9:.1f} GFLOP/s, "
+            f"KV {g.bandwidth * g.eta_kv / 1e9:.1f} GB/s\n"
+            f"fitted on {self.num_fitted} steps: median error {self.error_fitted:.1%};\n"
+            f"    predicted {self.num_checked} others: median error {self.error_checked:.1%}, "
             f"nine in ten within {self.worst_tenth:.1%}"
         )
 
