@@ -1,7 +1,8 @@
 """The one form in which notebooks are stored, and what is wrong with one that is not in it.
 
 Clean form: no metadata but tags and folds, cell ids ``<file>-NNN``, no widget state, one kernelspec. Two things are
-folded: the set-up cell, and the outputs of cells between a guess and its ``reveal``, which would tell the answer.
+folded: the set-up cell, and the outputs between a guess and its ``reveal``, which would tell the answer, as would a
+figure right behind it.
 A player's widget view goes when a picture stands beside it: GitHub shows the picture, and JupyterLab would look
 for a widget that is no more.
 A notebook is nbformat's tree here. nbformat is imported where it is needed: a learner's install can do without it.
@@ -83,13 +84,22 @@ def cleaned(book: Any, stem: str) -> Any:
 
 
 def answers(cells: list[Any]) -> set[int]:
-    """Indices of the code cells with outputs behind a ``predict(name)``, up to the one with the ``reveal(name)``."""
+    """Indices of the code cells with outputs behind a ``predict(name)``, up to the one with the ``reveal(name)``, and the
+    figure right behind that one: it draws the answer.
+    """
     found: set[int] = set()
     for start, cell in enumerate(cells):
         for name in GUESSED.findall(cell.source) if cell.cell_type == "code" else ():
             ends = (i for i in range(start + 1, len(cells)) if name in REVEALED.findall(cells[i].source))
-            found |= {i for i in range(start + 1, next(ends, start) + 1) if cells[i].get("outputs")}
+            if end := next(ends, 0):
+                end += has_figure(cells[end + 1 :])
+                found |= {i for i in range(start + 1, end + 1) if cells[i].get("outputs")}
     return found
+
+
+def has_figure(cells: list[Any]) -> bool:
+    """Whether the first of these cells drew a picture."""
+    return any("image/png" in output.get("data", {}) for cell in cells[:1] for output in cell.get("outputs", []))
 
 
 def clean_metadata(metadata: Any) -> Any:

@@ -243,6 +243,18 @@ def test_what_answers_a_guess_is_folded(store, capsys):
     assert notebooks.check([path]) == 0
 
 
+def test_a_figure_right_behind_the_reveal_is_folded(store):
+    """It draws the answer; a picture further down, or of a cell that guesses nothing, stays open."""
+    picture, text = new_output("display_data", data={"image/png": "aGk="}), new_output("stream", name="stdout", text="7\n")
+    guess, told = ran('predict("05.a", None)', 1, text), ran('reveal("05.a", 7)', 2, text)
+    path = store(guess, told, ran("draw(7)", 3, picture), ran("draw(8)", 4, picture))
+    notebooks.clean([path])
+    assert [bool(c.metadata) for c in read(path).cells] == [False, True, True, False]
+    path = store(guess, told, new_markdown_cell("and so"), ran("draw(7)", 3, picture))
+    notebooks.clean([path])
+    assert [bool(c.metadata) for c in read(path).cells] == [False, True, False, False]
+
+
 def test_a_lone_widget_view_stays(store):
     lone = new_output("display_data", data={WIDGET_VIEW: {"model_id": "1"}})
     path = store(ran("w", 1, lone))
