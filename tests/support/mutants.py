@@ -298,19 +298,30 @@ class Hunt:
         self.task, self.source = task, source
         self.before = [*cells.given(book), *(text for _, text in others)]
         self.cases = [*task.cases, *(Case(args, None) for args in task.random_cases("public"))]
+        self.answer_of(self.source)(self.cases[0].args)  # what it imports is loaded here, and not anew in each copy
+
+    def answer_of(self, source: str) -> Callable[[Any], Any]:
+        """The function or class of this source, as it is called with a case's arguments."""
+        return caller(answer_from(source, self.task.name, self.before), self.task.drive)
 
     def mutants(self) -> list[Mutant]:
         return list(mutants(self.source))
 
     def accepted(self, mutant: Mutant) -> bool:
-        """Whether the check finds nothing wrong with it. In a copy of this process, which ends with the first thing found."""
+        """Whether the check finds nothing wrong with it. In a copy of this process, which ends with the first thing found.
 
-        def work(tell: Any) -> bool:
-            answer = in_time(caller(answer_from(mutant.source, self.task.name, self.before), self.task.drive))
-            return all(try_case(self.task, answer, case.args, case.expected) is None for case in self.cases)
+        The case that found it comes first for the next mutant: what showed one mistake is likely to show its neighbour.
+        """
 
-        result, _, _, state = guarded(work, MUTANT_SECONDS)
-        return state == "ok" and result is True
+        def work(tell: Any) -> int | None:
+            answer = in_time(self.answer_of(mutant.source))
+            wrong = (try_case(self.task, answer, case.args, case.expected) is not None for case in self.cases)
+            return next((number for number, found in enumerate(wrong) if found), None)
+
+        found, _, _, state = guarded(work, MUTANT_SECONDS)
+        if state == "ok" and found is not None:
+            self.cases.insert(0, self.cases.pop(found))
+        return state == "ok" and found is None
 
     def survivors(self) -> list[Mutant]:
         return [mutant for mutant in self.mutants() if self.accepted(mutant)]
@@ -319,10 +330,7 @@ class Hunt:
         """A call, in words, to which it gives another answer than the solution; "" if there is none among many."""
 
         def work(tell: Any) -> str:
-            own, its = (
-                in_time(caller(answer_from(source, self.task.name, self.before), self.task.drive))
-                for source in (self.source, mutant.source)
-            )
+            own, its = (in_time(self.answer_of(source)) for source in (self.source, mutant.source))
             more = [Case(args, None) for seed in OTHER_SEEDS for args in self.task.random_cases(seed)]
             return next((self.task.call_text(c.args) for c in [*self.cases, *more] if said(own, c.args) != said(its, c.args)), "")
 

@@ -32,6 +32,8 @@ class Tape:
             kernel(*arguments)
 
     def replay(self) -> None:
+        if self.recording:
+            raise RuntimeError("replay() while a recording is under way: end() it first")
         self.replays += 1
         for kernel, arguments in self.noted:
             kernel(*arguments)

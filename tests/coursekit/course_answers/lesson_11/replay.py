@@ -195,6 +195,13 @@ class StoresOnly(InPlace):
         self.tape.end()
 
 
+class NeverEnds(InPlace):
+    def record(self, batch):
+        self.tape.begin()
+        self.tape.launch(self.store, self.cache, self.tokens, self.slots)
+        self.tape.launch(self.attend, self.cache, self.tables, self.lengths, self.most, self.out)
+
+
 class StoresLate(InPlace):
     def record(self, batch):
         self.tape.begin()
@@ -227,6 +234,7 @@ WRONG = [
     (NeverRecords, "nothing was recorded"),
     (LaunchesBeside, "beside the recording"),
     (StoresOnly, "out was never written"),
+    (NeverEnds, "end() it first"),
     (StoresLate, "store first"),
     (AnotherOut, "is not the one that attend writes"),
 ]
