@@ -11,6 +11,7 @@ import pytest
 from support.content import check, random_engine, random_requests
 from support.fakes import InFlight, Scripted, ask, expected, fake_engine, finish, nothing_left
 
+from minieng.observe.trace import Trace
 from minieng.parallel.pipeline import PipelineEngine, StageEnded, pipelined
 from minieng.plan import Plan, PlanError
 from minieng.request import Request
@@ -73,6 +74,29 @@ def test_as_many_batches_are_in_flight_as_there_are_groups(scheduler, depth):
     finish(engine)
     assert engine.executor.most == depth
     assert [r.output_token_ids for r in made] == [expected(r.token_ids[:5], 6) for r in made]
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_what_an_engine_takes_it_takes_too(checked):
+    """The cache is looked at after every step or never, tokens are told, and the trace is the one given."""
+    tokens, looks, trace = [], [], Trace()
+    plain = engine_of(num_blocks=50, max_num_seqs=4)
+    engine = pipelined(2)(
+        plain.executor,
+        plain.kv,
+        plain.config,
+        plain.clock,
+        on_token=lambda request: bool(tokens.append(request.output_token_ids[-1])),
+        checked=checked,
+        trace=trace,
+    )
+    check_invariants = engine.kv.check_invariants
+    engine.kv.check_invariants = lambda *args: looks.append(check_invariants(*args))
+    made = [ask(engine, f"r{i}", 5, 3) for i in range(4)]
+    finish(engine)
+    assert engine.trace is trace and len(trace) > 3
+    assert len(looks) == (len(trace) if checked else 0)
+    assert sorted(tokens) == sorted(token for r in made for token in r.output_token_ids)
 
 
 def test_a_request_is_in_one_batch_at_a_time():
