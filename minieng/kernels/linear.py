@@ -112,7 +112,7 @@ def fastest_form(dtype: torch.dtype) -> type[Linear]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        times = fastest_of(calls, repeats=20)
+        times = fastest_of(calls, repeats=15)
     finally:
         torch.set_num_threads(threads)
     each = len(ROWS_TIMED)

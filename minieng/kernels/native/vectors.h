@@ -53,7 +53,7 @@ static inline void put(float *into, vec x) { *(vec_anywhere *)into = x; }
 /* Of each two numbers the first where yes (-1), else the second (0): numpy's where. */
 static inline vec choose(ints yes, vec a, vec b) { return (vec)((yes & (ints)a) | (~yes & (ints)b)); }
 
-/* The lower and the upper bfloat16 of sixteen words, as floats: a bfloat16 is the upper half of one. */
+/* The lower and the upper bfloat16 of LANES words, as floats: a bfloat16 is the upper half of one. */
 static inline vec lower(const void *x) { return (vec)(*(const words_anywhere *)x << 16); }
 static inline vec upper(const void *x) { return (vec)(*(const words_anywhere *)x & 0xffff0000); }
 
@@ -68,7 +68,7 @@ static inline words rounded_words(vec x) {
 }
 static inline float number(uint32_t bfloat16) { return ((union bits){bfloat16 << 16}).number; }
 
-/* kv_t: a number in the cache; num_t: any other one in memory. load, numbers: one, sixteen of them as floats;
+/* kv_t: a number in the cache; num_t: any other one in memory. load, numbers: one, LANES of them as floats;
  * save, put_numbers: back again, rounded where memory holds bfloat16. as_saved: rounded alike, still floats.
  */
 #ifdef BF16
