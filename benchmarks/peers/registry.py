@@ -88,8 +88,8 @@ def behind_http(peers_dir: Path, cpus: list[int] | None) -> list[Spec]:
     theirs = {"server": "vllm", "python": other.python}
     env = {name: value for name, value in other.env.items() if name != "VLLM_ENABLE_V1_MULTIPROCESSING"}  # as it comes
     return [
-        Spec("http-minieng", f"{OURS} behind minieng serve", module, ours),
-        Spec("http-vllm", "vLLM behind its own server", module, theirs, env=env, absent=other.absent),
+        Spec("http-minieng", f"{OURS} behind minieng serve", module, ours, in_turns=True),
+        Spec("http-vllm", "vLLM behind its own server", module, theirs, env=env, absent=other.absent, in_turns=True),
     ]
 
 
@@ -111,7 +111,7 @@ def llama(peers_dir: Path) -> list[Spec]:
 
 
 def select(specs: list[Spec], only: list[str], all_of_it: bool = True) -> list[Spec]:
-    """The rows whose names match one of the patterns. Without any: all, or else those that take turns.
+    """The rows whose names match one of the patterns. Without any: all, or else the engines that take turns.
 
     A pattern that matches nothing is an error.
     """
@@ -119,5 +119,5 @@ def select(specs: list[Spec], only: list[str], all_of_it: bool = True) -> list[S
         if not any(fnmatch(spec.name, pattern) for spec in specs):
             raise ValueError(f"--only {pattern}: no such peer; there are {', '.join(s.name for s in specs)}")
     if not only:
-        return [spec for spec in specs if all_of_it or spec.in_turns]
+        return [spec for spec in specs if all_of_it or spec.in_turns and not spec.name.startswith("http-")]
     return [spec for spec in specs if any(fnmatch(spec.name, pattern) for pattern in only)]
