@@ -71,7 +71,8 @@ class InWords:
         return fill(f"Figure: {self.text}", 110)
 
     def _repr_html_(self) -> str:
-        return f"<details><summary>The figure in words</summary>\n{escape(self.text)}\n</details>"
+        """Begins with a line of a space: JupyterLab shows that line in place of a folded output."""
+        return f" \n<details><summary>The figure in words</summary>\n{escape(self.text)}\n</details>"
 
 
 def in_words(told: Picture | str) -> None:
