@@ -20,6 +20,7 @@ from minieng.viz import (
     tradeoff,
 )
 from minieng.viz.stages import stages
+from minieng.viz.style import InWords
 from minieng.viz.timeline import cells
 
 SCHEDULERS = ("static", "dynamic", "continuous", "chunked")
@@ -142,6 +143,13 @@ def test_shares_are_of_what_is_drawn_steps_or_seconds():
     for (what, share), by in zip(shares.items(), ("step", "time")):
         assert f"of all seats and {what} prompt {100 * share:.0f} %" in timeline(trace, by=by).alt_text()
     assert f"4 requests on 4 seats in {len(trace)} steps and {seconds:.3g} seconds;" in timeline(trace, by="time").alt_text()
+
+
+def test_a_folded_figure_shows_no_tags_in_jupyterlab():
+    """It shows the first line that is not empty of an output that is folded; the words themselves keep what they say."""
+    words = InWords("a < b")
+    first, *rest = words._repr_html_().splitlines()
+    assert first == " " and "<details>" in rest[0] and "a &lt; b" in rest[1] and repr(words) == "Figure: a < b"
 
 
 def test_numbers_in_descriptions_are_the_data():
