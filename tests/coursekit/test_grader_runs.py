@@ -37,8 +37,9 @@ def temp(tmp_path):
 
 
 def begun(folder, out, temp, *extra, **settings):
-    """A run that goes on beside the test."""
+    """A run that goes on beside the test. It hears SIGHUP, as from a terminal, though the tests may run under nohup."""
     settings = {"env": environment(temp), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **settings}
+    settings = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL), **settings}
     return subprocess.Popen(command(folder, out, "--jobs", "1", *extra, timeout="60"), **settings)
 
 
@@ -99,6 +100,20 @@ def test_two_runs_do_not_write_one_table(tmp_path, temp):
 
 
 # ---------------------------------------------------------------- stopped
+def test_under_nohup_a_run_goes_on_when_its_terminal_is_gone(tmp_path, temp):
+    put(tmp_path / "in" / "a.ipynb", one_answer())
+    put(tmp_path / "in" / "b.ipynb", one_answer(SLOW))
+    ignored = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
+    first = begun(tmp_path / "in", tmp_path / "g.csv", temp, **ignored)
+    until(lambda: boxes_below(first.pid))
+    first.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert first.poll() is None
+    first.send_signal(signal.SIGINT)
+    assert first.wait(30) == 130
+    nothing_is_left(temp)
+
+
 @pytest.mark.parametrize("signals", [[signal.SIGINT] * 3, [signal.SIGHUP], [signal.SIGTERM, signal.SIGINT]], ids=str)
 def test_stopped_by_one_signal_or_several_it_says_so_and_leaves_nothing(signals, tmp_path, temp):
     put(tmp_path / "in" / "a.ipynb", one_answer())
