@@ -249,11 +249,11 @@ static void weigh(float *score, int64_t slots, struct lines *all) {
 
 /* A panel of lines and a span of gathered slots, from … to - 1: scores, which are a product of keys and
  * queries; softmax so far; and a product of values and weights, added to the sums. In the first product rows
- * are slots and inputs dims, in the second rows are dims (values read by columns: row_step 1, step dim) and
- * inputs slots. score: SPAN * PANEL. */
+ * are slots and inputs dims, in the second rows are dims (values read by columns: rows lie a number apart,
+ * inputs dim numbers) and inputs slots. score: SPAN * PANEL. */
 static void attend_span(const struct cache *c, struct lines *all, const float *keys, const float *values,
                         int64_t from, int64_t to, const float *query, float *sum, float *score, int64_t dim) {
-    multiply_rows((struct tile){keys, dim, 1, dim, zeros, query, score, PANEL, PANEL, 0, 0}, to - from, 0);
+    multiply_rows((struct tile){keys, 4 * dim, 4, dim, zeros, query, score, PANEL, PANEL, 0}, to - from, 0);
     if (c->softcap > 0) {
         cap_scores(score, (to - from) * PANEL, c->softcap);
         for (int64_t i = 0; i < (to - from) * PANEL; i++) score[i] *= LOG2_E;
@@ -266,7 +266,7 @@ static void attend_span(const struct cache *c, struct lines *all, const float *k
             }
     raise_tops(score, to - from, all, sum, dim);
     weigh(score, to - from, all);
-    multiply_rows((struct tile){values, 1, dim, to - from, zeros, score, sum, PANEL, PANEL, 0, 0}, dim, 1);
+    multiply_rows((struct tile){values, 4, 4 * dim, to - from, zeros, score, sum, PANEL, PANEL, 0}, dim, 1);
 }
 
 /* Several tokens of a row and one K/V head. Their lines lie side by side, as the outputs of a panel do, so
@@ -362,12 +362,9 @@ struct upcoming_kv {
 };
 
 /* Have the next such block brought, bit by bit during a tile of so many lines; its own tasks are
- * every threads-th, as attend_rows deals them. If there is none, k and v ask for a line that panel asks for
- * anyway.
- */
+ * every threads-th, as attend_rows deals them. If there is none, k and v stay as they are. */
 static void prefetch_next_block(struct upcoming_kv *kv, struct prefetch *prefetch, int64_t lines) {
     const struct step *s = kv->step;
-    prefetch->k = prefetch->v = prefetch->panel;
     for (; kv->cache && kv->task < s->num_tasks; kv->task += kv->threads, kv->slot = 0) {
         const struct task *task = s->tasks + kv->task;
         const int32_t *table = s->tables + task->row * s->table_width;

@@ -27,40 +27,42 @@ struct prefetch {
  * panel is floats in all forms; woven, each 32 bits are two halves. */
 enum form { FLOATS, HALVES, PAIRS };
 
-/* y = start + x times panel. Number i of row r is x[r * row_step + i * step]; start [PANEL]: where the
- * sums begin, at a bias or 0; panel [inner, PANEL], in halves [inner / 2, PANEL]; y [rows, wide] of a matrix
- * whose rows lie y_step apart. A product has pairs in place of x where its form says so, and out in place of
- * y: there sums are saved. */
+/* y = start + x times panel. Number i of row r is at byte r * row_step + i * step of x: a float, or a
+ * bfloat16 of a pair where the form says so. start [PANEL]: where the sums begin, at a bias or 0; panel
+ * [inner, PANEL], in halves [inner / 2, PANEL]; y [rows, wide] of a matrix whose rows lie y_step apart. A
+ * product has out in place of y: there sums are saved. */
 struct tile {
-    const float *x;
+    const void *x;
     int64_t row_step, step, inner;
     const float *start, *panel;
     float *y;
     int64_t y_step, wide;
-    const num_t *pairs;
     num_t *out;
 };
 
-/* Add a line of the panel, times each row's number of it, to the sums. */
-INLINE void add_line(vec sum[][WIDE], const float *x, int64_t row_step, const vec *line, const int64_t rows) {
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < WIDE; c++) sum[r][c] += x[r * row_step] * line[c];
-}
-
-/* The same for a woven line and pairs. */
-INLINE void add_pairs(vec sum[][WIDE], const num_t *x, int64_t row_step, const vec *line,
-                      const int64_t rows) {
+/* A sum of products, and those of two bfloat16 pairs. */
 #ifdef PAIRWISE
-    for (int64_t r = 0; r < rows; r++) {
-        int32_t pair;
-        memcpy(&pair, x + r * row_step, sizeof(pair));
-        for (int64_t c = 0; c < WIDE; c++)
-            sum[r][c] = (vec)_mm512_dpbf16_ps((__m512)sum[r][c], (__m512bh)_mm512_set1_epi32(pair),
-                                              (__m512bh)line[c]);
-    }
+typedef int32_t pair_anywhere __attribute__((aligned(2), may_alias));
+INLINE vec plus_pairs(vec sum, const void *pair, vec line) {
+    const __m512i pairs = _mm512_set1_epi32(*(const pair_anywhere *)pair);
+    return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)pairs, (__m512bh)line);
+}
 #else
-    (void)sum, (void)x, (void)row_step, (void)line, (void)rows;
+#define plus_pairs(sum, pair, line) (sum)
 #endif
+
+/* Add a line of the panel, times each row's number (or pair) of it, to the sums. Every third row gets an
+ * address, the others lie one or two steps further: with nine addresses GCC keeps some in vector registers,
+ * and fetches them from there while it could multiply. */
+INLINE void add_line(vec sum[][WIDE], const void *x, int64_t row_step, const vec *line, const int64_t rows,
+                     const enum form form) {
+    for (int64_t r = 0; r < rows; r++) {
+        if (r && r % 3 == 0) x += 3 * row_step;
+        if (r % 3 == 0) LOAD_ANEW(x);
+        for (int64_t c = 0; c < WIDE; c++)
+            if (form == PAIRS) sum[r][c] = plus_pairs(sum[r][c], x + r % 3 * row_step, line[c]);
+            else sum[r][c] += *(const float *)(x + r % 3 * row_step) * line[c];
+    }
 }
 
 /* One line's worth of what memory is to bring: a line of this panel, LINES_AHEAD further on; two cache lines
@@ -104,13 +106,12 @@ INLINE void tile_of_rows(struct tile t, const int64_t rows, const enum form form
         if (prefetch) prefetch_line(&ahead, panel);
         for (int64_t c = 0; c < WIDE; c++)
             line[c] = form == HALVES ? lower(panel + c * LANES) : floats(panel + c * LANES);
-        if (form == PAIRS) add_pairs(sum, t.pairs + i, t.row_step, line, rows);
-        else add_line(sum, t.x + i * t.step, t.row_step, line, rows);
+        add_line(sum, t.x + i * t.step, t.row_step, line, rows, form);
         if (form == HALVES && i + 1 < t.inner) {
             const float *again = panel;
             LOAD_ANEW(again);
             for (int64_t c = 0; c < WIDE; c++) line[c] = upper(again + c * LANES);
-            add_line(sum, t.x + (i + 1) * t.step, t.row_step, line, rows);
+            add_line(sum, t.x + (i + 1) * t.step, t.row_step, line, rows, form);
         }
     }
     for (int64_t r = 0; r < rows; r++) {
@@ -185,23 +186,23 @@ static void product(struct matrix x, const struct weight *weight, struct matrix 
     const int64_t count = panels_of(weight), lines = lines_of(weight), tiles = (rows + TALL - 1) / TALL;
     const int64_t me = w ? w->me : 0, team = w ? w->team->size : 1, last = begin_of(count, me + 1, team) - 1;
     const int64_t first_of_next = next ? begin_of(panels_of(next), me, team) * lines_of(next) : 0;
-    struct tile t = {.row_step = x.step, .step = 1, .inner = weight->in, .y_step = y.step};
+    struct tile t = {.step = sizeof(num_t), .inner = weight->in, .y_step = y.step};
+    t.row_step = x.step * t.step;
     struct prefetch ahead = {.panel_bytes = tiles ? sizeof(float) * PANEL / tiles : 0};
     EACH (n, count * tiles, w) {
         const int64_t p = n / tiles, i = n % tiles, from = rows * i / tiles, left = weight->out - p * PANEL;
         const float *panel = weight->panels + p * lines * PANEL, *next_panel = panel + lines * PANEL;
         if (next && p == last) next_panel = next->panels + first_of_next * PANEL;
         ahead.panel = (const char *)next_panel + i * lines * ahead.panel_bytes;
-        ahead.k = ahead.v = ahead.panel, ahead.kv_bytes = 0;
+        ahead.k = ahead.v = ahead.panel, ahead.kv_bytes = 0; /* a line that is asked for anyway */
         if (kv) prefetch_next_block(kv, &ahead, lines);
         t.out = y.x + from * y.step + p * PANEL, t.wide = left < PANEL ? left : PANEL;
         t.start = weight->bias + p * PANEL, t.panel = panel;
         const int64_t tall = rows * (i + 1) / tiles - from;
+        t.x = x.x + from * x.step;
 #ifdef PAIRWISE
-        t.pairs = x.x + from * x.step;
         multiply(t, tall, PAIRS, add, &ahead);
 #else
-        t.x = x.x + from * x.step;
         if (weight->halves) multiply(t, tall, HALVES, add, &ahead);
         else multiply(t, tall, FLOATS, add, &ahead);
 #endif
