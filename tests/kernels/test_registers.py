@@ -75,7 +75,7 @@ def test_sums_of_a_tile_stay_in_registers(level, rows, wide):
 
 @pytest.mark.parametrize("level", TILES)
 def test_no_address_waits_in_a_vector_register(level):
-    """To fetch it takes a turn in which a sum could have been added to: 3 to 4 % of a product, where rows are 7 or 8."""
+    """To fetch it takes a turn in which a sum could have been added to."""
     if not its_own_compiler():
         pytest.skip("another compiler's choice of registers")
     lines = assembled(level)
