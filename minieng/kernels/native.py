@@ -308,20 +308,17 @@ class Panels:
         self.numbers = torch.float32 if widened else weight.dtype  # of what is multiplied with it
         if self.numbers != torch.float32 and self.in_features % 2:
             raise RuntimeError(f"{self.in_features} inputs are not so many pairs")
-        words = F.pad(weight, (0, self.in_features % 2, 0, -self.out_features % wide)).view(torch.int32)
-        halves = weight.dtype == torch.bfloat16
-        if not halves:
-            halves = not (words & 0xFFFF).any()  # a bfloat16 is the upper half of a float32
-            words = (
-                (words[:, ::2] >> 16) & 0xFFFF | words[:, 1::2] if halves else words[:, : self.in_features]
-            )
+        halves = weight.bfloat16()
+        fits = weight.dtype == torch.bfloat16 or torch.equal(halves.float(), weight)  # nothing would be lost
+        kept, odd = (halves, self.in_features % 2) if fits else (weight, 0)
+        words = F.pad(kept, (0, odd, 0, -self.out_features % wide)).view(torch.int32)  # of halves two
         panels = words.unflatten(0, (-1, wide)).transpose(1, 2).contiguous()
-        self.panels, self.nbytes = panels if halves else panels.view(torch.float32), 2 if halves else 4
+        self.panels, self.nbytes = panels if fits else panels.view(torch.float32), 2 if fits else 4
         self.bias = F.pad(
             torch.zeros(self.out_features) if bias is None else bias.float(), (0, -self.out_features % wide)
         )
         self.address = Weight(
-            self.panels.data_ptr(), self.bias.data_ptr(), halves, self.in_features, self.out_features
+            self.panels.data_ptr(), self.bias.data_ptr(), fits, self.in_features, self.out_features
         )
 
     def element_size(self) -> int:
