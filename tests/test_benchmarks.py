@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -385,6 +386,16 @@ def test_the_readmes_table_has_the_best_peer_of_each_workload(tmp_path):
     assert table[2:] == [
         "| 2 requests, 8–24 in, 4 out, another process on 50% of the cores | fp32 | 2.0 s | openvino | 3.0 s* | 1.50× | 9 of 10 |"
     ]
+
+
+def test_a_report_names_no_folder_of_this_machine(tmp_path):
+    made = {"command": f"--peers-dir {tmp_path / 'peers'}", "model": f"{Path.home() / '.cache'}", "other": f"{tmp_path}/peers-2"}
+    report.save(made, tmp_path / "made.json", {tmp_path / "peers": "DIR", Path.home(): "~"})
+    assert json.loads((tmp_path / "made.json").read_text()) == made | {"command": "--peers-dir DIR", "model": "~/.cache"}
+    results = Path(report.__file__).parents[1] / "results"
+    assert [
+        f.name for f in results.rglob("*.json") if re.search(r"(/tmp|/root|/home|/Users|/work)/", f.read_text(encoding="utf-8"))
+    ] == []
 
 
 def test_ctrl_c_leaves_no_process_behind(fake, model, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -194,9 +195,15 @@ def result_name(name: str, dtype: str) -> str:
     return f"cpu_peers-{dtype}.json" if name == "main" else f"cpu_peers-{dtype}-{name}.json"
 
 
-def save(report: dict[str, Any], path: Path) -> None:
-    """Write the JSON as a whole or not at all."""
+def save(report: dict[str, Any], path: Path, places: dict[Path, str] | None = None) -> None:
+    """Write the JSON as a whole or not at all.
+
+    places  folders of this machine: what is written in their place, for readers on others
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     making = path.with_name(f".{path.name}.{os.getpid()}")
-    making.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    for folder, name in (places or {}).items():
+        text = re.sub(re.escape(str(folder.absolute())) + r"(?![\w.-])", name, text)
+    making.write_text(text + "\n", encoding="utf-8")
     os.replace(making, path)

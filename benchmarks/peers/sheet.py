@@ -146,4 +146,4 @@ class Sheet:
                 }  # fmt: skip
             made["bound"].update(engine=engine, sentence=bounds.sentence(made["bound"], ceilings, engine))
         made["complete"] = True
-        report.save(made, file)
+        report.save(made, file, {self.args.peers_dir: "DIR", Path.home(): "~"})
