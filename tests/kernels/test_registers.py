@@ -3,6 +3,7 @@
 One sum in memory, and a product takes several times as long. Nothing else shows it: the numbers are the same.
 """
 
+import functools
 import platform
 import re
 import shutil
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.skipif(
 TILES = {"avx512": (9, 3), "avx2": (6, 2)}  # rows of the tallest tile, registers of a line
 
 
+@functools.cache
 def assembled(level: str, source=native.SOURCE) -> list[str]:
     flags = prebuilt.flags_for(level, native.flags_of(torch.float32))
     ran = subprocess.run(["gcc", *flags, "-S", "-o", "-", str(source)], capture_output=True, text=True, check=True)
@@ -56,6 +58,7 @@ def products(loops: list[list[str]]) -> dict[int, list[list[str]]]:
     return found
 
 
+@functools.cache
 def its_own_compiler() -> bool:
     """Whether the compiler is the one that the source was written with. Others may place a few things otherwise."""
     version = subprocess.run(["gcc", "-dumpversion"], capture_output=True, text=True, check=True).stdout
