@@ -388,14 +388,36 @@ def test_the_readmes_table_has_the_best_peer_of_each_workload(tmp_path):
     ]
 
 
+RECORDED = Path(report.__file__).parents[1] / "results"
+
+
+@pytest.mark.parametrize("folder, ceilings", [(RECORDED, False), (RECORDED / "zen4", True)])
+def test_the_tables_of_all_engines_say_what_was_recorded(folder, ceilings):
+    """Seconds, ratios and, where they are told, the products' least time and their share of the engine's."""
+    lines = (RECORDED.parent / "README.md").read_text(encoding="utf-8").splitlines()
+    for made in report.load_reports(folder, ("float32", "bfloat16"), tuple(workload.WORKLOADS)):
+        rows = {row["name"]: row["seconds"] for row in made["peers"] if row.get("seconds")}
+        ours, bound, name = rows[registry.OURS], made["bound"], made["workload"]["name"]
+        others = [f"{rows[peer]:.1f} s, {rows[peer] / ours:.2f}×" for peer in ("vllm", "openvino")]
+        told = [f"{name}, {report.PRECISIONS[made['settings']['dtype']]}", f"{ours:.1f} s", *others]
+        found = [cells for line in lines if (cells := [c.strip() for c in line.strip("|").split("|")])[: len(told)] == told]
+        assert len(found) == 1, told
+        if ceilings:
+            share = bound["engine"]["linears_s"] / bound["engine"]["seconds"]
+            assert found[0][4] in ("", f"{bound['gemm_s']:.1f} s") and found[0][5] in ("", f"{share:.0%}".replace("%", " %"))
+
+
+def test_the_readmes_table_is_what_the_command_prints():
+    reports = report.load_reports(RECORDED, ("float32", "bfloat16"), tuple(workload.WORKLOADS))
+    assert report.ratios_table(reports, registry.OURS) in (RECORDED.parents[1] / "README.md").read_text(encoding="utf-8")
+
+
 def test_a_report_names_no_folder_of_this_machine(tmp_path):
     made = {"command": f"--peers-dir {tmp_path / 'peers'}", "model": f"{Path.home() / '.cache'}", "other": f"{tmp_path}/peers-2"}
     report.save(made, tmp_path / "made.json", {tmp_path / "peers": "DIR", Path.home(): "~"})
     assert json.loads((tmp_path / "made.json").read_text()) == made | {"command": "--peers-dir DIR", "model": "~/.cache"}
-    results = Path(report.__file__).parents[1] / "results"
-    assert [
-        f.name for f in results.rglob("*.json") if re.search(r"(/tmp|/root|/home|/Users|/work)/", f.read_text(encoding="utf-8"))
-    ] == []
+    told = {file.name: file.read_text(encoding="utf-8") for file in RECORDED.rglob("*.json")}
+    assert [name for name, text in told.items() if re.search(r"(/tmp|/root|/home|/Users|/work)/", text)] == []
 
 
 def test_ctrl_c_leaves_no_process_behind(fake, model, tmp_path):
