@@ -1,4 +1,4 @@
-"""torch's threads, told to sleep soon while they wait for each other: before torch itself is loaded."""
+"""torch's threads: told to sleep soon while they wait for each other, or sent away where it is too late."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import os
 import sys
 from pathlib import Path
 
+SOFT = 1  # omp_pause_soft: threads end, settings stay
 SPINS = "2000"  # some 20 to 100 µs; left alone, GNU's OpenMP looks 300,000 times, for milliseconds
+
+restless: list[ctypes.CDLL] = []  # GNU's OpenMP, where it was loaded before us and its threads spin for long
 
 
 def spin_briefly() -> None:
@@ -17,18 +20,37 @@ def spin_briefly() -> None:
 
     Its threads spin after each of torch's operations, on cores that others want: the kernel's own threads
     (kernels/native/team.h), a browser. How long is read from the environment, once, when the library is
-    loaded. Nothing happens where the user has said how threads are to wait, where torch is loaded already, or
-    where its OpenMP is not GNU's.
+    loaded; for one that is loaded already there is ``rest``. Nothing happens where the user has said how
+    threads are to wait, or where torch's OpenMP is not GNU's.
     """
-    if "torch" in sys.modules or {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+    if {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         return
-    found = importlib.util.find_spec("torch")
-    if found is None or found.origin is None:
+    if "torch" in sys.modules:
+        loaded = libraries(sys.modules["torch"].__file__)
+        restless.extend(one for one in loaded if hasattr(one, "omp_pause_resource_all"))  # of OpenMP 5.0
         return
+    torch = importlib.util.find_spec("torch")
     os.environ["GOMP_SPINCOUNT"] = SPINS
     try:
-        for file in (Path(found.origin).parent / "lib").glob("libgomp*.so*"):
-            with contextlib.suppress(OSError):  # torch will say what is wrong with it
-                ctypes.CDLL(str(file))
+        libraries(torch.origin if torch else None)
     finally:
         del os.environ["GOMP_SPINCOUNT"]
+
+
+def libraries(torch: str | None) -> list[ctypes.CDLL]:
+    """GNU's OpenMP that lies beside torch's ``__init__.py``, loaded if it is not."""
+    loaded = []
+    for file in (Path(torch).parent / "lib").glob("libgomp*.so*") if torch else ():
+        with contextlib.suppress(OSError):  # torch will say what is wrong with it
+            loaded.append(ctypes.CDLL(str(file)))
+    return loaded
+
+
+def rest() -> None:
+    """Before the kernel's own threads work: end torch's if they would spin beside them.
+
+    torch starts new ones when it needs them, which takes some 50 µs. Left to spin on two cores, they took a
+    tenth of the time of a batch.
+    """
+    for library in restless:
+        library.omp_pause_resource_all(SOFT)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from minieng import LLM, SamplingParams
+from minieng.kernels import native
+
 SPEC = importlib.util.find_spec("torch")
 GNU = SPEC is not None and SPEC.origin is not None and any((Path(SPEC.origin).parent / "lib").glob("libgomp*.so*"))
 pytestmark = pytest.mark.skipif(sys.platform != "linux" or not GNU, reason="torch's OpenMP is not GNU's here")
@@ -41,5 +44,36 @@ def test_who_has_said_how_threads_wait_is_left_alone(settings, count):
     assert spins("import minieng, torch", **settings) == count
 
 
-def test_where_torch_is_loaded_already_nothing_happens():
-    assert spins("import torch, minieng") == "300000"
+THREADS_AFTER = """
+import os
+def threads(): return len(os.listdir("/proc/self/task"))
+torch.set_num_threads(3)
+before = threads()
+torch.ones(1_000_000).add(1)
+assert threads() == before + 2, (before, threads())
+minieng.openmp.rest()
+assert threads() == before{left}, (before, threads())
+assert torch.ones(1_000_000).add(1).sum() == 2_000_000
+assert threads() == before + 2
+"""
+
+
+def test_where_torch_was_loaded_first_its_threads_are_sent_away_and_come_back():
+    assert spins("import torch, minieng" + THREADS_AFTER.format(left="")) == "300000"
+
+
+@pytest.mark.parametrize("settings", [{}, {"GOMP_SPINCOUNT": "2000"}])
+def test_threads_that_spin_briefly_may_stay(settings):
+    first = "torch, minieng" if settings else "minieng, torch"
+    assert spins(f"import {first}" + THREADS_AFTER.format(left=" + 2"), **settings) == "2000"
+
+
+def test_a_step_sends_them_away_before_its_layers(monkeypatch):
+    """What torch did for the step before, such as drawing a token, may have woken them."""
+    with LLM("tiny", device="cpu", dtype="float32", attention="native") as llm:
+        if not llm.runner.model.runs_whole(llm.runner.attention):
+            pytest.skip("layers are not computed in C here")
+        calls = []
+        monkeypatch.setattr(native, "rest", lambda: calls.append(len(llm.trace)))
+        llm.generate("Once upon a time", SamplingParams(max_tokens=3, temperature=1.0, ignore_eos=True))
+        assert calls == [0, 1, 2]

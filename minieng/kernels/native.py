@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from ..home import cache_home
+from ..openmp import rest
 from . import prebuilt
 from .declarations import Declarations
 
@@ -392,5 +393,6 @@ def native_layers(
     buffers = x.new_empty(kernel.native_buffer_size(call))
     scratch = torch.empty(kernel.native_scratch_size(step) * threads)
     call.buffers, call.scratch = buffers.data_ptr(), scratch.data_ptr()
+    rest()
     kernel.native_layers(call, threads)
     return x[:wanted].to(hidden.dtype)

@@ -44,7 +44,21 @@ def test_they_are_refused_and_the_engine_goes_on(tiny, monkeypatch, scale, dtype
 
 def test_the_best_of_a_row_without_numbers_is_none():
     rows = torch.tensor([[1.0, 3.0, 2.0], [1.0, float("nan"), 5.0], [float("inf"), 0.0, 1.0], [-torch.inf, -1.0, -2.0]])
-    assert best(rows).tolist() == [1, -1, -1, 1]
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        assert best(rows.to(dtype)).tolist() == [1, -1, -1, 1]
+        assert best((-rows).to(dtype)).tolist() == [0, -1, 1, -1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_best_is_what_torch_finds_and_of_equals_the_first(dtype):
+    rows = torch.randn(50, 3001, generator=torch.Generator().manual_seed(0)).to(dtype)
+    assert torch.equal(best(rows), rows.float().argmax(-1))
+    assert torch.equal(best(rows[:, 7::3]), rows[:, 7::3].float().argmax(-1)), "columns of a wider matrix"
+    assert best(rows.clamp(max=1.0)).tolist() == [int((row >= 1.0).nonzero()[0]) for row in rows], "many are equal"
+    assert best(rows[:0]).tolist() == []
+
+
+def test_what_is_refused_names_the_way_out():
     refuse_nan([1, 2], torch.float16)
     with pytest.raises(FloatingPointError, match="bfloat16, whose"):
         refuse_nan([1, -1], torch.bfloat16)
