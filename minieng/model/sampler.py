@@ -71,23 +71,12 @@ def filter_logits(logits: torch.Tensor, requests: list[Request]) -> torch.Tensor
 def best(values: torch.Tensor) -> torch.Tensor:
     """The column of each row's largest value; ``NONE`` where that is no number, as after an overflow."""
     if values.is_cpu:  # numpy searches a tenth as long as torch, and wakes no threads
-        numbers = as_numpy(values)
-        where = numbers.argmax(-1)
-        top, column = (
-            torch.from_numpy(np.take_along_axis(numbers, where[:, None], -1)[:, 0]),
-            torch.from_numpy(where),
-        )
+        numbers = values.float().numpy()
+        where = numbers.argmax(-1)[:, None]
+        top, column = (torch.from_numpy(x[:, 0]) for x in (np.take_along_axis(numbers, where, -1), where))
     else:
         top, column = values.max(-1)
     return column.masked_fill_(~torch.isfinite(top), NONE)  # of a row with a NaN the largest is NaN
-
-
-def as_numpy(values: torch.Tensor) -> np.ndarray:
-    """Float32 numbers of a tensor on the CPU."""
-    if values.dtype != torch.bfloat16:
-        return values.float().numpy()
-    halves = values.view(torch.int16).numpy().view(np.uint16)  # numpy has no bfloat16: a float's upper half
-    return np.left_shift(halves, 16, dtype=np.uint32).view(np.float32)
 
 
 def refuse_nan(tokens: list[int], dtype: torch.dtype) -> None:
