@@ -259,6 +259,7 @@ class Engine:
         finally:
             if changed := before != queues.snapshot():
                 queues.restore(before)
+                self.scheduler.order.line_up()
         if changed:
             raise PlanError("a plan changes nothing", "plan() moved requests; the engine does that later")
         if not isinstance(plan, Plan):

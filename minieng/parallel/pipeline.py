@@ -274,7 +274,7 @@ class PipelineEngine(Engine):
         Blocks were moved all the same.
         """
         for request in [r for r, _ in plan.extend if r.status is Status.RUNNING]:
-            self.scheduler.queues.preempt(request)
+            self.scheduler.preempt(request)
 
     def _close_batch(self) -> None:
         """Of each group, as ``Engine`` does of everybody."""

@@ -91,7 +91,7 @@ class Scheduler:
 
     def queue(self, now: float, kv: Ledger) -> Iterable[Request]:
         """The waiting requests in the order of the policy."""
-        return self.order.sort(self.waiting, now, kv)
+        return self.order.sort(now, kv)
 
     def make_room(self, plan: Plan, kv: Ledger, request: Request, n: int) -> bool:
         """Count ``n`` tokens for a running request, preempting victims until they fit.
@@ -156,6 +156,7 @@ class Scheduler:
 
     def remove(self, request: Request) -> None:
         self.queues.remove(request)
+        self.order.leaves(request)
 
     def check(self, plan: Plan, now: float) -> Ledger:
         """Raise PlanError naming the first rule that the plan breaks. Returns the account of its blocks."""
@@ -182,7 +183,7 @@ class Scheduler:
             plan.rows = list(rows)
         before = pool.num_free
         for request in plan.preempt:  # a rectangle's KV stands too far to the right to be put back
-            self._preempt(request, plan.moves if packed else None)
+            self.preempt(request, plan.moves if packed else None)
         done.freed = pool.num_free - before
         if not packed:
             width = plan.width
@@ -191,6 +192,7 @@ class Scheduler:
         self._name_blocks(plan, done, kv)
         for request in done.newcomers:
             self.queues.start(request, now)
+            self.order.leaves(request)
         done.blocks_free = pool.num_free
         return done
 
@@ -244,10 +246,11 @@ class Scheduler:
         lost = [r for r, _ in plan.extend if empty & {*r.block_table[: r.num_computed_tokens // size]}]
         for request in lost:
             self.kv.release(request)  # it borrowed a block that was not written, so it has no KV to speak of
-            self._preempt(request, None)
+            self.preempt(request)
         for request in [r for r in self.running if r.num_computed_tokens and moved & {*r.block_table}]:
-            self._preempt(request, None)
+            self.preempt(request)
 
-    def _preempt(self, request: Request, moves: Moves | None) -> None:
+    def preempt(self, request: Request, moves: Moves | None = None) -> None:
         self.queues.preempt(request, moves)
+        self.order.waits(request)
         self.admission.after_preemption()

@@ -7,8 +7,10 @@ the request that goes first. If no victim is named, the order says who goes (``O
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from bisect import bisect_left, insort
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
+from heapq import heappop, heappush
 from typing import Any
 
 from ..config import look_up
@@ -32,6 +34,32 @@ def asked_length(request: Request) -> float:
     return request.max_num_tokens - request.num_prompt_tokens
 
 
+class Line:
+    """Things that stand in order, each at a place of its own: a tuple; the smallest is in front.
+
+    To put one in its place or take it out is a search of log(n) steps and a move of memory.
+    """
+
+    def __init__(self) -> None:
+        self.places: list[tuple] = []
+        self.place_of: dict[Hashable, tuple] = {}
+
+    def __iter__(self) -> Iterator[tuple]:
+        return iter(self.places)
+
+    def put(self, thing: Hashable, place: tuple) -> None:
+        """Where it belongs, wherever it stood before."""
+        self.take(thing)
+        insort(self.places, place)
+        self.place_of[thing] = place
+
+    def take(self, thing: Hashable) -> None:
+        """Out of the line, if it is there."""
+        place = self.place_of.pop(thing, None)
+        if place is not None:
+            del self.places[bisect_left(self.places, place)]
+
+
 class Order:
     """First come, first served. Preempted requests stand in front, where the scheduler put them.
 
@@ -44,8 +72,9 @@ class Order:
         self.queues = queues
         self.predict: Predictor = queues.config.predictor or asked_length
 
-    def sort(self, waiting: Iterable[Request], now: float, kv: Ledger) -> Iterable[Request]:
-        return waiting
+    def sort(self, now: float, kv: Ledger) -> Iterable[Request]:
+        """Who waits, in order."""
+        return self.queues.waiting
 
     def last(self, request: Request) -> tuple:
         """The victim's key if no victim is named, larger for who goes first: the newest,
@@ -57,10 +86,20 @@ class Order:
         return VICTIMS["newest"](request)
 
     def arrived(self, request: Request) -> None:
-        pass
+        """A new one joins the queue."""
+        self.waits(request)
+
+    def waits(self, request: Request) -> None:
+        """It joins the queue: new, or preempted."""
+
+    def leaves(self, request: Request) -> None:
+        """It starts, or is finished or aborted, waiting or running."""
 
     def served(self, plan: Plan) -> None:
-        pass
+        """A step is over."""
+
+    def line_up(self) -> None:
+        """Somebody has meddled with the queue: this is who waits."""
 
     def in_words(self) -> str:
         """Its name, and what it comes to if it goes by lengths and has no predictor."""
@@ -71,19 +110,47 @@ class Order:
 
 
 class KeyOrder(Order):
-    """Sorted by ``key(request, now)``; ties go to the earlier arrival. A key may look at ``self.ledger``."""
+    """Sorted by ``key(request, now)``; ties go to the earlier arrival. A key may look at ``self.ledger``.
+
+    Each is asked for its key at each step with a free seat: 10,000 of them cost milliseconds.
+    """
 
     ledger: Ledger  # of the plan that is being made
 
-    def sort(self, waiting: Iterable[Request], now: float, kv: Ledger) -> Iterable[Request]:
+    def sort(self, now: float, kv: Ledger) -> Iterable[Request]:
         self.ledger = kv
-        return sorted(waiting, key=lambda r: (self.key(r, now), r.arrival_time, r.sequence))
+        return sorted(self.queues.waiting, key=lambda r: (self.key(r, now), r.arrival_time, r.sequence))
 
     def key(self, request: Request, now: float) -> Any:
         raise NotImplementedError
 
 
-class ShortestJob(KeyOrder):
+class StandingOrder(KeyOrder):
+    """A key that ranks two waiting requests the same way at all times: asked once, when one joins the queue.
+
+    So a step does not sort.
+    """
+
+    def __init__(self, queues: Queues) -> None:
+        super().__init__(queues)
+        self.line = Line()
+
+    def sort(self, now: float, kv: Ledger) -> Iterable[Request]:
+        return (request for *_, request in self.line)
+
+    def waits(self, request: Request) -> None:
+        self.line.put(request, (self.key(request, 0.0), request.arrival_time, request.sequence, request))
+
+    def leaves(self, request: Request) -> None:
+        self.line.take(request)
+
+    def line_up(self) -> None:
+        self.line = Line()
+        for request in self.queues.waiting:
+            self.waits(request)
+
+
+class ShortestJob(StandingOrder):
     """Fewest predicted output tokens first (SJF); what it has made already is taken off."""
 
     blind = "first come, first served"
@@ -95,7 +162,7 @@ class ShortestJob(KeyOrder):
         return self.key(request, 0.0), *super().last(request)
 
 
-class Priority(KeyOrder):
+class Priority(StandingOrder):
     """Smallest ``priority`` number first, as in vLLM. ``ageing`` takes that many points off for each second
     of waiting, so a gap of d points is overtaken after d / ageing seconds; 0 lets the unlucky starve.
     """
@@ -136,8 +203,8 @@ class LongestPrefix(Order):
     LONGEST_QUEUE = 128
     warned = False
 
-    def sort(self, waiting: Iterable[Request], now: float, kv: Ledger) -> Iterable[Request]:
-        waiting = list(waiting)
+    def sort(self, now: float, kv: Ledger) -> Iterable[Request]:
+        waiting = self.queues.waiting
         if len(waiting) > self.LONGEST_QUEUE:
             if not self.warned:
                 warn(
@@ -150,30 +217,72 @@ class LongestPrefix(Order):
         return sorted(waiting, key=lambda r: (-kv.shared(r).num_tokens, r.arrival_time, r.sequence))
 
 
-class Fair(KeyOrder):
+class Fair(Order):
     """The user who was served least goes first: virtual token counter (Sheng et al., OSDI'24).
 
     A user pays 1 for a prompt token and 2 for an output token. Who comes back after a pause is lifted to the
-    smallest counter in the queue, so that idling saves nothing up.
+    smallest counter of those who are here, so that idling saves nothing up.
+
+    lines  what each user has in the queue, the oldest first
+    heads  the users who have something there: whose counter is smallest, and of equals whose oldest is
     """
 
     PROMPT, OUTPUT = 1.0, 2.0
-    MOST_USERS = 1_024  # whose counters are kept; of those who are away, the least served are forgotten first
+    MOST_USERS = 1_024  # whose counters are kept while they are away; the least served are forgotten first
 
     def __init__(self, queues: Queues) -> None:
         super().__init__(queues)
         self.counter: dict[str, float] = {}
+        self.line_up()
 
-    def key(self, request: Request, now: float) -> float:
-        return self.counter[request.user]
+    def line_up(self) -> None:
+        self.lines: dict[str, Line] = {}
+        self.heads = Line()
+        for request in self.queues.waiting:
+            self.waits(request)
+
+    def sort(self, now: float, kv: Ledger) -> Iterator[Request]:
+        """The heads, and behind each of them the user's next request where that belongs."""
+        heads, later = iter(self.heads), list[tuple]()
+        head = next(heads, None)
+        while head or later:
+            if head is None or later and later[0] < head:
+                *_, request, at = heappop(later)
+            else:
+                *_, request, at = head
+                head = next(heads, None)
+            yield request
+            if at + 1 < len(self.lines[request.user].places):
+                heappush(later, self.place(request.user, at + 1))
+
+    def place(self, user: str, at: int) -> tuple:
+        """Of a user's waiting request number ``at`` among all that wait."""
+        arrival, sequence, request = self.lines[user].places[at]
+        return self.counter[user], arrival, sequence, request, at
 
     def arrived(self, request: Request) -> None:
-        active = {r.user for r in self.queues.members if r is not request}
-        if request.user not in active:
-            floor = min((self.counter[u] for u in active), default=0.0)
-            self.counter[request.user] = max(self.counter.get(request.user, 0.0), floor)
-            if len(self.counter) > self.MOST_USERS:
-                self._forget(self.counter.keys() - active - {request.user})
+        running, user = {r.user for r in self.queues.running}, request.user
+        if user not in running and user not in self.lines:
+            here = [self.counter[u] for u in running] + [counter for counter, *_ in self.heads.places[:1]]
+            self.counter[user] = max(self.counter.get(user, 0.0), min(here, default=0.0))
+            if len(self.counter) > self.MOST_USERS + len(self.lines) + len(running):
+                self._forget(self.counter.keys() - self.lines.keys() - running - {user})
+        self.waits(request)
+
+    def waits(self, request: Request) -> None:
+        line = self.lines.setdefault(request.user, Line())
+        line.put(request, (request.arrival_time, request.sequence, request))
+        self.heads.put(request.user, self.place(request.user, 0))
+
+    def leaves(self, request: Request) -> None:
+        user = request.user
+        if user in self.lines:
+            self.lines[user].take(request)
+            self.heads.take(user)
+            if self.lines[user].places:
+                self.heads.put(user, self.place(user, 0))
+            else:
+                del self.lines[user]
 
     def _forget(self, away: set[str]) -> None:
         """Half of the users who are away: they lose what they were served beyond the smallest counter."""
@@ -187,6 +296,8 @@ class Fair(KeyOrder):
             # a decode computes the output token before
             prompt = n - (emitted and request.num_output_tokens > 1)
             self.counter[request.user] += self.PROMPT * prompt + self.OUTPUT * emitted
+        for user in {request.user for request, _ in plan.extend} & self.lines.keys():
+            self.heads.put(user, self.place(user, 0))
 
 
 class Adaptive(KeyOrder):
@@ -200,10 +311,10 @@ class Adaptive(KeyOrder):
     URGENCY, LENGTH, BALANCE, PATIENCE = 2.0, 1.0, 0.5, 10.0
     blind = "first come, first served but for deadlines"
 
-    def sort(self, waiting: Iterable[Request], now: float, kv: Ledger) -> Iterable[Request]:
+    def sort(self, now: float, kv: Ledger) -> Iterable[Request]:
         ends = [max(0.0, self.predict(r) - r.num_output_tokens) for r in self.queues.running]
         self.mean = sum(ends) / len(ends) if ends else 1.0  # nobody runs: the shorter, the better
-        return super().sort(waiting, now, kv)
+        return super().sort(now, kv)
 
     def key(self, request: Request, now: float) -> float:
         waited = now - request.arrival_time

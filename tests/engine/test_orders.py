@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import random
 
 import pytest
 from support.fakes import ask, fake_engine, finish
 
-from minieng.plan import Plan
+from minieng.plan import Plan, PlanError
 from minieng.scheduler import ORDERS
+from minieng.scheduler.ordering import KeyOrder, ShortestJob
 
 
 def queue(engine, now: float = 0.0) -> str:
@@ -141,6 +143,70 @@ def test_ties_go_to_the_earlier_arrival_whatever_the_queue_looks_like(order):
             engine.scheduler.waiting.clear()
             engine.scheduler.waiting.extend(known[name] for name in shuffled)
         assert queue(engine) == "abc"
+
+
+STANDING = {  # order → what it puts in a line of its own goes by
+    "sjf": lambda order, r: r.max_num_tokens - r.num_prompt_tokens - r.num_output_tokens,
+    "priority": lambda order, r: r.priority + order.queues.config.ageing * r.arrival_time,
+    "fair": lambda order, r: order.counter[r.user],
+}
+
+
+@pytest.mark.parametrize("scheduler", ["static", "dynamic", "continuous", "chunked"])
+@pytest.mark.parametrize("order", STANDING)
+def test_a_line_is_at_each_step_what_sorting_makes_of_the_queue(order, scheduler, monkeypatch):
+    """Through arrivals, starts, preemptions, aborts in the queue and later, and a plan that meddles with the queues."""
+    dice, compared = random.Random(f"{order} {scheduler}"), 0
+    for _ in range(12):
+        engine = fake_engine(
+            scheduler, num_blocks=24, order=order, ageing=dice.choice([0.0, 0.25, 3.0]), max_num_seqs=4, batch_size=3, watermark=0
+        )
+        for i in range(40):
+            ask(engine, f"r{i}", dice.randrange(1, 12), dice.randrange(1, 9), at=dice.randrange(12) / 2,
+                user=f"u{dice.randrange(7)}", priority=dice.randrange(3))  # fmt: skip
+        queues, plan, moment = engine.scheduler.queues, engine.scheduler.plan, 0
+        while engine.has_work:
+            kv = engine.kv.ledger()
+            want = sorted(queues.waiting, key=lambda r: (STANDING[order](engine.scheduler.order, r), r.arrival_time, r.sequence))
+            assert list(engine.scheduler.queue(engine.clock.now(), kv)) == want
+            compared, moment = compared + len(want), moment + 1
+            if moment % 5 == 0 and engine.requests:
+                engine.abort(dice.choice(list(engine.requests)))
+            meant = sorted((r for r in queues.members if not r.is_done), key=lambda r: r.sequence)
+            if moment % 7 == 0 and meant:
+                one = dice.choice(meant)
+                move = engine.scheduler.preempt if one in queues.running else engine.scheduler.remove
+                monkeypatch.setattr(engine.scheduler, "plan", lambda now, one=one, move=move: move(one) or Plan())
+                with pytest.raises(PlanError, match="a plan changes nothing"):
+                    engine.step()
+                monkeypatch.setattr(engine.scheduler, "plan", plan)
+                continue
+            engine.step()
+    assert compared > 1_000
+
+
+def test_a_key_that_does_not_change_is_asked_once_for_each_wait(monkeypatch):
+    asked = []
+    monkeypatch.setattr(ShortestJob, "key", lambda self, r, now: asked.append(r.request_id) or r.max_num_tokens)
+    engine = fake_engine("chunked", num_blocks=8, order="sjf", victim="newest", max_num_seqs=4, watermark=0)
+    requests = [ask(engine, f"r{i}", 5, 9) for i in range(30)]
+    finish(engine)
+    preempted = sum(r.num_preemptions for r in requests)
+    assert preempted > 0 and len(asked) == len(requests) + preempted
+
+
+def test_what_a_step_looks_at_does_not_grow_with_the_line():
+    """Of fair, too, where each request has a user of its own and all were served as much."""
+    engine = fake_engine("chunked", num_blocks=64, order="fair", max_num_seqs=2)
+    for i in range(300):
+        ask(engine, f"r{i}", 3, 3, user=f"u{i}")
+    engine.step()
+    order, looked = engine.scheduler.order, []
+    place = order.place
+    order.place = lambda *which: looked.append(which) or place(*which)
+    first = next(iter(order.sort(engine.clock.now(), engine.kv.ledger())))
+    assert first.request_id == "r2" and len(order.lines) == 298 and not looked
+    assert not isinstance(order, KeyOrder), "or it would be asked for all keys"
 
 
 @pytest.mark.parametrize(
