@@ -26,16 +26,21 @@ ROWS_TIMED = (1, 8, 32)
 
 
 class Linear:
-    """y = x·Wᵀ + b. x [T, in] → y [T, out]; weight [out, in], kept in one form only."""
+    """y = x·Wᵀ + b. x [T, in] → y [T, out]; weight [out, in], kept in one form only.
+
+    dtype  of x and y; None: the weight's
+    """
 
     title = "plain torch"
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
-        self.out_features, self.bias = weight.shape[0], bias
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        self.out_features, self.bias, self.dtype = weight.shape[0], bias, dtype or weight.dtype
         self.weight = self.pack(weight)
 
     def pack(self, weight: torch.Tensor) -> torch.Tensor:
-        return weight
+        return weight.to(self.dtype)
 
     @property
     def weight_nbytes(self) -> int:
@@ -50,7 +55,7 @@ class OneDNN(Linear):
     title = "weights packed for this CPU (oneDNN)"
 
     def pack(self, weight: torch.Tensor) -> torch.Tensor:
-        return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), max(ROWS_TIMED))
+        return torch.ops.mkldnn._reorder_linear_weight(weight.to(self.dtype).contiguous(), max(ROWS_TIMED))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
@@ -60,7 +65,7 @@ class Native(Linear):
     title = "weights packed for this CPU (own C kernel)"
 
     def pack(self, weight: torch.Tensor) -> native.Panels:
-        return native.Panels(weight, self.bias)
+        return native.Panels(weight, self.bias, self.dtype)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return native.linear(x, self.weight)
@@ -70,19 +75,20 @@ class Widened(Native):
     title = "weights packed for this CPU (own C kernel, bfloat16 widened to float)"
 
     def pack(self, weight: torch.Tensor) -> native.Panels:
-        return native.Panels(weight, self.bias, widened=True)
+        return native.Panels(weight, self.bias, self.dtype, widened=True)
 
 
 OWN = (Native, Widened)
 
 
 def linear(
-    weight: torch.Tensor, bias: torch.Tensor | None = None, form: type[Linear] | None = None
-) -> Linear:
+    weight: torch.Tensor, bias: torch.Tensor | None = None, form: type[Linear] | None = None,
+    dtype: torch.dtype | None = None,
+) -> Linear:  # fmt: skip
     """The product with a weight [out, in], in the form that is fastest here, or in this one."""
     if weight.device.type != "cpu":
         form = Linear
-    return (form or fastest_form(weight.dtype))(weight, bias)
+    return (form or fastest_form(dtype or weight.dtype))(weight, bias, dtype)
 
 
 def every_form(weight: torch.Tensor, bias: torch.Tensor | None = None) -> list[Linear]:

@@ -83,11 +83,8 @@ def library(dtype: torch.dtype, widened: bool = False) -> ctypes.CDLL:
     """
     if dtype not in (torch.float32, torch.bfloat16):
         raise RuntimeError(f"the C kernel knows float32 and bfloat16, not {dtype}")
-    compiler, flags, texts = (
-        find_compiler(),
-        flags_of(dtype, widened),
-        [file.read_bytes() for file in SOURCES],
-    )
+    compiler, flags = find_compiler(), flags_of(dtype, widened)
+    texts = [file.read_bytes() for file in SOURCES]
     target = prebuilt.find(flags, texts) if compiler is None else compiled(compiler, flags, texts)
     if target is None:
         raise RuntimeError("no C compiler found (cc, gcc or clang)")
@@ -109,10 +106,8 @@ def flags_of(dtype: torch.dtype, widened: bool = False) -> list[str]:
 
 def compiled(compiler: str, flags: list[str], texts: list[bytes]) -> Path:
     """The library for this machine; compiled if it is not in the cache. Raises RuntimeError if that fails."""
-    key = hashlib.sha256(
-        b"\0".join([*texts, " ".join(flags).encode(), _machine().encode(), compiler.encode()])
-    )
-    target = cache_dir() / f"native-{key.hexdigest()[:16]}.so"
+    parts = [*texts, " ".join(flags).encode(), _machine().encode(), compiler.encode()]
+    target = cache_dir() / f"native-{hashlib.sha256(bytes(1).join(parts)).hexdigest()[:16]}.so"
     if not target.exists():
         compile_library(compiler, flags, target)
     return target
@@ -180,12 +175,8 @@ def compile_library(compiler: str, flags: list[str], target: Path) -> None:
         ):
             done = subprocess.run([compiler, *map(str, command)], capture_output=True, text=True)
             if done.returncode:
-                reason = (
-                    done.stderr.strip().splitlines()[-1]
-                    if done.stderr.strip()
-                    else f"exit status {done.returncode}"
-                )
-                raise RuntimeError(f"{compiler} failed: {reason}")
+                told = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+                raise RuntimeError(f"{compiler} failed: {told[-1]}")
         os.replace(built, target)
 
 
@@ -295,25 +286,33 @@ class Panels:
     the room: [⌈out / P⌉, ⌈in / 2⌉, P] words, the earlier input in the lower half. Raises RuntimeError if
     there is no kernel here.
 
-    widened  how one in bfloat16 is multiplied: as float, not by the processor's instructions for pairs
+    dtype    of what it is multiplied with; None: the weight's
+    widened  how that is done in bfloat16: as float, not by the processor's instructions for pairs
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, widened: bool = False) -> None:
-        if widened and weight.dtype != torch.bfloat16:
-            raise RuntimeError(f"{weight.dtype} is not widened")
-        self.widened, self.kernel = widened, library(weight.dtype, widened)
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype | None = None,
+        widened: bool = False,
+    ) -> None:  # fmt: skip
+        dtype = dtype or weight.dtype
+        if widened and dtype != torch.bfloat16:
+            raise RuntimeError(f"{dtype} is not widened")
+        self.widened, self.kernel = widened, library(dtype, widened)
         if not hasattr(self.kernel, "native_product"):
-            raise RuntimeError(f"this processor has no products of pairs in {weight.dtype}")
+            raise RuntimeError(f"this processor has no products of pairs in {dtype}")
         wide = self.kernel.native_panel_width()
         self.out_features, self.in_features = weight.shape
-        self.numbers = torch.float32 if widened else weight.dtype  # of what is multiplied with it
+        self.numbers = torch.float32 if widened else dtype
         if self.numbers != torch.float32 and self.in_features % 2:
             raise RuntimeError(f"{self.in_features} inputs are not so many pairs")
+        weight = weight if weight.dtype == torch.bfloat16 else weight.to(dtype)
         halves = weight.bfloat16()
         fits = weight.dtype == torch.bfloat16 or torch.equal(halves.float(), weight)  # nothing would be lost
-        kept, odd = (halves, self.in_features % 2) if fits else (weight, 0)
-        words = F.pad(kept, (0, odd, 0, -self.out_features % wide)).view(torch.int32)  # of halves two
-        panels = words.unflatten(0, (-1, wide)).transpose(1, 2).contiguous()
+        kept = halves if fits else weight
+        lacking = (0, self.in_features % 2 if fits else 0, 0, -self.out_features % wide)
+        whole = F.pad(kept, lacking) if any(lacking) else kept.contiguous()
+        words = whole.view(torch.int32).unflatten(0, (-1, wide))  # of halves two each
+        panels = words.transpose(1, 2).contiguous()
         self.panels, self.nbytes = panels if fits else panels.view(torch.float32), 2 if fits else 4
         self.bias = F.pad(
             torch.zeros(self.out_features) if bias is None else bias.float(), (0, -self.out_features % wide)

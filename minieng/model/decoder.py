@@ -19,7 +19,7 @@ from ..kernels import native
 from ..kernels.batch import Batch, LayerKV
 from ..kernels.choose import Attention
 from ..kernels.linear import OWN, Linear, linear
-from .weights import HEAD, Layer, Weights, rope_table
+from .weights import EMBEDDING, HEAD, Layer, Weights, rope_table
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 FIRST_POSITIONS = 2_048  # of the rotation's table when nobody has said yet how long texts become
@@ -78,12 +78,13 @@ class Decoder:
         self.config, self.dtype, self.device, self.eps = config, dtype, device, config.rms_norm_eps
         self.why_form = why_form
         self.heads, self.kv_heads, self.head_dim = geometry(config)
-        head = weights.get(HEAD) if last else None
-        embedding = weights.need("model.embed_tokens.weight") if first or last and head is None else None
+        tied = HEAD not in weights.wanted
+        embedding = weights.compact(EMBEDDING) if first or last and tied else None
         self.embedding = embedding if first else None
         self.norm = weights.need("model.norm.weight") if last else None
         self.layers = [Layer(weights, f"model.layers.{i}", form) for i in layers]
-        self.lm_head = linear(embedding if head is None else head, form=form) if last else None
+        head = weights.compact(HEAD) if last and not tied else embedding
+        self.lm_head = linear(head, None, form, dtype) if last else None
         self.windows = [window_of(config, i) for i in layers]
         self.scales, self.softcap = [self.head_dim**-0.5] * len(layers), None
         self.cos = self.sin = torch.empty(0, self.head_dim, dtype=dtype, device=device)
@@ -128,7 +129,9 @@ class Decoder:
         in C.
         """
         ops, delta = attention.ops, None
-        x: torch.Tensor = before if self.embedding is None else F.embedding(batch.token_ids, self.embedding)
+        x: torch.Tensor = before
+        if self.embedding is not None:
+            x = F.embedding(batch.token_ids, self.embedding).to(self.dtype)
         if self.lm_head is None:  # more layers follow, which need every token
             batch = replace(batch, logit_rows=torch.arange(len(x), device=x.device))
         cos, sin = self.cos[batch.positions], self.sin[batch.positions]

@@ -15,7 +15,7 @@ from ..hub.shelf import ModelError, tensors_in
 from ..kernels.linear import Linear, linear
 from ..known.facts import Known
 
-HEAD = "lm_head.weight"
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
 class Weights:
@@ -45,16 +45,19 @@ class Weights:
 
     def get(self, name: str) -> torch.Tensor | None:
         """One tensor in the engine's precision on its device; None if the config has no place for it."""
-        if name not in self.wanted:
-            return None
-        with safe_open(self.stored[name].file, framework="pt") as file:
-            return file.get_tensor(name).to(self.device, self.dtype)
+        return self.compact(name).to(self.dtype) if name in self.wanted else None
 
     def need(self, name: str) -> torch.Tensor:
         """``get``, for a tensor that every config of the family has."""
         tensor = self.get(name)
         assert tensor is not None, name
         return tensor
+
+    def compact(self, name: str) -> torch.Tensor:
+        """A tensor in the precision that it was published in, or in the engine's where that is narrower."""
+        with safe_open(self.stored[name].file, framework="pt") as file:
+            tensor = file.get_tensor(name).to(self.device)
+        return tensor if tensor.itemsize <= self.dtype.itemsize else tensor.to(self.dtype)
 
 
 def places(path: Path, config: Any) -> dict[str, tuple[int, ...]]:
@@ -95,7 +98,8 @@ class Layer:
         def merged(*names: str) -> Linear:
             biases = [get(f"{name}.bias") for name in names]
             bias = torch.cat(biases) if biases[0] is not None else None
-            return linear(torch.cat([weights.need(f"{prefix}.{name}.weight") for name in names]), bias, form)
+            parts = [weights.compact(f"{prefix}.{name}.weight") for name in names]
+            return linear(torch.cat(parts), bias, form, weights.dtype)
 
         self.input_norm, self.post_norm = (
             weights.need(f"{prefix}.{name}.weight")

@@ -80,6 +80,17 @@ def test_weights_that_are_bfloat16_numbers_take_half_the_room_and_give_the_same_
     assert torch.equal(halves(x), whole(x)[:, :outs])
 
 
+@pytest.mark.parametrize("form", [linear.Linear, linear.OneDNN, linear.Native], ids=lambda form: form.__name__)
+@pytest.mark.parametrize("published", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("ins, outs", [(96, 48), (65, 100), (1, 1)])
+def test_a_weight_may_come_as_it_was_published(ins, outs, published, form):
+    """Narrower than what it is multiplied with: bit for bit what its copy in float32 gives."""
+    weight, bias, x = torch.randn(outs, ins).to(published), torch.randn(outs), torch.randn(5, ins)
+    as_it_is, copied = form(weight, bias, torch.float32), form(weight.float(), bias)
+    assert torch.equal(as_it_is(x), copied(x)) and as_it_is(x).dtype == torch.float32
+    assert as_it_is.weight_nbytes == copied.weight_nbytes
+
+
 def test_every_form_of_a_product_agrees_and_the_fastest_is_one_of_them():
     torch.manual_seed(0)
     x, weight, bias = torch.randn(5, 40), torch.randn(100, 40), torch.randn(100)

@@ -19,8 +19,9 @@ from support.oracle import Oracle
 
 from minieng import LLM, SamplingParams
 from minieng.adapter.adapter import UnsupportedModel
-from minieng.hub.resolve import resolve
+from minieng.hub.resolve import load_config, resolve
 from minieng.hub.shelf import ModelError
+from minieng.model.weights import Weights
 
 PROMPT, COUNT = [5, 9, 17, 33, 21], 8
 REPO = Path(__file__).parents[2]
@@ -281,3 +282,14 @@ def test_loading_the_default_model_stays_under_1_2_gib(smollm2):
 
     found = load(REPO, str(smollm2.path))
     assert found["imports_mib"] + 250 < found["peak_mib"] < 1.2 * 1024, "the weights are 257 MiB"
+
+
+@pytest.mark.parametrize("published", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize("computed", [torch.bfloat16, torch.float32], ids=str)
+def test_a_model_reads_its_weights_in_the_narrower_precision(published, computed, tmp_path):
+    """What was published in two bytes is not written down in four on its way to the products."""
+    folder = edit(make_model(tmp_path, "llama"), lambda w: w.update({name: w[name].to(published) for name in w}))
+    read = Weights(folder, load_config(folder), computed, torch.device("cpu"))
+    for name in read.wanted:
+        assert read.compact(name).dtype == (published if published.itemsize == 2 else computed), name
+        assert read.get(name).dtype == computed and torch.equal(read.get(name), read.compact(name).to(computed))

@@ -55,9 +55,8 @@ def native_model(shape, published, monkeypatch, form=linear.Native, dtype=torch.
     """The model with products in C, its weights rounded to what they were published in."""
     path, config = shape
     monkeypatch.setattr(linear, "fastest_form", lambda dtype: form)
-    read = weights.Weights.get
-    rounded = lambda self, name: None if (t := read(self, name)) is None else t.to(published).to(dtype)  # noqa: E731
-    monkeypatch.setattr(weights.Weights, "get", rounded)
+    read = weights.Weights.compact
+    monkeypatch.setattr(weights.Weights, "compact", lambda self, name: read(self, name).to(published))
     model = decoder.Decoder(path, config, dtype, torch.device("cpu"))
     assert model.runs_whole(Attention(BACKENDS["native"], "a test asked for it")) and model.weight_nbytes == published.itemsize
     return model
