@@ -6,6 +6,9 @@ All of it in turns, a round of everything after the other, and the shortest time
 something else as well, one after the other would compare a busy minute with a quiet one. Products are those of one layer of
 the default model's sizes; attention is its one layer's, of one prompt whose blocks lie in random order. Only what a token
 may see is counted: n (n + 1) / 2 scores of a prompt of n tokens, 4 · head_dim operations each.
+
+Also, of each form of the products: among how many rows a row's answer is another, in its last bits, than alone. Such a form
+would let a request's numbers depend on how many others are in its step, however fast it is.
 """
 
 from __future__ import annotations
@@ -49,6 +52,18 @@ def products(rows: int, dtype: torch.dtype) -> dict[str, tuple[float, Callable[[
 
         found[f"products, {rows} rows, {type(layers[0]).__name__}"] = operations, call
     return found
+
+
+def moved_bits(counts: list[int], dtype: torch.dtype) -> dict[str, list[int]]:
+    """Of each form, those numbers of rows among which the first row's answer is not, bit for bit, what it is alone."""
+    moved: dict[str, set[int]] = {}
+    for ins, outs in SHAPES:
+        x = torch.randn(max(counts), ins).to(dtype)
+        for layer in linear.every_form(torch.randn(outs, ins).bfloat16().to(dtype)):
+            alone = layer(x[:1])
+            found = {rows for rows in counts if not torch.equal(layer(x[:rows])[:1], alone)}
+            moved.setdefault(type(layer).__name__, set()).update(found)
+    return {form: sorted(found) for form, found in moved.items()}
 
 
 def attention(tokens: int, dtype: torch.dtype) -> dict[str, tuple[float, Callable[[], object]]]:
@@ -101,11 +116,18 @@ def main() -> None:
     own = max(rate for name, rate in found.items() if name.startswith("products") and name.endswith(("Native", "Widened")))
     for name, rate in found.items():
         print(f"{name:40} {rate:7.1f} GFLOP/s  {rate / own:5.0%} of the own products' best")
+    moved = moved_bits(sorted({2, 8, *args.rows}), getattr(torch, args.dtype))
+    for form, among in moved.items():
+        print(
+            f"a row's answer, {form}: "
+            + (f"another than alone among {among} rows" if among else "the same among any of these rows")
+        )
     if args.json:
         report = {"command": " ".join(["python", *sys.argv]), "date": date.today().isoformat(),
                   "versions": {"torch": version("torch")}, "machine": describe(),
                   "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"), "threads": torch.get_num_threads(),
-                  "dtype": args.dtype, "gflops": {name: round(rate, 1) for name, rate in found.items()}}  # fmt: skip
+                  "dtype": args.dtype, "gflops": {name: round(rate, 1) for name, rate in found.items()},
+                  "rows_among_which_an_answer_moves": moved}  # fmt: skip
         args.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

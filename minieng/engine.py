@@ -279,7 +279,8 @@ class Engine:
             except QueueFull:
                 self._turn_away(request, "queue full")
             else:
-                self.scheduler.add(heapq.heappop(self._future)[2])
+                self.scheduler.add(request)
+                heapq.heappop(self._future)
         while overdue := self.scheduler.overdue(now):
             self._turn_away(overdue[0], "deadline")
         self.scheduler.queues.arrivals_open = bool(self._future) or until is not None

@@ -28,6 +28,8 @@ def spin_briefly() -> None:
     if "torch" in sys.modules:
         loaded = libraries(sys.modules["torch"].__file__)
         restless.extend(one for one in loaded if hasattr(one, "omp_pause_resource_all"))  # of OpenMP 5.0
+        if restless:
+            os.register_at_fork(after_in_child=restless.clear)  # which has no threads that could end
         return
     torch = importlib.util.find_spec("torch")
     os.environ["GOMP_SPINCOUNT"] = SPINS

@@ -62,6 +62,16 @@ def test_where_torch_was_loaded_first_its_threads_are_sent_away_and_come_back():
     assert spins("import torch, minieng" + THREADS_AFTER.format(left="")) == "300000"
 
 
+def test_a_forked_copy_has_none_to_send_away():
+    code = (
+        "import os, torch, minieng; torch.set_num_threads(3); torch.ones(1_000_000).add(1)\n"
+        "if child := os.fork(): assert os.waitpid(child, 0)[1] == 0\n"
+        "else: minieng.openmp.rest(); os._exit(0)\n"
+        "minieng.openmp.rest(); assert torch.ones(1_000_000).add(1).sum() == 2_000_000"
+    )
+    assert spins(code) == "300000"
+
+
 @pytest.mark.parametrize("settings", [{}, {"GOMP_SPINCOUNT": "2000"}])
 def test_threads_that_spin_briefly_may_stay(settings):
     first = "torch, minieng" if settings else "minieng, torch"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -78,31 +79,32 @@ def run_layer(layer: Any, sizes: Sizes, x: torch.Tensor, batch: Batch, kv: Layer
 
 
 @torch.inference_mode()
-def seconds_of(form: type[Linear], sizes: Sizes, dtype: torch.dtype, attention: Attention) -> list[float]:
-    """What each of the STEPS takes, at best."""
+def steps_of(form: type[Linear], sizes: Sizes, dtype: torch.dtype, attention: Attention) -> list[Callable]:
+    """Calls that run each of the STEPS through a layer of this form; each has been run once."""
     layer, calls = layer_of_noise(sizes, dtype, form), []
     for tokens in STEPS.values():
         x, batch, kv = step_of(sizes, dtype, tokens)
         calls.append(lambda x=x, batch=batch, kv=kv: run_layer(layer, sizes, x.clone(), batch, kv, attention))
-    return fastest_of(calls, repeats=7)
+        calls[-1]()
+    return calls
 
 
 @functools.cache
+@torch.inference_mode()
 def fastest_layers(sizes: Sizes, dtype: torch.dtype) -> tuple[type[Linear], str]:
     """The form whose layer needs the least time for all STEPS together, and words on what each needed."""
     attention = choose_attention(
         "auto", torch.device("cpu"), dtype, sizes.heads, sizes.kv_heads, sizes.head_dim, BLOCK
     )
-    times: dict[type[Linear], list[float]] = {}
+    calls: dict[type[Linear], list[Callable]] = {}
     for form in (Linear, OneDNN, *OWN):
         with contextlib.suppress(RuntimeError, AttributeError, NotImplementedError):
-            times[form] = seconds_of(form, sizes, dtype, attention)
+            calls[form] = steps_of(form, sizes, dtype, attention)
+    found, each = fastest_of(list(itertools.chain(*calls.values())), repeats=7), len(STEPS)
+    times = {form: found[i * each : (i + 1) * each] for i, form in enumerate(calls)}
     best = min(times, key=lambda form: sum(times[form]))
-    told = [
-        f"{form.title} " + " / ".join(f"{1e3 * seconds:.2f}" for seconds in found)
-        for form, found in times.items()
-    ]
-    return best, f"ms of one layer for {', '.join(STEPS)}: {'; '.join(told)}"
+    told = [f"{form.title} " + " / ".join(f"{1e3 * t:.2f}" for t in times[form]) for form in times]
+    return best, f"ms of one layer in one thread for {', '.join(STEPS)}: {'; '.join(told)}"
 
 
 def choose_form(sizes: Sizes, dtype: torch.dtype, device: torch.device) -> tuple[type[Linear] | None, str]:

@@ -106,8 +106,7 @@ def every_form(weight: torch.Tensor, bias: torch.Tensor | None = None) -> list[L
 def fastest_form(dtype: torch.dtype) -> type[Linear]:
     """Time all forms on a middling layer, best of several; a form that disagrees with plain torch is out.
 
-    Its numbers are bfloat16 ones, as in most published models. In one thread: other programs take cores
-    away now and then, and that is no reason to choose a form for good.
+    Its numbers are bfloat16 ones, as in most published models.
     """
     x, weight, bias = (
         torch.randn(shape).bfloat16().to(dtype) for shape in ((max(ROWS_TIMED), 512), (1024, 512), (1024,))
@@ -115,27 +114,26 @@ def fastest_form(dtype: torch.dtype) -> type[Linear]:
     want, limit = F.linear(x, weight, bias), 1e-3 if dtype == torch.float32 else 1.0
     layers = [layer for layer in every_form(weight, bias) if torch.allclose(layer(x), want, atol=limit)]
     calls = [functools.partial(layer, x[:n]) for layer in layers for n in ROWS_TIMED]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        times = fastest_of(calls, repeats=15)
-    finally:
-        torch.set_num_threads(threads)
-    each = len(ROWS_TIMED)
+    times, each = fastest_of(calls, repeats=15), len(ROWS_TIMED)
     return type(layers[min(range(len(layers)), key=lambda i: sum(times[i * each : (i + 1) * each]))])
 
 
 def fastest_of(calls: Sequence[Callable[[], object]], repeats: int) -> list[float]:
     """Seconds of each call, the shortest of several.
 
-    In turns, as a machine has slow moments, and they should be everybody's.
+    In turns, as a machine has slow moments, and they should be everybody's; in one thread, as other programs
+    take cores away now and then. Neither is a reason to choose a form for good.
     """
-    best = [float("inf")] * len(calls)
-    for _ in range(repeats):
-        for i, call in enumerate(calls):
-            begin = time.perf_counter()
-            call()
-            best[i] = min(best[i], time.perf_counter() - begin)
+    best, threads = [float("inf")] * len(calls), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(repeats):
+            for i, call in enumerate(calls):
+                begin = time.perf_counter()
+                call()
+                best[i] = min(best[i], time.perf_counter() - begin)
+    finally:
+        torch.set_num_threads(threads)
     return best
 
 

@@ -150,8 +150,8 @@ class Scheduler:
     # -- carried out by the engine ----------------------------------------------------------------------
 
     def add(self, request: Request, front: bool = False) -> None:
+        self.order.arrived(request)  # first: it may ask a function of the user's, which may fail
         self.queues.add(request, front)
-        self.order.arrived(request)
         self.admission.arrived(request)
 
     def remove(self, request: Request) -> None:

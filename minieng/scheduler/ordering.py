@@ -57,7 +57,10 @@ class Line:
         """Out of the line, if it is there."""
         place = self.place_of.pop(thing, None)
         if place is not None:
-            del self.places[bisect_left(self.places, place)]
+            at = bisect_left(self.places, place)
+            if self.places[at : at + 1] != [place]:  # a key that is no number (NaN) stands anywhere
+                at = self.places.index(place)
+            del self.places[at]
 
 
 class Order:
@@ -86,7 +89,7 @@ class Order:
         return VICTIMS["newest"](request)
 
     def arrived(self, request: Request) -> None:
-        """A new one joins the queue."""
+        """A new one is about to join the queue."""
         self.waits(request)
 
     def waits(self, request: Request) -> None:
@@ -126,16 +129,15 @@ class KeyOrder(Order):
 
 
 class StandingOrder(KeyOrder):
-    """A key that ranks two waiting requests the same way at all times: asked once, when one joins the queue.
-
-    So a step does not sort.
+    """A key that ranks two waiting requests the same way at all times: asked once, when one joins the queue,
+    so that no step sorts.
     """
 
     def __init__(self, queues: Queues) -> None:
         super().__init__(queues)
         self.line = Line()
 
-    def sort(self, now: float, kv: Ledger) -> Iterable[Request]:
+    def sort(self, now: float, kv: Ledger) -> Iterator[Request]:
         return (request for *_, request in self.line)
 
     def waits(self, request: Request) -> None:

@@ -6,7 +6,7 @@ import itertools
 import random
 
 import pytest
-from support.fakes import ask, fake_engine, finish
+from support.fakes import ask, fake_engine, finish, nothing_left
 
 from minieng.plan import Plan, PlanError
 from minieng.scheduler import ORDERS
@@ -193,6 +193,34 @@ def test_a_key_that_does_not_change_is_asked_once_for_each_wait(monkeypatch):
     finish(engine)
     preempted = sum(r.num_preemptions for r in requests)
     assert preempted > 0 and len(asked) == len(requests) + preempted
+
+
+def test_a_prediction_that_is_no_number_loses_nobody():
+    numbers = itertools.cycle([float("nan"), 3.0, 9.0, float("nan"), 1.0, float("inf")])
+    engine = fake_engine(
+        "chunked", num_blocks=12, order="sjf", predictor=lambda r: next(numbers), victim="newest", max_num_seqs=3, watermark=0
+    )
+    for i in range(40):
+        ask(engine, f"r{i}", 5, 6, at=i / 4)
+    for i in range(0, 40, 6):
+        engine.step()
+        engine.abort(f"r{39 - i}")
+    finish(engine)
+    nothing_left(engine)
+    assert not engine.scheduler.order.line.places
+
+
+def test_a_predictor_that_fails_says_so_at_each_step_until_its_request_is_gone():
+    engine = fake_engine(order="sjf", predictor=lambda r: {"a": 3, "c": 2}[r.request_id])
+    for name in "abc":
+        ask(engine, name, 3, at=ord(name) / 100)
+    for _ in range(3):
+        with pytest.raises(KeyError, match="b"):
+            engine.clock.wait_until(1.0)
+            engine.step()
+    engine.abort("b")
+    finish(engine)
+    nothing_left(engine)
 
 
 def test_what_a_step_looks_at_does_not_grow_with_the_line():
