@@ -251,6 +251,6 @@ class Scheduler:
             self.preempt(request)
 
     def preempt(self, request: Request, moves: Moves | None = None) -> None:
+        self.order.waits(request)  # first, as in ``add``
         self.queues.preempt(request, moves)
-        self.order.waits(request)
         self.admission.after_preemption()

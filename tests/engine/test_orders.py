@@ -223,6 +223,21 @@ def test_a_predictor_that_fails_says_so_at_each_step_until_its_request_is_gone()
     nothing_left(engine)
 
 
+@pytest.mark.parametrize("scheduler", ["continuous", "chunked"])
+def test_a_predictor_that_fails_at_a_preemption_loses_nobody(scheduler):
+    answers = {name: iter([5]) for name in "abc"}  # one for each arrival, and no other
+    engine = fake_engine(scheduler, num_blocks=6, block_size=4, order="sjf", victim="newest", watermark=0,
+                         predictor=lambda r: next(answers[r.request_id]))  # fmt: skip
+    requests = [ask(engine, name, 6, 12) for name in "abc"]
+    with pytest.raises(StopIteration):
+        finish(engine)
+    assert not any(r.num_preemptions for r in requests) and all(r.block_table for r in engine.scheduler.running)
+    answers.update({name: itertools.repeat(5) for name in "abc"})
+    finish(engine)
+    nothing_left(engine)
+    assert sum(r.num_preemptions for r in requests) > 0 and all(r.num_output_tokens == 12 for r in requests)
+
+
 def test_what_a_step_looks_at_does_not_grow_with_the_line():
     """Of fair, too, where each request has a user of its own and all were served as much."""
     engine = fake_engine("chunked", num_blocks=64, order="fair", max_num_seqs=2)
