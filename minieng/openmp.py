@@ -26,7 +26,7 @@ def spin_briefly() -> None:
     if {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         return
     if "torch" in sys.modules:
-        loaded = libraries(sys.modules["torch"].__file__)
+        loaded = libraries(getattr(sys.modules["torch"], "__file__", None))  # None: kept out
         restless.extend(one for one in loaded if hasattr(one, "omp_pause_resource_all"))  # of OpenMP 5.0
         if restless:
             os.register_at_fork(after_in_child=restless.clear)  # which has no threads that could end
