@@ -51,8 +51,7 @@ def libraries(torch: str | None) -> list[ctypes.CDLL]:
 def rest() -> None:
     """Before the kernel's own threads work: end torch's if they would spin beside them.
 
-    torch starts new ones when it needs them, which takes some 50 µs. Left to spin on two cores, they took a
-    tenth of the time of a batch.
+    torch starts new ones when it needs them. Left to spin on two cores, they took a tenth of a batch's time.
     """
     for library in restless:
         library.omp_pause_resource_all(SOFT)
